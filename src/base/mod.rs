@@ -1,0 +1,21 @@
+//! The words every module speaks: ids, hashes, units, limits, error kinds.
+//!
+//! Nothing here waits, allocates from an unchecked length, or knows of a disk
+//! or a peer.
+
+mod hash;
+mod ids;
+mod kind;
+pub mod limits;
+mod record;
+mod scheme;
+mod time;
+mod units;
+
+pub use hash::{Sha256, sha256};
+pub use ids::{BucketId, ChunkId, IdError, Ino, OwnerId, PeerId, ShardId};
+pub use kind::{ErrorKind, Kinded};
+pub use record::{Record, RecordError};
+pub use scheme::{Scheme, SchemeError};
+pub use time::UnixMillis;
+pub use units::{ByteSize, UnitError, format_bytes, parse_bytes};

@@ -1,0 +1,166 @@
+//! The seam to the disk: positioned files in one directory tree, with explicit flushes.
+
+use std::{
+    fs, io,
+    os::{
+        fd::AsFd,
+        unix::fs::{FileExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::fs::FallocateFlags;
+
+/// An open file. All calls may be made from many threads at a time.
+pub trait DiskFile: Send + Sync {
+    /// Reads exactly `bytes.len()` bytes; bytes past the end are zero.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes all bytes.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// The length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether it is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Cuts or extends (with zeros).
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+    /// Gives the space of a range back; it reads as zeros. The length stays.
+    fn punch(&self, offset: u64, bytes: u64) -> io::Result<()>;
+    /// Bytes that really take space.
+    fn allocated(&self) -> io::Result<u64>;
+    /// Makes the data, and the length needed to read it back, durable (fdatasync).
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A directory tree. Paths are relative to its root and never contain `..`.
+pub trait Disk: Send + Sync + 'static {
+    /// Opens for reading and writing; `create` makes the file, mode 0600, and its parent directories.
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Moves a file over another, atomically.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// The names of the files and directories directly in a directory, in no order; none when it does not exist.
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Makes the entries of a directory durable.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+    /// (free, total) bytes of the file system.
+    fn space(&self) -> io::Result<(u64, u64)>;
+}
+
+/// The machine's own file system.
+#[derive(Debug, Clone)]
+pub struct RealDisk {
+    root: PathBuf,
+}
+
+impl RealDisk {
+    /// A tree at this directory, made with mode 0700 when missing.
+    pub fn new(root: impl Into<PathBuf>) -> io::Result<Self> {
+        let root = root.into();
+        make_directory(&root)?;
+        Ok(Self { root })
+    }
+
+    /// Where the tree is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let full = self.root.join(path);
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create(create).truncate(false).mode(0o600);
+        let file = match options.open(&full) {
+            Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
+                if let Some(parent) = full.parent() {
+                    make_directory(parent)?;
+                }
+                options.open(&full)?
+            }
+            other => other?,
+        };
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(self.root.join(path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(self.root.join(from), self.root.join(to))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(self.root.join(directory)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        entries.map(|entry| Ok(PathBuf::from(entry?.file_name()))).collect()
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        fs::File::open(self.root.join(directory))?.sync_all()
+    }
+
+    fn space(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::statvfs(&self.root)?;
+        Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
+    }
+}
+
+struct RealFile(fs::File);
+
+impl DiskFile for RealFile {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.0.read_at(&mut bytes[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes[filled..].fill(0);
+        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(self.0.as_fd(), flags, offset, bytes).map_err(Into::into)
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        use std::os::unix::fs::MetadataExt;
+        Ok(self.0.metadata()?.blocks() * 512)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}

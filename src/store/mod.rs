@@ -1,0 +1,12 @@
+//! What survives a restart: the key-value checkpoint with its intent log, staging files, shard segments.
+//!
+//! Every process owns one state directory, held by a [`StateLock`]. Files go
+//! through the [`Disk`] seam, so that a test can lose what was not flushed.
+
+mod disk;
+mod error;
+mod lock;
+
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use error::Error;
+pub use lock::StateLock;
