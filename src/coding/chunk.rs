@@ -49,14 +49,14 @@ pub(super) fn encode_as(key: &BucketKey, plain: &[u8], scheme: Scheme, chunk: Ch
     }
     let most = plain.len() + block_count(plain.len()) * SEAL_OVERHEAD_BYTES;
     let mut buffer = vec![0; scheme.n() * whole(shard_len(most as u64, scheme.k()))];
-    let blocks = seal_blocks(key, plain, chunk, &mut buffer)?;
+    let cipher = ChunkCipher::new(key, chunk, block_count(plain.len()), plain.len());
+    let blocks = seal_blocks(&cipher, plain, &mut buffer)?;
 
     let layout = Layout::new(chunk, scheme, plain.len(), blocks);
     let length = layout.shard_len as usize;
-    // Compression leaves its trials, and plain bytes of a longer form, behind the sealed ones.
     buffer.truncate(scheme.n() * length);
     buffer.shrink_to_fit();
-    buffer[whole(layout.sealed_len())..scheme.k() * length].fill(0);
+    cipher.pad(&mut buffer[whole(layout.sealed_len())..scheme.k() * length])?;
     erasure::add_parity(scheme, length, &mut buffer)?;
 
     let buffer = Bytes::from(buffer);
@@ -67,9 +67,8 @@ pub(super) fn encode_as(key: &BucketKey, plain: &[u8], scheme: Scheme, chunk: Ch
 }
 
 /// Writes the sealed blocks one after the other into the front of `buffer`.
-fn seal_blocks(key: &BucketKey, plain: &[u8], chunk: ChunkId, buffer: &mut [u8]) -> Result<Vec<BlockEntry>, Error> {
+fn seal_blocks(cipher: &ChunkCipher, plain: &[u8], buffer: &mut [u8]) -> Result<Vec<BlockEntry>, Error> {
     let count = block_count(plain.len());
-    let cipher = ChunkCipher::new(key, chunk, count, plain.len());
     let mut compressor = Compressor::new()?;
     let mut blocks = Vec::with_capacity(count);
     let mut rest = buffer;

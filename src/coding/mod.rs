@@ -14,9 +14,12 @@
 //!    the chunk, the plain length of the block, its sealed length (4 each,
 //!    big-endian) and 1 when compressed, else 0 (1 byte): 54 bytes.
 //!
-//! The sealed blocks are concatenated (S bytes) and padded with zeros to k*L,
-//! where L is ceil(S / k) rounded up to a whole leaf of 1 KiB. Data shard i is
-//! bytes `i*L..(i+1)*L`; a block may lie in several shards. The m parity shards
+//! The sealed blocks are concatenated (S bytes) and padded to k*L, where L is
+//! ceil(S / k) rounded up to a whole leaf of 1 KiB. The padding is what zeros
+//! encrypt to under the chunk's key and the nonce of 12 bytes 0xff, without
+//! associated data and tag; readers ignore it, but it makes every data shard of
+//! every chunk another one. Data shard i is bytes `i*L..(i+1)*L` of the whole; a
+//! block may lie in several shards. With k = 1 all n shards are equal. The m parity shards
 //! are the systematic Reed-Solomon code over GF(2^8), polynomial 0x11d, whose
 //! matrix is the (k+m) x k Vandermonde matrix with entries row^column, times
 //! the inverse of its top k rows. The code works on each byte position alone,

@@ -76,6 +76,16 @@ impl ChunkCipher {
             .map_err(|_| Error::Unsealed { block: place.index })
     }
 
+    /// Fills `bytes` with padding: key stream under a nonce that no block has.
+    ///
+    /// Zeros would do for decoding. But then the empty shards of all small chunks would be one and the same: they
+    /// would share an id, so that deleting one deletes another, and whoever is paid to keep them need not.
+    pub fn pad(&self, bytes: &mut [u8]) -> Result<(), Error> {
+        bytes.fill(0);
+        let tag = self.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key([0xff; 12]), Aad::empty(), bytes);
+        tag.map(|_| ()).map_err(|_| Error::Defect(format!("padding with {} bytes failed", bytes.len())))
+    }
+
     fn associated(&self, place: Place) -> [u8; AAD_BYTES] {
         let mut bytes = [0; AAD_BYTES];
         bytes[0] = FORMAT;
