@@ -57,3 +57,26 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// A consumer is suspect (no new shards) when its last beat is older.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(15);
+
+/// Inodes kept in memory before idle ones are dropped.
+pub const CELLS: usize = 1 << 17;
+/// Dirty bytes of one fsync that the intent log carries itself.
+pub const INLINE_BYTES: u64 = 64 << 10;
+/// Extents changed in one batch, at most.
+pub const EXTENTS_PER_BATCH: usize = 1024;
+/// Chunks being encoded or scattered at a time.
+pub const FLIGHTS: usize = 6;
+/// Pieces of files in one chunk, at most.
+pub const PIECES_PER_CHUNK: usize = 4096;
+/// A file that was not written to for this long is uploaded though it is open.
+pub const LINGER: Duration = Duration::from_secs(2);
+/// Changed data and metadata are made durable at least this often without an fsync.
+pub const WRITEBACK_INTERVAL: Duration = Duration::from_secs(5);
+/// The first wait after a failed upload; doubles up to `RETRY_MAX`.
+pub const RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest wait between tries.
+pub const RETRY_MAX: Duration = Duration::from_secs(60);
+/// A writer that finds the staging area full gives up when nothing drained for this long.
+pub const STAGING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Extended attributes of one inode, at most.
+pub const XATTRS: usize = 1024;
