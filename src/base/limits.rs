@@ -57,3 +57,12 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// A consumer is suspect (no new shards) when its last beat is older.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(15);
+
+/// Bytes of a segment file of shards, unless one shard needs more.
+pub const SEGMENT_BYTES: u64 = 256 << 20;
+/// Shards on their way to the disk at a time, in one store.
+pub const STORE_QUEUE: usize = 64;
+/// Segment files held open at a time.
+pub const OPEN_SEGMENTS: usize = 128;
+/// One operation of a store on its disk, its waiting included, at most.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(60);
