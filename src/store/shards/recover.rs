@@ -235,7 +235,11 @@ fn has_whole_body(file: &dyn DiskFile, header: &EntryHeader, number: u32) -> Res
 fn report_damage(state: &mut State, number: u32, gaps: &[(u64, u64)]) {
     for &(from, to) in gaps {
         let place = segment_path(number);
-        tracing::error!(op = "open", "{}: no header reads from {from} to {to}: the shards there are lost; check the disk", place.display());
+        tracing::error!(
+            op = "open",
+            "{}: no header reads from {from} to {to}: the shards there are lost; check the disk",
+            place.display()
+        );
         state.damaged_headers += 1;
         state.hold(number, to - from);
         state.segments.entry(number).or_default().is_damaged = true;

@@ -248,7 +248,8 @@ async fn a_header_inside_a_body_is_not_believed() {
     let key = (OwnerId([9; 32]), ShardId([9; 32]));
     let state = super::format::EntryState::Live;
     let offset = 2 * PAGE;
-    let forged = super::format::EntryHeader { state, body_bytes: 9, body_crc: 0, flushed_to: 0, offset, segment: 1, key };
+    let forged =
+        super::format::EntryHeader { state, body_bytes: 9, body_crc: 0, flushed_to: 0, offset, segment: 1, key };
     let mut planted = vec![0; 2 * PAGE as usize];
     planted[PAGE as usize - 128..PAGE as usize].copy_from_slice(&forged.encode(&[0; 16]));
     put(&store, OWNER, &planted.into()).await.expect("fits");
@@ -341,15 +342,4 @@ async fn the_golden_segment_reads_and_is_what_is_written_today() {
         assert_eq!(again.get(OWNER, root_of(&bodies[index])).await.as_ref().expect("whole"), &bodies[index]);
     }
     put(&again, OWNER, &bodies[1]).await.expect("goes on");
-}
-#[tokio::test]
-#[ignore]
-async fn write_golden() {
-    let disk = SimulatedDisk::new(1 << 20);
-    let store = open(&disk);
-    let bodies = [body(0, 0), body(1, 1), body(4000, 2), body(100, 3)];
-    for body in &bodies { put(&store, OWNER, body).await.expect("fits"); }
-    store.delete(OWNER, root_of(&bodies[1])).await.expect("there");
-    std::fs::create_dir_all("tests/golden").unwrap();
-    std::fs::write("tests/golden/shards-v1.segment", disk.contents(&segment_path(1)).unwrap()).unwrap();
 }

@@ -51,7 +51,9 @@ impl ShardStore {
             Ok(Ok((location, false))) => self.condemn(key, location, "its bytes do not hash to its id").await,
             // Deleted meanwhile.
             Ok(Err(error)) if error.kind() == ErrorKind::NotFound => {}
-            Ok(Err(error)) => tracing::error!(op = "verify", shard = %key.1, "a shard does not read: {error}; check the disk"),
+            Ok(Err(error)) => {
+                tracing::error!(op = "verify", shard = %key.1, "a shard does not read: {error}; check the disk")
+            }
             Err(error) => tracing::error!(op = "verify", shard = %key.1, "verification failed: {error}"),
         }
     }

@@ -36,8 +36,16 @@ struct Unflushed {
 /// A change that is written.
 enum Written {
     /// The reservation ends with this.
-    Added { key: Key, location: Location, _guard: SpaceGuard },
-    Dropped { key: Key, location: Location, to: EntryState },
+    Added {
+        key: Key,
+        location: Location,
+        _guard: SpaceGuard,
+    },
+    Dropped {
+        key: Key,
+        location: Location,
+        to: EntryState,
+    },
     /// Nothing had to be done.
     Already,
 }
@@ -162,7 +170,9 @@ impl ShardStore {
                 if let Err(second) = self.disk.remove(&path)
                     && second.kind() != io::ErrorKind::NotFound
                 {
-                    return Err(Error::Closed(self.poison(format!("{error}, then removing the remains failed: {second}"))));
+                    return Err(Error::Closed(
+                        self.poison(format!("{error}, then removing the remains failed: {second}")),
+                    ));
                 }
                 let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
                 let text = format!("cannot begin {}: {error}", path.display());
@@ -170,7 +180,8 @@ impl ShardStore {
                 return Err(if full { Error::Full(text) } else { Error::io("cannot begin", path)(error) });
             }
         };
-        writer.next_number = number.checked_add(1).ok_or_else(|| Error::Full("the segment numbers are used up".into()))?;
+        writer.next_number =
+            number.checked_add(1).ok_or_else(|| Error::Full("the segment numbers are used up".into()))?;
         *writer = Writer { active: Some(number), tail: PAGE, flushed_to: PAGE, next_number: writer.next_number };
         unflushed.files.insert(number, file);
         unflushed.has_new_segment = true;
@@ -203,7 +214,8 @@ impl ShardStore {
             return Err(poison);
         }
         for (number, file) in std::mem::take(&mut unflushed.files) {
-            file.sync().map_err(|error| self.poison(format!("flushing {}: {error}", segment_path(number).display())))?;
+            file.sync()
+                .map_err(|error| self.poison(format!("flushing {}: {error}", segment_path(number).display())))?;
         }
         if std::mem::take(&mut unflushed.has_new_segment) {
             self.sync_directory().map_err(|error| self.poison(format!("flushing {DIRECTORY}: {error}")))?;
