@@ -97,3 +97,5 @@ pub const SWARM_COMMANDS: usize = 256;
 pub const FOUND_PEERS: usize = 256;
 /// An idle connection is closed after this.
 pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
+/// Bytes of a program's version as peers tell it.
+pub const VERSION_BYTES: usize = 64;
