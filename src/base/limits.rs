@@ -19,6 +19,9 @@ pub const SHARD_LEAVES: usize = SHARD_BYTES.div_ceil(LEAF_BYTES);
 /// Shards of a chunk, at most.
 pub const SHARDS: usize = 64;
 
+/// Erasure coders kept for reuse, one for each scheme seen lately.
+pub const CODERS: usize = 16;
+
 /// Bytes of a control message on the wire, at most.
 pub const FRAME_BYTES: usize = 256 << 10;
 /// Shards named in one answer to list-mine; more come with the next page.
@@ -80,3 +83,41 @@ pub const RETRY_MAX: Duration = Duration::from_secs(60);
 pub const STAGING_TIMEOUT: Duration = Duration::from_secs(30);
 /// Extended attributes of one inode, at most.
 pub const XATTRS: usize = 1024;
+/// Bytes of a segment file of shards, unless one shard needs more.
+pub const SEGMENT_BYTES: u64 = 256 << 20;
+/// Shards on their way to the disk at a time, in one store.
+pub const STORE_QUEUE: usize = 64;
+/// Segment files held open at a time.
+pub const OPEN_SEGMENTS: usize = 128;
+/// One operation of a store on its disk, its waiting included, at most.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of a key file, at most.
+pub const KEY_FILE_BYTES: usize = 4 << 10;
+/// Bytes of a refusal's text on the wire, at most.
+pub const REFUSAL_BYTES: usize = 512;
+/// Merkle siblings of a range proof on the wire, at most: two for each level of the largest shard.
+pub const PROOF_HASHES: usize = 2 * (usize::BITS - SHARD_LEAVES.leading_zeros()) as usize;
+/// Peers that a tracker is told to leave out, at most.
+pub const EXCLUDED_PEERS: usize = 1024;
+/// Shards of one list-mine over all its pages, at most.
+pub const LIST_SHARDS: usize = 4 << 20;
+/// Shard bytes in the memory of a shard server at a time; a request waits for its part.
+pub const SERVED_BYTES: usize = 128 << 20;
+/// Idle streams a client keeps to one peer.
+pub const IDLE_STREAMS_PER_PEER: usize = 8;
+/// Idle streams a client keeps to all peers.
+pub const IDLE_STREAMS: usize = 256;
+/// A client uses an idle stream again only when it is younger: well before the server closes it.
+pub const STREAM_REUSE: Duration = Duration::from_secs(45);
+/// Peers whose latency a client remembers.
+pub const MEASURED_PEERS: usize = 4096;
+/// Streams that peers have opened and nobody has taken yet; more are dropped.
+pub const INCOMING_STREAMS: usize = 256;
+/// Commands waiting for the swarm task.
+pub const SWARM_COMMANDS: usize = 256;
+/// Peers found by mDNS that are remembered.
+pub const FOUND_PEERS: usize = 256;
+/// An idle connection is closed after this.
+pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
+/// Bytes of a program's version as peers tell it.
+pub const VERSION_BYTES: usize = 64;

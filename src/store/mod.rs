@@ -9,9 +9,11 @@ mod error;
 mod lock;
 mod log;
 mod schema;
+mod shards;
 
 pub use database::{Batch, Database, Sequence, StagingFiles};
-pub use disk::{Disk, DiskFile, RealDisk};
+pub use disk::{Disk, DiskFile, DiskOp, FaultyDisk, RealDisk, SimulatedDisk};
 pub use error::Error;
 pub use lock::StateLock;
 pub use schema::Table;
+pub use shards::{ShardStore, ShardStoreOptions, ShardUsage, SpaceGuard};
