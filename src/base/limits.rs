@@ -57,3 +57,12 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// A consumer is suspect (no new shards) when its last beat is older.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(15);
+
+/// Connecting to the daemon's socket, at most.
+pub const RPC_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence of the daemon within a call, at most.
+pub const RPC_TIMEOUT: Duration = Duration::from_secs(60);
+/// Calls of the daemon's API that are still running at its stop are given this.
+pub const RPC_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Calls on one connection of the daemon's API at a time.
+pub const RPC_CALLS: u32 = 64;
