@@ -66,3 +66,10 @@ pub const RPC_TIMEOUT: Duration = Duration::from_secs(60);
 pub const RPC_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Calls on one connection of the daemon's API at a time.
 pub const RPC_CALLS: u32 = 64;
+
+/// Bytes staged for upload, at most, unless configured.
+pub const STAGING_BYTES: u64 = 10 << 30;
+/// Bytes of the sealed cache on disk, at most, unless configured.
+pub const CACHE_DISK_BYTES: u64 = 10 << 30;
+/// Bytes of the cache in memory, at most, unless configured.
+pub const CACHE_MEMORY_BYTES: u64 = 128 << 20;

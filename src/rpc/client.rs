@@ -31,23 +31,9 @@ pub struct Client {
 impl Client {
     /// Connects to a daemon's socket, within `limits::RPC_CONNECT_TIMEOUT`.
     pub async fn connect(socket: &Path) -> Result<Client, Error> {
-        let unreachable = |why: String| Error::Unreachable { socket: socket.to_path_buf(), why };
-        let (directory, dialled) = short_path(socket).map_err(|error| unreachable(error.to_string()))?;
-        let meta = std::fs::symlink_metadata(&dialled).map_err(|error| unreachable(error.to_string()))?;
-        if !std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()) {
-            return Err(unreachable("it is not a socket".into()));
-        }
-        let endpoint =
-            Endpoint::from_shared(format!("unix://{dialled}")).map_err(|error| unreachable(error.to_string()))?;
-        let channel = match tokio::time::timeout(limits::RPC_CONNECT_TIMEOUT, endpoint.connect()).await {
-            Ok(connected) => connected.map_err(|error| unreachable(deepest(&error)))?,
-            Err(_) => {
-                let seconds = limits::RPC_CONNECT_TIMEOUT.as_secs();
-                return Err(Error::TimedOut { socket: socket.to_path_buf(), seconds });
-            }
-        };
+        let (channel, directory) = dial(socket).await?;
         let inner = DaemonClient::new(channel);
-        Ok(Client { socket: socket.to_path_buf(), inner, _directory: Arc::new(directory) })
+        Ok(Client { socket: socket.to_path_buf(), inner, _directory: directory })
     }
 
     /// The daemon's status as JSON.
@@ -129,7 +115,27 @@ impl Documents {
     }
 }
 
-async fn within<T>(socket: &Path, call: impl Future<Output = Result<T, Status>>) -> Result<T, Error> {
+/// Connects to the socket through its opened directory, which must stay open as long as the channel.
+pub(super) async fn dial(socket: &Path) -> Result<(Channel, Arc<OwnedFd>), Error> {
+    let unreachable = |why: String| Error::Unreachable { socket: socket.to_path_buf(), why };
+    let (directory, dialled) = short_path(socket).map_err(|error| unreachable(error.to_string()))?;
+    let meta = std::fs::symlink_metadata(&dialled).map_err(|error| unreachable(error.to_string()))?;
+    if !std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()) {
+        return Err(unreachable("it is not a socket".into()));
+    }
+    let endpoint =
+        Endpoint::from_shared(format!("unix://{dialled}")).map_err(|error| unreachable(error.to_string()))?;
+    match tokio::time::timeout(limits::RPC_CONNECT_TIMEOUT, endpoint.connect()).await {
+        Ok(Ok(channel)) => Ok((channel, Arc::new(directory))),
+        Ok(Err(error)) => Err(unreachable(deepest(&error))),
+        Err(_) => {
+            let seconds = limits::RPC_CONNECT_TIMEOUT.as_secs();
+            Err(Error::TimedOut { socket: socket.to_path_buf(), seconds })
+        }
+    }
+}
+
+pub(super) async fn within<T>(socket: &Path, call: impl Future<Output = Result<T, Status>>) -> Result<T, Error> {
     match tokio::time::timeout(limits::RPC_TIMEOUT, call).await {
         Ok(answer) => answer.map_err(|status| Error::from(Box::new(status))),
         Err(_) => Err(Error::TimedOut { socket: socket.to_path_buf(), seconds: limits::RPC_TIMEOUT.as_secs() }),

@@ -7,6 +7,7 @@
 
 mod client;
 mod error;
+mod local;
 mod server;
 mod status;
 
@@ -18,6 +19,7 @@ mod v1 {
 
 pub use client::{Client, Documents, ProgressStream};
 pub use error::Error;
+pub use local::{NodeClient, NodeService, SupervisorClient, SupervisorService, serve_node, serve_supervisor};
 pub use server::{Socket, serve};
 pub use status::{kind_of, to_status};
 pub use v1::{

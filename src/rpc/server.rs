@@ -1,13 +1,21 @@
 //! Serving the API: a socket of mode 0600 from its first instant, and the server on it.
 
 use std::{
+    convert::Infallible,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-use tokio::net::{UnixListener, UnixStream};
-use tonic::transport::Server;
+use tokio::net::UnixListener;
+use tonic::{
+    body::Body,
+    codegen::{
+        Service,
+        http::{Request, Response},
+    },
+    transport::Server,
+};
 
 use super::{
     Error,
@@ -35,15 +43,6 @@ impl Socket {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// The next connection. May be cancelled.
-    pub async fn accept(&self) -> Result<UnixStream, Error> {
-        let listener = self.listener.as_ref().expect("the listener leaves only with the socket");
-        match listener.accept().await {
-            Ok((stream, _)) => Ok(stream),
-            Err(source) => Err(Error::Socket { socket: self.path.clone(), source }),
-        }
-    }
 }
 
 impl Drop for Socket {
@@ -69,7 +68,16 @@ fn bind_private(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 /// Serves until the signal, then lets running calls end within `limits::RPC_STOP_TIMEOUT`.
-pub async fn serve<D: Daemon>(mut socket: Socket, daemon: D, shutdown: Shutdown) -> Result<(), Error> {
+pub async fn serve<D: Daemon>(socket: Socket, daemon: D, shutdown: Shutdown) -> Result<(), Error> {
+    serve_any(socket, DaemonServer::new(daemon), shutdown).await
+}
+
+/// Serves one generated service.
+pub(super) async fn serve_any<S>(mut socket: Socket, service: S, shutdown: Shutdown) -> Result<(), Error>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     let listener = socket.listener.take().expect("a socket is served once");
     let incoming = futures::stream::unfold(listener, |listener| async move {
         let accepted = listener.accept().await.map(|(stream, _)| stream);
@@ -77,7 +85,7 @@ pub async fn serve<D: Daemon>(mut socket: Socket, daemon: D, shutdown: Shutdown)
     });
     let signal = shutdown.clone();
     let server = Server::builder().max_concurrent_streams(limits::RPC_CALLS).serve_with_incoming_shutdown(
-        DaemonServer::new(daemon),
+        service,
         incoming,
         async move { signal.started().await },
     );
