@@ -233,9 +233,9 @@ pub struct DevnetArgs {
     /// Where everything is kept; the same directory again is the same data
     #[arg(long, value_name = "STATE", required = true)]
     pub state: Option<PathBuf>,
-    /// How many consumers
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub consumers: u16,
+    /// How many consumers [default: as many as before, at first 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub consumers: Option<u16>,
     /// The chain to run
     #[arg(long, value_enum, default_value_t = Chain::None)]
     pub chain: Chain,

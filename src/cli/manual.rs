@@ -44,7 +44,9 @@ fn render_command(page: &mut Vec<u8>, command: &clap::Command, parent: &str) -> 
             let mut part = Vec::new();
             section(&man, &mut part)?;
             let text = String::from_utf8_lossy(&part).into_owned();
-            let lines = text.lines().filter(|line| !line.starts_with(".SH ") && !line.starts_with(".ie") && !line.starts_with(".el"));
+            let lines = text
+                .lines()
+                .filter(|line| !line.starts_with(".SH ") && !line.starts_with(".ie") && !line.starts_with(".el"));
             page.extend_from_slice(b".PP\n");
             for line in lines {
                 page.extend_from_slice(line.as_bytes());

@@ -6,6 +6,7 @@
 
 mod args;
 mod cache;
+mod child;
 mod copy;
 mod devnet;
 mod file;
@@ -83,6 +84,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn start(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
     logging::start(cli.global.verbose);
+    crate::coding::cpu_supported()?;
     let global = cli.global;
     match cli.command {
         Command::Init(args) => init::run(&global, args),

@@ -52,6 +52,11 @@ macro_rules! keys {
                 Ok(())
             }
 
+            /// This layer, and another one's values where this sets none.
+            pub fn over(self, below: Layer) -> Layer {
+                Layer { $($field: self.$field.or(below.$field),)* }
+            }
+
             /// Lays another layer over this one and notes whose the values are.
             pub(super) fn overlay(
                 &mut self,

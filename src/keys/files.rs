@@ -285,7 +285,9 @@ mod tests {
         let (_directory, store) = store();
         store.identity(Role::Tracker, fresh(1), UnixMillis(5)).unwrap();
         let path = store.directory.join("peer.key");
-        for text in ["", "openbucket peer key 1\n", "openbucket peer key 1\nzz\n", "openbucket peer key 1\n00\n", "x\n00"] {
+        for text in
+            ["", "openbucket peer key 1\n", "openbucket peer key 1\nzz\n", "openbucket peer key 1\n00\n", "x\n00"]
+        {
             fs::write(&path, text).unwrap();
             let error = store.identity(Role::Tracker, fresh(1), UnixMillis(5)).err();
             assert!(matches!(error, Some(Error::Damaged { .. })), "{text}: {error:?}");

@@ -86,10 +86,7 @@ mod tests {
     fn the_first_vector_of_rfc_8032() {
         let seed = hex::decode("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();
         let key = PeerKey::from_seed(seed.try_into().unwrap());
-        assert_eq!(
-            hex::encode(key.peer_id().0),
-            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
-        );
+        assert_eq!(hex::encode(key.peer_id().0), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
         let signature = key.sign(b"");
         assert!(hex::encode(signature).starts_with("e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065"));
         assert!(verify(key.peer_id().as_bytes(), b"", &signature));
