@@ -91,6 +91,21 @@ pub const STORE_QUEUE: usize = 64;
 pub const OPEN_SEGMENTS: usize = 128;
 /// One operation of a store on its disk, its waiting included, at most.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connecting to the daemon's socket, at most.
+pub const RPC_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence of the daemon within a call, at most.
+pub const RPC_TIMEOUT: Duration = Duration::from_secs(60);
+/// Calls of the daemon's API that are still running at its stop are given this.
+pub const RPC_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Calls on one connection of the daemon's API at a time.
+pub const RPC_CALLS: u32 = 64;
+
+/// Bytes staged for upload, at most, unless configured.
+pub const STAGING_BYTES: u64 = 10 << 30;
+/// Bytes of the sealed cache on disk, at most, unless configured.
+pub const CACHE_DISK_BYTES: u64 = 10 << 30;
+/// Bytes of the cache in memory, at most, unless configured.
+pub const CACHE_MEMORY_BYTES: u64 = 128 << 20;
 /// Bytes of a key file, at most.
 pub const KEY_FILE_BYTES: usize = 4 << 10;
 /// Bytes of a refusal's text on the wire, at most.
