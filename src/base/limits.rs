@@ -60,3 +60,79 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// A consumer is suspect (no new shards) when its last beat is older.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(15);
+
+/// Inodes kept in memory before idle ones are dropped.
+pub const CELLS: usize = 1 << 17;
+/// Dirty bytes of one fsync that the intent log carries itself.
+pub const INLINE_BYTES: u64 = 64 << 10;
+/// Extents changed in one batch, at most.
+pub const EXTENTS_PER_BATCH: usize = 1024;
+/// Chunks being encoded or scattered at a time.
+pub const FLIGHTS: usize = 6;
+/// Pieces of files in one chunk, at most.
+pub const PIECES_PER_CHUNK: usize = 4096;
+/// A file that was not written to for this long is uploaded though it is open.
+pub const LINGER: Duration = Duration::from_secs(2);
+/// Changed data and metadata are made durable at least this often without an fsync.
+pub const WRITEBACK_INTERVAL: Duration = Duration::from_secs(5);
+/// The first wait after a failed upload; doubles up to `RETRY_MAX`.
+pub const RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest wait between tries.
+pub const RETRY_MAX: Duration = Duration::from_secs(60);
+/// A writer that finds the staging area full gives up when nothing drained for this long.
+pub const STAGING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Extended attributes of one inode, at most.
+pub const XATTRS: usize = 1024;
+/// Bytes of a segment file of shards, unless one shard needs more.
+pub const SEGMENT_BYTES: u64 = 256 << 20;
+/// Shards on their way to the disk at a time, in one store.
+pub const STORE_QUEUE: usize = 64;
+/// Segment files held open at a time.
+pub const OPEN_SEGMENTS: usize = 128;
+/// One operation of a store on its disk, its waiting included, at most.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connecting to the daemon's socket, at most.
+pub const RPC_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence of the daemon within a call, at most.
+pub const RPC_TIMEOUT: Duration = Duration::from_secs(60);
+/// Calls of the daemon's API that are still running at its stop are given this.
+pub const RPC_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Calls on one connection of the daemon's API at a time.
+pub const RPC_CALLS: u32 = 64;
+
+/// Bytes staged for upload, at most, unless configured.
+pub const STAGING_BYTES: u64 = 10 << 30;
+/// Bytes of the sealed cache on disk, at most, unless configured.
+pub const CACHE_DISK_BYTES: u64 = 10 << 30;
+/// Bytes of the cache in memory, at most, unless configured.
+pub const CACHE_MEMORY_BYTES: u64 = 128 << 20;
+/// Bytes of a key file, at most.
+pub const KEY_FILE_BYTES: usize = 4 << 10;
+/// Bytes of a refusal's text on the wire, at most.
+pub const REFUSAL_BYTES: usize = 512;
+/// Merkle siblings of a range proof on the wire, at most: two for each level of the largest shard.
+pub const PROOF_HASHES: usize = 2 * (usize::BITS - SHARD_LEAVES.leading_zeros()) as usize;
+/// Peers that a tracker is told to leave out, at most.
+pub const EXCLUDED_PEERS: usize = 1024;
+/// Shards of one list-mine over all its pages, at most.
+pub const LIST_SHARDS: usize = 4 << 20;
+/// Shard bytes in the memory of a shard server at a time; a request waits for its part.
+pub const SERVED_BYTES: usize = 128 << 20;
+/// Idle streams a client keeps to one peer.
+pub const IDLE_STREAMS_PER_PEER: usize = 8;
+/// Idle streams a client keeps to all peers.
+pub const IDLE_STREAMS: usize = 256;
+/// A client uses an idle stream again only when it is younger: well before the server closes it.
+pub const STREAM_REUSE: Duration = Duration::from_secs(45);
+/// Peers whose latency a client remembers.
+pub const MEASURED_PEERS: usize = 4096;
+/// Streams that peers have opened and nobody has taken yet; more are dropped.
+pub const INCOMING_STREAMS: usize = 256;
+/// Commands waiting for the swarm task.
+pub const SWARM_COMMANDS: usize = 256;
+/// Peers found by mDNS that are remembered.
+pub const FOUND_PEERS: usize = 256;
+/// An idle connection is closed after this.
+pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
+/// Bytes of a program's version as peers tell it.
+pub const VERSION_BYTES: usize = 64;

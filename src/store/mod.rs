@@ -3,10 +3,17 @@
 //! Every process owns one state directory, held by a [`StateLock`]. Files go
 //! through the [`Disk`] seam, so that a test can lose what was not flushed.
 
+mod database;
 mod disk;
 mod error;
 mod lock;
+mod log;
+mod schema;
+mod shards;
 
-pub use disk::{Disk, DiskFile, RealDisk};
+pub use database::{Batch, Database, Sequence, StagingFiles};
+pub use disk::{Disk, DiskFile, DiskOp, FaultyDisk, RealDisk, SimulatedDisk};
 pub use error::Error;
 pub use lock::StateLock;
+pub use schema::Table;
+pub use shards::{ShardStore, ShardStoreOptions, ShardUsage, SpaceGuard};
