@@ -6,9 +6,10 @@
 
 pub mod base;
 
+pub mod runtime;
+
 pub mod coding;
 pub mod keys;
-pub mod runtime;
 
 pub mod net;
 pub mod rpc;

@@ -19,6 +19,9 @@ pub const SHARD_LEAVES: usize = SHARD_BYTES.div_ceil(LEAF_BYTES);
 /// Shards of a chunk, at most.
 pub const SHARDS: usize = 64;
 
+/// Erasure coders kept for reuse, one for each scheme seen lately.
+pub const CODERS: usize = 16;
+
 /// Bytes of a control message on the wire, at most.
 pub const FRAME_BYTES: usize = 256 << 10;
 /// Shards named in one answer to list-mine; more come with the next page.

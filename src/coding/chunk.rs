@@ -1,0 +1,242 @@
+//! A chunk from plain bytes to shards, and back.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{
+    BlockEntry, BucketKey, Error, Layout,
+    compress::{Compressor, Decompressor},
+    erasure,
+    layout::{block_count, shard_len},
+    merkle,
+    seal::{ChunkCipher, Place},
+};
+use crate::{
+    base::{
+        ChunkId, Scheme, ShardId,
+        limits::{BLOCK_BYTES, CHUNK_BYTES, SEAL_OVERHEAD_BYTES},
+    },
+    runtime::Chance,
+};
+
+/// A chunk ready to be scattered.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The block table, its chunk id drawn afresh.
+    pub layout: Layout,
+    /// The n shards, data first, `layout.shard_len` bytes each. They share one buffer.
+    pub shards: Vec<Bytes>,
+    /// The id of each shard.
+    pub roots: Vec<ShardId>,
+}
+
+/// Encodes up to [`CHUNK_BYTES`] plain bytes (none make a chunk too) under a chunk id
+/// drawn here, afresh for every call. `chance` must be fit for keys.
+///
+/// Takes about (k+m)/k times the bytes of memory, and CPU time: run it on the CPU pool.
+///
+/// # Errors
+/// [`Error::TooLong`].
+pub fn encode(key: &BucketKey, plain: &[u8], scheme: Scheme, chance: &dyn Chance) -> Result<Encoded, Error> {
+    encode_as(key, plain, scheme, ChunkId(chance.bytes32()))
+}
+
+/// Encodes under a given id. Never twice with one id and different bytes: nonces would repeat.
+pub(super) fn encode_as(key: &BucketKey, plain: &[u8], scheme: Scheme, chunk: ChunkId) -> Result<Encoded, Error> {
+    if plain.len() > CHUNK_BYTES {
+        return Err(Error::TooLong { bytes: plain.len() });
+    }
+    let most = plain.len() + block_count(plain.len()) * SEAL_OVERHEAD_BYTES;
+    let mut buffer = vec![0; scheme.n() * whole(shard_len(most as u64, scheme.k()))];
+    let blocks = seal_blocks(key, plain, chunk, &mut buffer)?;
+
+    let layout = Layout::new(chunk, scheme, plain.len(), blocks);
+    let length = layout.shard_len as usize;
+    // Compression leaves its trials, and plain bytes of a longer form, behind the sealed ones.
+    buffer.truncate(scheme.n() * length);
+    buffer.shrink_to_fit();
+    buffer[whole(layout.sealed_len())..scheme.k() * length].fill(0);
+    erasure::add_parity(scheme, length, &mut buffer)?;
+
+    let buffer = Bytes::from(buffer);
+    let shards: Vec<Bytes> = (0..scheme.n()).map(|shard| buffer.slice(shard * length..(shard + 1) * length)).collect();
+    let roots = shards.iter().map(|shard| merkle::root(shard)).collect();
+    debug_assert_eq!(layout.validate(), Ok(()));
+    Ok(Encoded { layout, shards, roots })
+}
+
+/// Writes the sealed blocks one after the other into the front of `buffer`.
+fn seal_blocks(key: &BucketKey, plain: &[u8], chunk: ChunkId, buffer: &mut [u8]) -> Result<Vec<BlockEntry>, Error> {
+    let count = block_count(plain.len());
+    let cipher = ChunkCipher::new(key, chunk, count, plain.len());
+    let mut compressor = Compressor::new()?;
+    let mut blocks = Vec::with_capacity(count);
+    let mut rest = buffer;
+    for index in 0..count {
+        let block = &plain[index * BLOCK_BYTES..plain.len().min((index + 1) * BLOCK_BYTES)];
+        let shrunk = compressor.shrink(block, rest);
+        if shrunk.is_none() {
+            rest[..block.len()].copy_from_slice(block);
+        }
+        let sealed_len = shrunk.unwrap_or(block.len()) + SEAL_OVERHEAD_BYTES;
+        let entry = BlockEntry {
+            sealed_len: u32::try_from(sealed_len).expect("a block is far below 4 GiB"),
+            is_compressed: shrunk.is_some(),
+        };
+        let (bytes, behind) = rest.split_at_mut(sealed_len);
+        cipher.seal(Place { index, block_plain_len: block.len(), entry }, bytes)?;
+        blocks.push(entry);
+        rest = behind;
+    }
+    Ok(blocks)
+}
+
+/// Decodes a chunk from whole shards, in their order; any k suffice. Shards that are
+/// verified against their roots beforehand cannot fail here.
+///
+/// # Errors
+/// [`Error::TooFew`]; [`Error::ShardLength`]; [`Error::Unsealed`] when a shard was
+/// altered or the key is another one; [`Error::Layout`].
+pub fn decode(key: &BucketKey, layout: &Layout, shards: Vec<Option<Bytes>>) -> Result<Vec<u8>, Error> {
+    layout.validate()?;
+    let data = data_shards(layout, shards)?;
+    let mut opener = Opener::new(key, layout)?;
+    let mut plain = vec![0; layout.plain_len as usize];
+    let mut at = 0;
+    let mut rest = &mut plain[..];
+    for index in 0..layout.blocks.len() {
+        let (target, behind) = rest.split_at_mut(layout.block_len(index));
+        let end = at + u64::from(layout.blocks[index].sealed_len);
+        opener.open(index, &Gather { data: &data, shard_len: layout.shard_len as usize, at: whole(at) }, target)?;
+        (at, rest) = (end, behind);
+    }
+    Ok(plain)
+}
+
+/// The k data shards, the missing ones reconstructed.
+fn data_shards(layout: &Layout, shards: Vec<Option<Bytes>>) -> Result<Vec<Bytes>, Error> {
+    let scheme = layout.scheme;
+    if shards.len() != scheme.n() {
+        return Err(Error::Request(format!("{} places for shards of a chunk of {}", shards.len(), scheme.n())));
+    }
+    let present: Vec<(usize, Bytes)> =
+        shards.iter().enumerate().filter_map(|(index, shard)| Some((index, shard.clone()?))).collect();
+    let expected = layout.shard_len as usize;
+    if let Some((index, shard)) = present.iter().find(|(_, shard)| shard.len() != expected) {
+        return Err(Error::ShardLength { index: *index, found: shard.len(), expected });
+    }
+    if present.len() < scheme.k() {
+        return Err(Error::TooFew { present: present.len(), needed: scheme.k() });
+    }
+    shards
+        .into_iter()
+        .take(scheme.k())
+        .enumerate()
+        .map(|(index, shard)| shard.map_or_else(|| erasure::reconstruct_range(layout, index, &present), Ok))
+        .collect()
+}
+
+/// Opens consecutive blocks from their sealed bytes: exactly those of
+/// [`Layout::sealed_range`]. Returns the plain bytes of each block, each in memory of its own.
+///
+/// # Errors
+/// [`Error::Request`] when the blocks or the bytes are not there;
+/// [`Error::Unsealed`]; [`Error::Layout`].
+pub fn open_blocks(key: &BucketKey, layout: &Layout, blocks: Range<usize>, sealed: &[u8]) -> Result<Vec<Bytes>, Error> {
+    layout.validate()?;
+    if blocks.start > blocks.end || blocks.end > layout.blocks.len() {
+        return Err(Error::Request(format!("blocks {blocks:?} of a chunk of {}", layout.blocks.len())));
+    }
+    let range = layout.sealed_range(blocks.clone());
+    if sealed.len() as u64 != range.end - range.start {
+        return Err(Error::Request(format!(
+            "{} sealed bytes for blocks {blocks:?}, which have {range:?}",
+            sealed.len()
+        )));
+    }
+    let mut opener = Opener::new(key, layout)?;
+    let mut at = 0;
+    let mut opened = Vec::with_capacity(blocks.len());
+    for index in blocks {
+        let end = at + layout.blocks[index].sealed_len as usize;
+        let mut plain = vec![0; layout.block_len(index)];
+        opener.open(index, &sealed[at..end], &mut plain)?;
+        opened.push(plain.into());
+        at = end;
+    }
+    Ok(opened)
+}
+
+/// Where the sealed bytes of one block come from.
+trait Source {
+    /// Copies `target.len()` bytes, from this offset in the block on.
+    fn copy(&self, offset: usize, target: &mut [u8]);
+}
+
+impl Source for [u8] {
+    fn copy(&self, offset: usize, target: &mut [u8]) {
+        target.copy_from_slice(&self[offset..offset + target.len()]);
+    }
+}
+
+/// A block that lies in data shards, from byte `at` of their concatenation on.
+struct Gather<'a> {
+    data: &'a [Bytes],
+    shard_len: usize,
+    at: usize,
+}
+
+impl Source for Gather<'_> {
+    fn copy(&self, offset: usize, target: &mut [u8]) {
+        let mut at = self.at + offset;
+        let mut rest = target;
+        while !rest.is_empty() {
+            let (shard, start) = (at / self.shard_len, at % self.shard_len);
+            let length = rest.len().min(self.shard_len - start);
+            let (part, behind) = rest.split_at_mut(length);
+            part.copy_from_slice(&self.data[shard][start..start + length]);
+            (at, rest) = (at + length, behind);
+        }
+    }
+}
+
+/// Opens and decompresses blocks of one chunk.
+struct Opener<'a> {
+    layout: &'a Layout,
+    cipher: ChunkCipher,
+    decompressor: Decompressor,
+    scratch: Vec<u8>,
+}
+
+impl<'a> Opener<'a> {
+    fn new(key: &BucketKey, layout: &'a Layout) -> Result<Self, Error> {
+        let cipher = ChunkCipher::new(key, layout.chunk, layout.blocks.len(), layout.plain_len as usize);
+        Ok(Self { layout, cipher, decompressor: Decompressor::new()?, scratch: Vec::new() })
+    }
+
+    /// Opens block `index` into `plain`, which has its length. On an error `plain` is arbitrary: drop it.
+    fn open(&mut self, index: usize, sealed: &(impl Source + ?Sized), plain: &mut [u8]) -> Result<(), Error> {
+        let entry = self.layout.blocks[index];
+        let place = Place { index, block_plain_len: plain.len(), entry };
+        let length = entry.sealed_len as usize - SEAL_OVERHEAD_BYTES;
+        let mut tag = [0; SEAL_OVERHEAD_BYTES];
+        sealed.copy(length, &mut tag);
+        if !entry.is_compressed {
+            sealed.copy(0, plain);
+            return self.cipher.open(place, plain, tag);
+        }
+        self.scratch.resize(length, 0);
+        sealed.copy(0, &mut self.scratch);
+        self.cipher.open(place, &mut self.scratch, tag)?;
+        match self.decompressor.fill(&self.scratch, plain) {
+            true => Ok(()),
+            false => Err(Error::Compression { block: index, expected: plain.len() }),
+        }
+    }
+}
+
+/// A length of a validated layout in memory.
+fn whole(length: u64) -> usize {
+    usize::try_from(length).expect("lengths of a chunk are small")
+}

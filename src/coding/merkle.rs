@@ -1,0 +1,223 @@
+//! The Merkle tree of a shard: its root is the shard's id.
+//!
+//! # Specification
+//!
+//! The bytes are cut into *leaves* of 1024 bytes. Only the last one may be
+//! shorter (shards are always whole leaves); no bytes at all are one empty leaf.
+//! `|` concatenates, numbers are big-endian, H is SHA-256.
+//!
+//! - leaf: `H(0x00 | bytes of the leaf)`
+//! - inner node: `H(0x01 | left | right)`, both 32 bytes
+//! - root: `H(0x02 | leaf count, 4 bytes | top node)`
+//!
+//! Each level pairs the nodes of the one below from the left; a last node
+//! without a partner moves up unchanged. The top node is the only node of the
+//! last level. (This is the shape of RFC 6962, section 2.1.)
+//!
+//! A *range proof* for leaves `start..end` of `count` holds the nodes that the
+//! range does not determine itself, from the leaves upwards. On each level,
+//! with `start..end` the nodes known and `count` all the nodes of the level:
+//!
+//! 1. when `start` is odd, the proof gives node `start - 1`, and `start -= 1`;
+//! 2. when `end` is odd and `end < count`, it gives node `end`, and `end += 1`;
+//! 3. pair the known nodes; a lone last node moves up; then
+//!    `start = start / 2`, `end = ceil(end / 2)`, `count = ceil(count / 2)`.
+//!
+//! It ends when `count` is 1, with no node of the proof left over. A proof of
+//! one leaf is therefore the usual path, and a verifier for one leaf `i` is
+//! short enough for a contract (`sha256` being the precompile):
+//!
+//! ```solidity
+//! bytes32 node = sha256(abi.encodePacked(uint8(0), leaf));
+//! uint32 n = count;
+//! uint256 next = 0;
+//! for (uint32 at = i; n > 1; at /= 2) {
+//!     if (at % 2 == 1) node = sha256(abi.encodePacked(uint8(1), proof[next++], node));
+//!     else if (at + 1 < n) node = sha256(abi.encodePacked(uint8(1), node, proof[next++]));
+//!     n = n / 2 + n % 2;
+//! }
+//! require(i < count && next == proof.length);
+//! require(root == sha256(abi.encodePacked(uint8(2), count, node)));
+//! ```
+//!
+//! Since leaves, inner nodes and roots are hashed in domains of their own and
+//! the count is part of the root, an inner node is no leaf, a path of another
+//! length or index does not verify, and no other data have the same root.
+
+use std::ops::Range;
+
+use super::Error;
+use crate::base::{
+    ShardId,
+    limits::{LEAF_BYTES, SHARD_LEAVES},
+    sha256,
+};
+
+type Node = [u8; 32];
+
+const LEAF: [u8; 1] = [0];
+const INNER: [u8; 1] = [1];
+const ROOT: [u8; 1] = [2];
+
+/// The root over these bytes: what a shard is called.
+pub fn root(data: &[u8]) -> ShardId {
+    let mut level: Vec<Node> = leaf_hashes(data);
+    let count = leaf_count(data.len());
+    while level.len() > 1 {
+        fold(&mut level);
+    }
+    seal_root(count, &level[0])
+}
+
+/// How many leaves so many bytes have.
+pub fn leaf_count(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(LEAF_BYTES).max(1)).expect("no shard in memory has 2^32 leaves")
+}
+
+/// A tree whose nodes are kept, so that proofs cost no hashing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// From the leaves up to the top node.
+    levels: Vec<Vec<Node>>,
+}
+
+impl Tree {
+    /// The tree over these bytes.
+    pub fn build(data: &[u8]) -> Self {
+        Self::from_leaves(leaf_hashes(data))
+    }
+
+    /// The tree over stored leaf hashes. They are believed: compare the root.
+    ///
+    /// # Panics
+    /// Without a leaf.
+    pub fn from_leaves(leaves: Vec<[u8; 32]>) -> Self {
+        assert!(!leaves.is_empty(), "a tree has at least one leaf");
+        let mut levels = vec![leaves];
+        while let Some(below) = levels.last().filter(|level| level.len() > 1) {
+            let mut level = below.clone();
+            fold(&mut level);
+            levels.push(level);
+        }
+        Self { levels }
+    }
+
+    /// The hashes of the leaves, for storing.
+    pub fn leaves(&self) -> &[[u8; 32]] {
+        &self.levels[0]
+    }
+
+    /// How many leaves there are.
+    pub fn leaf_count(&self) -> u32 {
+        u32::try_from(self.levels[0].len()).expect("no shard in memory has 2^32 leaves")
+    }
+
+    /// The root.
+    pub fn root(&self) -> ShardId {
+        let top = self.levels.last().expect("a tree has a top level");
+        seal_root(self.leaf_count(), &top[0])
+    }
+
+    /// The proof for these leaves: at most two nodes a level.
+    ///
+    /// # Panics
+    /// When the range is empty or beyond the leaves.
+    pub fn range_proof(&self, leaves: Range<u32>) -> Vec<[u8; 32]> {
+        assert!(leaves.start < leaves.end && leaves.end <= self.leaf_count(), "a range of leaves of this tree");
+        let (mut start, mut end) = (leaves.start as usize, leaves.end as usize);
+        let mut proof = Vec::new();
+        for level in &self.levels[..self.levels.len() - 1] {
+            if start % 2 == 1 {
+                start -= 1;
+                proof.push(level[start]);
+            }
+            if end % 2 == 1 && end < level.len() {
+                proof.push(level[end]);
+            }
+            (start, end) = (start / 2, end.div_ceil(2));
+        }
+        proof
+    }
+}
+
+/// Checks that `data` are the leaves `leaves` of a shard of `leaf_count` leaves with this root.
+///
+/// `data` must be whole leaves; only the last leaf of the shard may be shorter.
+/// The cost is that of hashing `data` and the proof, whatever `leaf_count` is.
+///
+/// # Errors
+/// [`Error::Proof`], when anything is amiss: the bytes, the range, the count, the proof.
+pub fn verify_range(
+    root: ShardId,
+    leaf_count: u32,
+    leaves: Range<u32>,
+    data: &[u8],
+    proof: &[[u8; 32]],
+) -> Result<(), Error> {
+    let refuse = |why| Err(Error::Proof { shard: root.to_string(), why });
+    if leaf_count as usize > SHARD_LEAVES {
+        return refuse("more leaves than a shard may have");
+    }
+    if leaves.start >= leaves.end || leaves.end > leaf_count {
+        return refuse("no such leaves");
+    }
+    let most = leaves.len() * LEAF_BYTES;
+    let is_last = leaves.end == leaf_count;
+    let is_length_right = match data.len() {
+        0 => leaf_count == 1,
+        length if is_last => length <= most && length > most - LEAF_BYTES,
+        length => length == most,
+    };
+    if !is_length_right {
+        return refuse("the bytes are not as many as the leaves");
+    }
+    match top_of(leaf_count, leaves, leaf_hashes(data), proof) {
+        Err(why) => refuse(why),
+        Ok(top) if seal_root(leaf_count, &top) != root => refuse("the hashes differ"),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// The top node that the known nodes of the lowest level and the proof lead to.
+fn top_of(count: u32, range: Range<u32>, mut known: Vec<Node>, proof: &[Node]) -> Result<Node, &'static str> {
+    const SHORT: &str = "the proof is too short";
+    let (mut start, mut end, mut count) = (range.start, range.end, count);
+    let mut rest = proof.iter();
+    while count > 1 {
+        if start % 2 == 1 {
+            known.insert(0, *rest.next().ok_or(SHORT)?);
+        }
+        if end % 2 == 1 && end < count {
+            known.push(*rest.next().ok_or(SHORT)?);
+        }
+        fold(&mut known);
+        (start, end, count) = (start / 2, end.div_ceil(2), count.div_ceil(2));
+    }
+    if rest.next().is_some() {
+        return Err("the proof is too long");
+    }
+    Ok(known[0])
+}
+
+/// One level up, in place: pairs from the left, a lone last node moves up.
+fn fold(level: &mut Vec<Node>) {
+    let count = level.len();
+    for pair in 0..count / 2 {
+        level[pair] = sha256(&[&INNER, &level[2 * pair], &level[2 * pair + 1]]);
+    }
+    if count % 2 == 1 {
+        level[count / 2] = level[count - 1];
+    }
+    level.truncate(count.div_ceil(2));
+}
+
+fn leaf_hashes(data: &[u8]) -> Vec<Node> {
+    if data.is_empty() {
+        return vec![sha256(&[&LEAF])];
+    }
+    data.chunks(LEAF_BYTES).map(|leaf| sha256(&[&LEAF, leaf])).collect()
+}
+
+fn seal_root(count: u32, top: &Node) -> ShardId {
+    ShardId(sha256(&[&ROOT, &count.to_be_bytes(), top]))
+}
