@@ -136,3 +136,35 @@ pub const FOUND_PEERS: usize = 256;
 pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
 /// Bytes of a program's version as peers tell it.
 pub const VERSION_BYTES: usize = 64;
+/// The tracker is asked for the consumers this often.
+pub const TRACKER_REFRESH: Duration = Duration::from_secs(10);
+/// The least time between two questions to the tracker; doubles with each failure up to the refresh.
+pub const TRACKER_RETRY: Duration = Duration::from_millis(500);
+/// Who is short of consumers waits so long for the tracker's next answer.
+pub const TRACKER_WAIT: Duration = Duration::from_secs(5);
+/// Consumers that a producer remembers.
+pub const KNOWN_CONSUMERS: usize = 4096;
+/// A consumer that was unreachable or slow is asked last for so long.
+pub const CONSUMER_REST: Duration = Duration::from_secs(5);
+/// A consumer that failed to take a shard gets no new ones for so long, unless there are no others.
+pub const PUT_BACK_OFF: Duration = Duration::from_secs(10);
+/// Chunks on their way to consumers at a time, their last shards included.
+pub const SCATTERS: usize = 8;
+/// Placing the shards of a chunk, the last ones included, at most.
+pub const SCATTER_TIMEOUT: Duration = Duration::from_secs(60);
+/// After the commit threshold the remaining shards have so long.
+pub const SCATTER_TAIL: Duration = Duration::from_secs(15);
+/// A put is slow when it takes this more than twice as long as the third finisher of its chunk.
+pub const STALL_FLOOR: Duration = Duration::from_millis(500);
+/// A put is slow after this when no third has finished.
+pub const STALL_CEILING: Duration = Duration::from_secs(3);
+/// Consumers that are tried for one shard, at most.
+pub const PLACE_TRIES: usize = 4;
+/// Times that every consumer of a chunk is asked before a read fails.
+pub const GATHER_ROUNDS: u32 = 3;
+/// The pause before the second of these rounds; doubles.
+pub const GATHER_PAUSE: Duration = Duration::from_millis(500);
+/// A read asks another consumer at the earliest after this.
+pub const HEDGE_FLOOR: Duration = Duration::from_millis(50);
+/// A read asks another consumer at the latest after this.
+pub const HEDGE_CEILING: Duration = Duration::from_secs(2);

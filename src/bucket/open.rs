@@ -55,9 +55,9 @@ pub struct Parts {
 }
 
 impl Bucket {
-    /// Opens a bucket, replays what a crash left, and starts its background work. Blocks on the disk;
+    /// Opens a bucket (its state directory), replays what a crash left, and starts its background work. Blocks on the disk;
     /// call it inside a tokio runtime.
-    pub fn open(options: Options, parts: Parts) -> Result<Self, Error> {
+    pub fn start(options: Options, parts: Parts) -> Result<Self, Error> {
         let lock = StateLock::acquire(&options.directory, "mount")?;
         let disk = |name: &str| -> Result<Arc<RealDisk>, Error> {
             let path = options.directory.join(name);
@@ -169,7 +169,6 @@ impl Inner {
         self.tasks.spawn(Arc::clone(self).tend_until_shutdown());
         self.tasks.spawn(Arc::clone(self).write_back_until_shutdown());
         self.tasks.spawn(Arc::clone(self).remember_consumers_until_shutdown());
-        self.reaper_wake();
     }
 
     /// Makes changed files durable now and then, without an fsync.

@@ -169,7 +169,7 @@ impl Inner {
             (0..chunk.roots.len()).filter(|index| chunk.placements[*index].health != Health::Held).collect();
         let shards = self.dispatcher.rebuild(&chunk.layout, &chunk.roots, &chunk.placements, &missing).await?;
         let mut placements = chunk.placements.clone();
-        let mut failure = None;
+        let (mut failure, mut surplus) = (None, Vec::new());
         for (index, data) in missing.into_iter().zip(shards) {
             let shard = chunk.roots[index];
             if let (Health::Suspect, Some(consumer)) = (placements[index].health, placements[index].consumer) {
@@ -178,12 +178,15 @@ impl Inner {
             }
             let others: Vec<PeerId> = holders(&placements, index).collect();
             match self.dispatcher.place(shard, data, &others).await {
-                Ok(consumer) => placements[index] = Placement { consumer: Some(consumer), health: Health::Held },
+                Ok(placed) => {
+                    placements[index] = Placement::held(placed.consumer);
+                    surplus.extend(placed.surplus);
+                }
                 Err(error) => failure = Some(error),
             }
         }
         let (inner, chunk) = (Arc::clone(self), Chunk { placements, ..chunk });
-        blocking(move || inner.update_placements(&chunk)).await?;
+        blocking(move || inner.update_placements(&chunk, &surplus)).await?;
         self.note_change();
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
