@@ -105,7 +105,7 @@ impl Inner {
                 None => break,
             };
         }
-        let work = by_peer.iter().map(|(peer, shards)| self.delete_at(*peer, shards));
+        let work: Vec<_> = by_peer.into_iter().map(|(peer, shards)| self.delete_at(peer, shards)).collect();
         let results: Vec<_> = futures::stream::iter(work).buffer_unordered(DELETES_AT_A_TIME).collect().await;
         let mut batch = Batch::new();
         for (peer, done, is_reachable) in results {
@@ -122,11 +122,11 @@ impl Inner {
     }
 
     /// Deletes shards at one consumer until it does not answer.
-    async fn delete_at(&self, peer: PeerId, shards: &[ShardId]) -> (PeerId, Vec<ShardId>, bool) {
+    async fn delete_at(&self, peer: PeerId, shards: Vec<ShardId>) -> (PeerId, Vec<ShardId>, bool) {
         let mut done = Vec::new();
         for shard in shards {
-            match self.dispatcher.delete(peer, *shard).await {
-                Ok(()) => done.push(*shard),
+            match self.dispatcher.delete(peer, shard).await {
+                Ok(()) => done.push(shard),
                 Err(error) => {
                     tracing::debug!(%peer, %shard, %error, "a deletion waits for its consumer");
                     return (peer, done, false);
