@@ -33,7 +33,8 @@ impl Fixture {
     /// None, with a line that says so, where nothing can be mounted.
     fn new(change: impl FnOnce(&mut Options)) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        if let Err(error @ (mount::Error::NoDevice | mount::Error::NoHelper)) = mount::check_mountpoint(dir.path()) {
+        use mount::Error::{DeviceDenied, NoDevice, NoHelper};
+        if let Err(error @ (NoDevice | DeviceDenied | NoHelper)) = mount::check_mountpoint(dir.path()) {
             println!("skipped: {error}");
             return None;
         }
@@ -349,5 +350,88 @@ fn read_only_and_shown_owners() {
     let meta = fs::metadata(fixture.dir.path()).unwrap();
     assert_eq!((meta.uid(), meta.mode() & 0o7777), (1234, 0o755));
     assert!(fixture.dir.path().as_os_str().as_bytes().starts_with(b"/"));
+    fixture.unmount();
+}
+
+/// Set, it makes [`a_daemon_of_its_own`] a daemon that mounts there until its standard input ends.
+const DAEMON: &str = "OPENBUCKET_TEST_DAEMON";
+/// Set, it makes [`an_ordinary_user`] do its work, as whoever runs it.
+const USER: &str = "OPENBUCKET_TEST_USER";
+
+fn again(test: &str, variable: &str, value: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(variable, value);
+    command
+}
+
+#[test]
+fn a_daemon_of_its_own() {
+    let Some(dir) = std::env::var_os(DAEMON) else { return };
+    let Some(fixture) = Fixture::new(|options| options.mountpoint = dir.into()) else { return };
+    println!("ready");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    fixture.runtime.block_on(fixture.mounted().unmount()).unwrap();
+}
+
+#[test]
+fn the_remains_of_a_dead_daemon_are_cleared() {
+    let dir = tempfile::tempdir().unwrap();
+    if mount::check_mountpoint(dir.path()).is_err() {
+        return println!("skipped: nothing can be mounted");
+    }
+    let mut daemon = again("a_daemon_of_its_own", DAEMON, dir.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = std::io::BufReader::new(daemon.stdout.take().unwrap());
+    assert!(std::io::BufRead::lines(output).any(|line| line.unwrap() == "ready"));
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    assert!(matches!(mount::check_mountpoint(dir.path()), Err(mount::Error::Mounted { .. })));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert_eq!(errno(File::open(&file)), rustix::io::Errno::NOTCONN);
+    mount::check_mountpoint(dir.path()).unwrap();
+    assert!(!file.exists());
+    fs::write(&file, "x").unwrap();
+}
+
+#[test]
+fn an_ordinary_user() {
+    use std::os::unix::process::CommandExt;
+    if rustix::process::geteuid().is_root() {
+        let status = again("an_ordinary_user", USER, Path::new("1")).uid(65534).gid(65534).status().unwrap();
+        return assert!(status.success());
+    }
+    if std::env::var_os(USER).is_none() {
+        return println!("skipped: run by root, or with {USER}");
+    }
+    let Some(fixture) = Fixture::new(|options| options.nosuid = false) else { return };
+    let owned = fixture.path("");
+    assert_eq!(fs::metadata(owned).unwrap().uid(), 0, "the root of the bucket is root's");
+    assert_eq!(errno(File::create(fixture.path("file"))), rustix::io::Errno::ACCESS, "permissions are checked");
+    fixture.unmount();
+
+    let Some(fixture) = Fixture::new(|options| options.uid = Some(65534)) else { return };
+    let file = fixture.path("file");
+    fs::write(&file, "some text").unwrap();
+    let mode = || fs::metadata(&file).unwrap().mode() & 0o7777;
+    let taken_by = |change: &dyn Fn()| {
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o6755)).unwrap();
+        assert_eq!(mode(), 0o6755);
+        change();
+        fixture.invalidate(&file);
+        assert_eq!(mode(), 0o755);
+    };
+    taken_by(&|| File::options().append(true).open(&file).unwrap().write_all(b" and more").unwrap());
+    taken_by(&|| File::options().write(true).open(&file).unwrap().set_len(4).unwrap());
+    assert_eq!(fs::read(&file).unwrap(), b"some");
+    taken_by(&|| drop(File::create(&file).unwrap()));
+    let error = fixture.runtime.block_on(async {
+        let _open = File::open(&file).unwrap();
+        fixture.mounted().unmount().await.unwrap_err()
+    });
+    assert!(matches!(error, mount::Error::Busy(_)), "{error}");
     fixture.unmount();
 }

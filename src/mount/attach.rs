@@ -167,7 +167,7 @@ fn detach_by_helper(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
 fn one_line(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let line = text.lines().next().unwrap_or("it gave no reason").trim();
-    line.strip_prefix("fusermount3: ").unwrap_or(line).chars().take(300).collect()
+    line.split_once("fusermount3: ").map_or(line, |(_, why)| why).chars().take(300).collect()
 }
 
 /// The mount helper on the search path, or where packages put it.
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_first_line_of_the_helper_is_the_reason() {
-        assert_eq!(one_line(b"fusermount3: no\nmore"), "no");
+        assert_eq!(one_line(b"/usr/bin/fusermount3: no\nmore"), "no");
         assert_eq!(one_line(b""), "it gave no reason");
     }
 

@@ -6,6 +6,8 @@ use std::{
     sync::mpsc,
 };
 
+use rustix::fs::Access;
+
 use super::{Error, attach, table};
 use crate::base::limits::MOUNT_PROBE_TIMEOUT;
 
@@ -22,6 +24,9 @@ pub fn check_mountpoint(mountpoint: &Path) -> Result<(), Error> {
 pub(super) fn resolve(mountpoint: &Path) -> Result<PathBuf, Error> {
     if !Path::new(DEVICE).exists() {
         return Err(Error::NoDevice);
+    }
+    if rustix::fs::access(DEVICE, Access::READ_OK | Access::WRITE_OK).is_err() {
+        return Err(Error::DeviceDenied);
     }
     if !rustix::process::geteuid().is_root() && attach::find_helper().is_none() {
         return Err(Error::NoHelper);
@@ -121,10 +126,10 @@ mod tests {
 
     #[test]
     fn a_mount_point_in_use_says_by_whom() {
-        if !Path::new(DEVICE).exists() {
-            return assert!(matches!(check_mountpoint(Path::new("/proc")), Err(Error::NoDevice)));
-        }
         let error = check_mountpoint(Path::new("/proc")).unwrap_err();
+        if matches!(error, Error::NoDevice | Error::DeviceDenied | Error::NoHelper) {
+            return println!("skipped: {error}");
+        }
         assert!(error.to_string().contains("already a mount point, proc on"), "{error}");
     }
 

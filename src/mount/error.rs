@@ -22,6 +22,9 @@ pub enum Error {
     /// The kernel has no FUSE.
     #[error("/dev/fuse is missing: load the kernel module (modprobe fuse), or give the container --device /dev/fuse")]
     NoDevice,
+    /// The kernel has it, but not for this user.
+    #[error("/dev/fuse may not be opened by this user: as root, chmod 666 /dev/fuse, or mount as root")]
+    DeviceDenied,
     /// An ordinary user needs the helper.
     #[error("fusermount3 is not installed and only root mounts without it: install the package fuse3, or run as root")]
     NoHelper,
@@ -49,7 +52,7 @@ impl Kinded for Error {
             Error::NotDirectory(_) | Error::NotEmpty(_) => ErrorKind::Invalid,
             Error::Mounted { .. } => ErrorKind::Exists,
             Error::NoDevice | Error::NoHelper | Error::Busy(_) | Error::Slow { .. } => ErrorKind::Unavailable,
-            Error::Helper { .. } => ErrorKind::Denied,
+            Error::DeviceDenied | Error::Helper { .. } => ErrorKind::Denied,
             Error::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => ErrorKind::NotFound,
                 io::ErrorKind::PermissionDenied => ErrorKind::Denied,

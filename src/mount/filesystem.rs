@@ -119,18 +119,18 @@ impl Filesystem for Door {
     ) {
         let Some(kind) = convert::node_kind(mode) else { return reply.refuse(Errno::EINVAL) };
         let new = NewInode { rdev, ..new_inode(caller, kind, mode) };
-        self.make_node(Request::new("mknod", parent), parent, name, new, reply);
+        self.make_node(Request::new("mknod", parent), name, new, reply);
     }
 
     fn mkdir(&self, caller: &fuser::Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
         let new = new_inode(caller, FileKind::Directory, mode);
-        self.make_node(Request::new("mkdir", parent), parent, name, new, reply);
+        self.make_node(Request::new("mkdir", parent), name, new, reply);
     }
 
     fn symlink(&self, caller: &fuser::Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let target = target.as_os_str().as_bytes().to_vec();
         let new = NewInode { target, ..new_inode(caller, FileKind::Symlink, 0o777) };
-        self.make_node(Request::new("symlink", parent), parent, name, new, reply);
+        self.make_node(Request::new("symlink", parent), name, new, reply);
     }
 
     fn unlink(&self, _: &fuser::Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {

@@ -32,8 +32,9 @@ impl Door {
         reply.attr(&limits::KERNEL_TRUST, &convert::file_attr(attr, &self.options));
     }
 
-    pub(super) fn make_node(&self, request: Request, parent: INodeNo, name: &OsStr, new: NewInode, reply: ReplyEntry) {
-        let work = |_: &Bucket| self.make(parent, name.as_bytes(), new);
+    /// Makes below the directory that the request is about.
+    pub(super) fn make_node(&self, request: Request, name: &OsStr, new: NewInode, reply: ReplyEntry) {
+        let work = |_: &Bucket| self.make(INodeNo(request.file), name.as_bytes(), new);
         self.answer(request, reply, work, |reply, attr| self.entry(reply, &attr));
     }
 
