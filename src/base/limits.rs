@@ -168,3 +168,21 @@ pub const GATHER_PAUSE: Duration = Duration::from_millis(500);
 pub const HEDGE_FLOOR: Duration = Duration::from_millis(50);
 /// A read asks another consumer at the latest after this.
 pub const HEDGE_CEILING: Duration = Duration::from_secs(2);
+/// How long the kernel may trust entries and attributes: the mount is the only writer.
+pub const KERNEL_TRUST: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of one write or read request of the kernel.
+pub const KERNEL_REQUEST_BYTES: u32 = 1 << 20;
+/// Bytes that the kernel reads ahead.
+pub const KERNEL_READAHEAD_BYTES: u32 = 2 << 20;
+/// Read-ahead and write-back requests of the kernel under way at a time.
+pub const KERNEL_BACKGROUND: u16 = 64;
+/// Threads that take requests from the kernel, at most.
+pub const KERNEL_THREADS: usize = 4;
+/// Directory entries fetched from the bucket for one answer to the kernel.
+pub const DIRECTORY_PAGE: usize = 512;
+/// Asking a mounted file system whether it is alive, and the mount helper for its work, at most.
+pub const MOUNT_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Unmounting, the kernel's write-back of dirty pages included, at most.
+pub const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Dropping the kernel's pages of the inodes of one call, their write-back included, at most.
+pub const INVALIDATE_TIMEOUT: Duration = Duration::from_secs(60);
