@@ -91,3 +91,13 @@ pub const FOUND_PEERS: usize = 256;
 pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
 /// Bytes of a program's version as peers tell it.
 pub const VERSION_BYTES: usize = 64;
+/// Connections being made at a time, in each direction.
+pub const PENDING_CONNECTIONS: u32 = 256;
+/// Connections at a time.
+pub const CONNECTIONS: u32 = 2048;
+/// Connections with one peer at a time.
+pub const CONNECTIONS_PER_PEER: u32 = 8;
+/// Telling the connected peers that this process goes, at most.
+pub const HANG_UP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of a group's name.
+pub const GROUP_BYTES: usize = 32;
