@@ -186,3 +186,13 @@ pub const MOUNT_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Dropping the kernel's pages of the inodes of one call, their write-back included, at most.
 pub const INVALIDATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections being made at a time, in each direction.
+pub const PENDING_CONNECTIONS: u32 = 256;
+/// Connections at a time.
+pub const CONNECTIONS: u32 = 2048;
+/// Connections with one peer at a time.
+pub const CONNECTIONS_PER_PEER: u32 = 8;
+/// Telling the connected peers that this process goes, at most.
+pub const HANG_UP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of a group's name.
+pub const GROUP_BYTES: usize = 32;
