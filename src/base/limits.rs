@@ -196,3 +196,9 @@ pub const CONNECTIONS_PER_PEER: u32 = 8;
 pub const HANG_UP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a group's name.
 pub const GROUP_BYTES: usize = 32;
+/// A stopping process drains, and waits for its tasks, for so long.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Progress is told at least this often.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest sync or drain that can be asked for, in seconds: a week.
+pub const SYNC_SECONDS: u64 = 7 * 24 * 3600;

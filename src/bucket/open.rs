@@ -1,10 +1,6 @@
 //! Opening and closing a bucket.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -210,9 +206,4 @@ impl Inner {
     pub fn note_change(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
-}
-
-/// Where a bucket of this name lives inside a state directory.
-pub fn bucket_directory(state: &Path, name: &str) -> PathBuf {
-    state.join("buckets").join(name)
 }
