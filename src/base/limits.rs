@@ -65,6 +65,8 @@ pub const SUSPECT_AFTER: Duration = Duration::from_secs(15);
 pub const RPC_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence of the daemon within a call, at most.
 pub const RPC_TIMEOUT: Duration = Duration::from_secs(60);
+/// Starting or stopping a process of a devnet, at most: a mount that stops uploads first.
+pub const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(120);
 /// Calls of the daemon's API that are still running at its stop are given this.
 pub const RPC_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Calls on one connection of the daemon's API at a time.
