@@ -78,6 +78,14 @@ pub const STAGING_BYTES: u64 = 10 << 30;
 pub const CACHE_DISK_BYTES: u64 = 10 << 30;
 /// Bytes of the cache in memory, at most, unless configured.
 pub const CACHE_MEMORY_BYTES: u64 = 128 << 20;
+/// Bytes of a segment file of shards, unless one shard needs more.
+pub const SEGMENT_BYTES: u64 = 256 << 20;
+/// Shards on their way to the disk at a time, in one store.
+pub const STORE_QUEUE: usize = 64;
+/// Segment files held open at a time.
+pub const OPEN_SEGMENTS: usize = 128;
+/// One operation of a store on its disk, its waiting included, at most.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a key file, at most.
 pub const KEY_FILE_BYTES: usize = 4 << 10;
 /// Bytes of a refusal's text on the wire, at most.
@@ -106,3 +114,26 @@ pub const SWARM_COMMANDS: usize = 256;
 pub const FOUND_PEERS: usize = 256;
 /// An idle connection is closed after this.
 pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
+/// Bytes of a program's version as peers tell it.
+pub const VERSION_BYTES: usize = 64;
+
+/// Bytes of a status document.
+pub const STATUS_BYTES: usize = 4 << 20;
+/// Asking a local process for its status, at most.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Status documents given at a time.
+pub const STATUS_READERS: usize = 8;
+/// A key-value table is flushed this often.
+pub const TABLE_FLUSH: Duration = Duration::from_secs(1);
+/// Consumers that a tracker knows.
+pub const CONSUMERS: usize = 65_536;
+/// A tracker forgets a consumer that was away for longer: 90 days.
+pub const FORGET_AFTER: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Times of presence kept one by one; older ones only as their sum.
+pub const UPTIME_INTERVALS: usize = 64;
+/// After its own restart a tracker takes a beat within this for unbroken presence.
+pub const RESTART_GRACE: Duration = Duration::from_secs(60);
+/// A consumer tries a tracker that is away again after at most this.
+pub const TRACKER_RETRY: Duration = Duration::from_secs(30);
+/// Saying goodbye and finishing what is on its way, at most.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);

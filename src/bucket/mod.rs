@@ -1,7 +1,9 @@
 //! The file tree, its write path, its read path, its cache.
 
+mod attr;
 mod report;
 
+pub use attr::{Attr, DirItem, FileKind, NewInode, RenameMode, SetAttr, SetTime, Space, Timestamp, XattrMode};
 pub use report::{
     Availability, BucketStatus, CacheReport, ChunkReport, FileReport, FileState, FileSummary, Pending, PolicyReport,
     ShardReport,

@@ -60,3 +60,54 @@ impl Decompressor {
         self.0.decompress_to_buffer(compressed, plain).is_ok_and(|length| length == plain.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{Chance, SeededChance};
+
+    const BLOCK: usize = crate::base::limits::BLOCK_BYTES;
+
+    fn random() -> Vec<u8> {
+        let mut block = vec![0; BLOCK];
+        SeededChance::new(1).fill(&mut block);
+        block
+    }
+
+    #[test]
+    fn a_block_that_shrinks_is_compressed_and_comes_back_at_its_length_only() {
+        let plain = b"a folder that cannot be lost ".repeat(2000);
+        let mut target = vec![0; plain.len()];
+        let length = Compressor::new().unwrap().shrink(&plain, &mut target).expect("it shrinks");
+        assert!(length < plain.len() / 10);
+        let mut back = vec![0; plain.len()];
+        let mut decompressor = Decompressor::new().unwrap();
+        assert!(decompressor.fill(&target[..length], &mut back));
+        assert_eq!(back, plain);
+        for wrong in [plain.len() - 1, plain.len() + 1, 0] {
+            assert!(!decompressor.fill(&target[..length], &mut vec![0; wrong]), "into {wrong} bytes");
+        }
+    }
+
+    #[test]
+    fn what_does_not_shrink_is_left_alone() {
+        let mut compressor = Compressor::new().unwrap();
+        let mut target = vec![0; BLOCK];
+        assert_eq!(compressor.shrink(&random(), &mut target), None);
+        assert_eq!(compressor.shrink(&[], &mut target), None);
+        assert_eq!(compressor.shrink(&[0; SHORTEST_BYTES - 1], &mut target), None);
+        assert_eq!(compressor.shrink(&random()[..SHORTEST_BYTES], &mut target), None);
+    }
+
+    #[test]
+    fn text_after_noise_is_compressed_again() {
+        let mut compressor = Compressor::new().unwrap();
+        let mut target = vec![0; BLOCK];
+        for _ in 0..3 {
+            assert_eq!(compressor.shrink(&random(), &mut target), None);
+            assert!(compressor.is_wary);
+            assert!(compressor.shrink(&[7; BLOCK], &mut target).is_some());
+            assert!(!compressor.is_wary);
+        }
+    }
+}

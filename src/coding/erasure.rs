@@ -131,3 +131,88 @@ fn coder(scheme: Scheme) -> Result<Arc<ReedSolomon>, Error> {
 fn defect(error: reed_solomon_erasure::Error) -> Error {
     Error::Defect(format!("erasure coding: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::ChunkId, runtime::Chance, runtime::SeededChance};
+
+    /// n shards of random data with their parity, and a layout good enough for ranges.
+    fn shards(scheme: Scheme, length: usize) -> (Layout, Vec<Bytes>) {
+        let mut buffer = vec![0xee; scheme.n() * length];
+        SeededChance::new(3).fill(&mut buffer[..scheme.k() * length]);
+        add_parity(scheme, length, &mut buffer).unwrap();
+        let layout = Layout {
+            format: 1,
+            chunk: ChunkId([0; 32]),
+            scheme,
+            plain_len: 0,
+            shard_len: u32::try_from(length).unwrap(),
+            blocks: Vec::new(),
+        };
+        (layout, buffer.chunks(length).map(Bytes::copy_from_slice).collect())
+    }
+
+    #[test]
+    fn strips_give_the_parity_of_the_whole() {
+        let length = 2 * STRIP_BYTES + 1024;
+        let (layout, shards) = shards(Scheme::BASIC, length);
+        let mut whole: Vec<Vec<u8>> = shards.iter().map(|shard| shard.to_vec()).collect();
+        coder(layout.scheme).unwrap().encode(&mut whole).unwrap();
+        assert_eq!(shards, whole);
+    }
+
+    #[test]
+    fn every_shard_comes_from_every_k_others() {
+        let (layout, shards) = shards(Scheme::BASIC, STRIP_BYTES + 1024);
+        let n = layout.scheme.n();
+        for chosen in (0u32..1 << n).filter(|chosen| chosen.count_ones() as usize == layout.scheme.k()) {
+            let mut pieces: Vec<(usize, Bytes)> = (0..n)
+                .filter(|index| chosen & (1 << index) != 0)
+                .map(|index| (index, shards[index].slice(1000..STRIP_BYTES + 500)))
+                .collect();
+            pieces.rotate_left(chosen as usize % 4);
+            for (index, shard) in shards.iter().enumerate() {
+                let got = reconstruct_range(&layout, index, &pieces).unwrap();
+                assert_eq!(got, shard.slice(1000..STRIP_BYTES + 500), "shard {index} from {chosen:06b}");
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_that_do_not_fit_are_refused() {
+        let (layout, shards) = shards(Scheme::BASIC, 1024);
+        let piece = |index: usize, end: usize| (index, shards[index].slice(..end));
+        let try_with = |index, pieces: &[(usize, Bytes)]| reconstruct_range(&layout, index, pieces);
+        let three = [piece(1, 100), piece(2, 100), piece(3, 100)];
+        assert_eq!(try_with(0, &three), Err(Error::TooFew { present: 3, needed: 4 }));
+        let with = |more| [three.to_vec(), vec![more]].concat();
+        assert!(matches!(try_with(0, &with(piece(4, 101))), Err(Error::ShardLength { index: 4, .. })));
+        assert!(matches!(try_with(0, &with(piece(3, 100))), Err(Error::Request(_))));
+        assert!(matches!(try_with(0, &with((6, Bytes::from_static(&[0; 100])))), Err(Error::Request(_))));
+        assert!(matches!(try_with(6, &with(piece(4, 100))), Err(Error::Request(_))));
+        let long: Vec<_> = (1..5).map(|index| (index, Bytes::from_static(&[0; 2000]))).collect();
+        assert!(matches!(try_with(0, &long), Err(Error::ShardLength { .. })));
+        assert_eq!(try_with(0, &with(piece(4, 100))), Ok(shards[0].slice(..100)));
+        let nothing: Vec<_> = (1..5).map(|index| (index, Bytes::new())).collect();
+        assert_eq!(try_with(0, &nothing), Ok(Bytes::new()));
+    }
+
+    #[test]
+    fn no_parity_needs_no_coder() {
+        let scheme = Scheme::new(3, 0).unwrap();
+        let (layout, shards) = shards(scheme, 1024);
+        let pieces: Vec<_> = shards.iter().cloned().enumerate().collect();
+        assert_eq!(reconstruct_range(&layout, 1, &pieces), Ok(shards[1].clone()));
+        assert_eq!(reconstruct_range(&layout, 1, &pieces[1..]), Err(Error::TooFew { present: 2, needed: 3 }));
+    }
+
+    #[test]
+    fn the_kept_coders_are_few() {
+        for m in 1..=2 * CODERS as u64 {
+            coder(Scheme::new(2, m).unwrap()).unwrap();
+        }
+        let again = coder(Scheme::new(2, 1).unwrap()).unwrap();
+        assert_eq!((again.data_shard_count(), again.parity_shard_count()), (2, 1));
+    }
+}

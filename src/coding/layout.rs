@@ -176,3 +176,108 @@ pub(super) fn shard_len(sealed_len: u64, k: usize) -> u64 {
 fn sum(blocks: &[BlockEntry]) -> u64 {
     blocks.iter().map(|block| u64::from(block.sealed_len)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A valid table: blocks that shrank by `shrunk` bytes, or not at all.
+    fn layout(scheme: Scheme, plain_len: usize, shrunk: &[usize]) -> Layout {
+        let blocks = (0..block_count(plain_len)).map(|index| {
+            let plain = plain_len.saturating_sub(index * BLOCK_BYTES).min(BLOCK_BYTES);
+            let less = shrunk[index % shrunk.len()].min(plain.saturating_sub(1));
+            let sealed_len = u32::try_from(plain + SEAL_OVERHEAD_BYTES - less).unwrap();
+            BlockEntry { sealed_len, is_compressed: less > 0 }
+        });
+        Layout::new(ChunkId([7; 32]), scheme, plain_len, blocks.collect())
+    }
+
+    #[test]
+    fn lengths_are_those_of_the_format() {
+        let table = layout(Scheme::BASIC, CHUNK_BYTES, &[0]);
+        assert_eq!(table.validate(), Ok(()));
+        assert_eq!((table.sealed_len(), table.shard_len, table.leaves()), (4_195_328, 1_049_600, 1025));
+        let empty = layout(Scheme::PREMIUM, 0, &[0]);
+        assert_eq!((empty.validate(), empty.sealed_len(), empty.shard_len), (Ok(()), 16, 1024));
+        let whole = layout(Scheme::FREE, CHUNK_BYTES, &[0]);
+        assert_eq!(whole.shard_len as usize, crate::base::limits::SHARD_BYTES);
+    }
+
+    #[test]
+    fn every_contradiction_is_refused() {
+        let good = layout(Scheme::BASIC, 150_000, &[0, 30_000]);
+        assert_eq!(good.validate(), Ok(()));
+        let changes: [fn(&mut Layout); 14] = [
+            |it| it.format = 0,
+            |it| it.format = 2,
+            |it| it.plain_len += 1,
+            |it| it.plain_len = 4 * BLOCK_BYTES as u32,
+            |it| it.plain_len = u32::MAX,
+            |it| it.shard_len += 1024,
+            |it| it.shard_len -= 1024,
+            |it| it.scheme = Scheme::PREMIUM,
+            |it| it.blocks.clear(),
+            |it| it.blocks.truncate(2),
+            |it| it.blocks[0].is_compressed = true,
+            |it| it.blocks[1].is_compressed = false,
+            |it| it.blocks[1].sealed_len = 16,
+            |it| it.blocks[1].sealed_len = BLOCK_BYTES as u32 + 16,
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let mut bad = good.clone();
+            change(&mut bad);
+            assert!(matches!(bad.validate(), Err(Error::Layout(_))), "change {number}");
+        }
+    }
+
+    #[test]
+    fn ranges_outside_the_chunk_are_empty() {
+        let table = layout(Scheme::BASIC, 150_000, &[0]);
+        assert_eq!(table.blocks_of(150_000..u32::MAX), 0..0);
+        assert_eq!(table.blocks_of(5..5), 0..0);
+        assert_eq!(table.blocks_of(0..u32::MAX), 0..3);
+        assert_eq!(table.blocks_of(65_535..65_537), 0..2);
+        assert_eq!(table.plain_range(1..3), 65_536..150_000);
+        assert_eq!(table.plain_range(9..usize::MAX), 150_000..150_000);
+        assert!(table.sealed_range(3..9).is_empty());
+        assert_eq!(table.slices(u64::MAX - 1..u64::MAX), []);
+        assert_eq!(leaf_range(0..0), 0..0);
+        assert_eq!(leaf_range(1023..1025), 0..2);
+        assert_eq!(leaf_range(1024..2048), 1..2);
+        assert_eq!(leaf_range(u32::MAX - 1..u32::MAX), 4_194_303..4_194_304);
+    }
+
+    proptest! {
+        #[test]
+        fn slices_cover_exactly_the_blocks_of_a_range(
+            k in 1u64..=64,
+            plain_len in 0..=CHUNK_BYTES,
+            shrunk in proptest::collection::vec(0..BLOCK_BYTES, 1..5),
+            ends in any::<[proptest::sample::Index; 2]>(),
+        ) {
+            let table = layout(Scheme::new(k, 0).unwrap(), plain_len, &shrunk);
+            prop_assert_eq!(table.validate(), Ok(()));
+            let mut ends = ends.map(|end| end.index(plain_len + 1) as u32);
+            ends.sort_unstable();
+            let plain = ends[0]..ends[1];
+            let blocks = table.blocks_of(plain.clone());
+            let held = table.plain_range(blocks.clone());
+            if !plain.is_empty() {
+                prop_assert!(held.start <= plain.start && plain.end <= held.end);
+                prop_assert!(plain.start - held.start < BLOCK_BYTES as u32 && held.end - plain.end < BLOCK_BYTES as u32);
+            }
+            let sealed = table.sealed_range(blocks);
+            let mut at = sealed.start;
+            for slice in table.slices(sealed.clone()) {
+                let first = slice.shard_index as u64 * u64::from(table.shard_len);
+                prop_assert!(slice.shard_index < table.scheme.k() && slice.range.end <= table.shard_len);
+                prop_assert!(!slice.range.is_empty());
+                prop_assert_eq!(first + u64::from(slice.range.start), at);
+                at = first + u64::from(slice.range.end);
+            }
+            prop_assert_eq!(at, sealed.end);
+        }
+    }
+}

@@ -221,3 +221,127 @@ fn leaf_hashes(data: &[u8]) -> Vec<Node> {
 fn seal_root(count: u32, top: &Node) -> ShardId {
     ShardId(sha256(&[&ROOT, &count.to_be_bytes(), top]))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes of which no two leaves are equal.
+    fn sample(length: usize) -> Vec<u8> {
+        (0..length).map(|at| ((at * 7 + at / LEAF_BYTES * 13) % 251) as u8).collect()
+    }
+
+    fn of(data: &[u8], leaves: &Range<u32>) -> Vec<u8> {
+        let end = data.len().min(leaves.end as usize * LEAF_BYTES);
+        data[leaves.start as usize * LEAF_BYTES..end].to_vec()
+    }
+
+    fn ranges(count: u32) -> impl Iterator<Item = Range<u32>> {
+        (0..count).flat_map(move |start| (start + 1..=count).map(move |end| start..end))
+    }
+
+    #[test]
+    fn every_range_of_small_trees_verifies() {
+        for length in (0..=17 * LEAF_BYTES).step_by(LEAF_BYTES / 2) {
+            let (data, tree) = (sample(length), Tree::build(&sample(length)));
+            assert_eq!(tree.root(), root(&data));
+            assert_eq!(tree.leaf_count(), leaf_count(length));
+            assert_eq!(Tree::from_leaves(tree.leaves().to_vec()), tree);
+            for leaves in ranges(tree.leaf_count()) {
+                let proof = tree.range_proof(leaves.clone());
+                let verified =
+                    verify_range(tree.root(), tree.leaf_count(), leaves.clone(), &of(&data, &leaves), &proof);
+                assert_eq!(verified, Ok(()), "{leaves:?} of {length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn another_place_count_or_path_is_refused() {
+        for count in 1..=9u32 {
+            let (data, tree) = (sample(count as usize * LEAF_BYTES), Tree::build(&sample(count as usize * LEAF_BYTES)));
+            for leaves in ranges(count) {
+                let (bytes, proof) = (of(&data, &leaves), tree.range_proof(leaves.clone()));
+                let check = |count, at: Range<u32>, proof: &[Node]| verify_range(tree.root(), count, at, &bytes, proof);
+                for other in ranges(count).filter(|other| *other != leaves) {
+                    assert!(check(count, other.clone(), &proof).is_err(), "{leaves:?} as {other:?} of {count}");
+                    let theirs = tree.range_proof(other.clone());
+                    assert!(check(count, other.clone(), &theirs).is_err(), "{leaves:?} as {other:?} of {count}");
+                }
+                for other in (0..=20).filter(|other| *other != count) {
+                    assert!(check(other, leaves.clone(), &proof).is_err(), "{leaves:?} of {count} as of {other}");
+                }
+                assert!(check(count, leaves.clone(), &[proof.clone(), vec![[0; 32]]].concat()).is_err());
+                if let Some((_, short)) = proof.split_last() {
+                    assert!(check(count, leaves.clone(), short).is_err());
+                    assert!(check(count, leaves.clone(), &proof[1..]).is_err());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_inner_node_is_no_leaf_and_a_top_node_no_root() {
+        let (data, tree) = (sample(4 * LEAF_BYTES), Tree::build(&sample(4 * LEAF_BYTES)));
+        let (left, right) = (tree.levels[1][0], tree.levels[1][1]);
+        let pair = [left, right].concat();
+        assert!(verify_range(tree.root(), 1, 0..1, &pair, &[]).is_err());
+        assert!(verify_range(tree.root(), 2, 0..1, &tree.levels[0][..2].concat(), &[right]).is_err());
+        assert!(verify_range(tree.root(), 2, 1..2, &tree.levels[0][2..].concat(), &[left]).is_err());
+        assert_ne!(root(&pair), tree.root());
+        assert_ne!(ShardId(tree.levels[2][0]), tree.root());
+        // As a tree of two leaves whose hashes are these inner nodes: only the count tells them apart.
+        assert_ne!(Tree::from_leaves(vec![left, right]).root(), Tree::build(&data).root());
+    }
+
+    #[test]
+    fn hostile_lengths_are_refused_before_hashing() {
+        let root = root(&[]);
+        for (count, leaves) in [(0, 0..0), (0, 0..1), (1, 1..1), (1, 0..2), (u32::MAX, 0..1), (u32::MAX, 5..u32::MAX)] {
+            assert!(verify_range(root, count, leaves.clone(), &[], &[]).is_err(), "{leaves:?} of {count}");
+        }
+        let backwards = Range { start: 3, end: 1 };
+        assert!(verify_range(root, 4, backwards, &[], &[]).is_err());
+        assert_eq!(verify_range(root, 1, 0..1, &[], &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_short_leaf_is_refused_but_at_the_end() {
+        // The tree of three leaves whose second is a byte short: no data has it, so no proof for it may verify.
+        let data = sample(3 * LEAF_BYTES);
+        let short = &data[LEAF_BYTES..2 * LEAF_BYTES - 1];
+        let mut leaves = Tree::build(&data).leaves().to_vec();
+        leaves[1] = sha256(&[&LEAF, short]);
+        let tree = Tree::from_leaves(leaves);
+        assert!(verify_range(tree.root(), 3, 1..2, short, &tree.range_proof(1..2)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_flipped_bit_is_noticed(
+            data in proptest::collection::vec(any::<u8>(), 1..12 * LEAF_BYTES),
+            pick in any::<[proptest::sample::Index; 4]>(),
+        ) {
+            let tree = Tree::build(&data);
+            let start = pick[0].index(tree.leaf_count() as usize) as u32;
+            let end = start + 1 + pick[1].index((tree.leaf_count() - start) as usize) as u32;
+            let (mut bytes, mut proof) = (of(&data, &(start..end)), tree.range_proof(start..end));
+
+            let bit = pick[2].index(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(verify_range(tree.root(), tree.leaf_count(), start..end, &bytes, &proof).is_err());
+            let mut whole = data.clone();
+            whole[start as usize * LEAF_BYTES..][..bytes.len()].copy_from_slice(&bytes);
+            prop_assert_ne!(root(&whole), tree.root());
+
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            if !proof.is_empty() {
+                let bit = pick[3].index(proof.len() * 256);
+                proof[bit / 256][bit % 256 / 8] ^= 1 << (bit % 8);
+                prop_assert!(verify_range(tree.root(), tree.leaf_count(), start..end, &bytes, &proof).is_err());
+            }
+        }
+    }
+}

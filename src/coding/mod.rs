@@ -19,11 +19,13 @@
 //! encrypt to under the chunk's key and the nonce of 12 bytes 0xff, without
 //! associated data and tag; readers ignore it, but it makes every data shard of
 //! every chunk another one. Data shard i is bytes `i*L..(i+1)*L` of the whole; a
-//! block may lie in several shards. With k = 1 all n shards are equal. The m parity shards
-//! are the systematic Reed-Solomon code over GF(2^8), polynomial 0x11d, whose
-//! matrix is the (k+m) x k Vandermonde matrix with entries row^column, times
-//! the inverse of its top k rows. The code works on each byte position alone,
-//! so a range of a lost shard comes from the same range of any k others.
+//! block may lie in several shards.
+//!
+//! The m parity shards are the systematic Reed-Solomon code over GF(2^8) with
+//! polynomial 0x11d, whose matrix is the (k+m) x k Vandermonde matrix with the
+//! entries row^column, times the inverse of its top k rows. The code works on
+//! each byte position alone, so a range of a lost shard comes from the same
+//! range of any k others. With k = 1 all n shards are equal, and so are their ids.
 //!
 //! A shard's id is its SHA-256 Merkle root, specified in [`merkle`].
 //!
@@ -42,6 +44,11 @@ mod error;
 mod layout;
 pub mod merkle;
 mod seal;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod vectors;
 
 pub use chunk::{Encoded, decode, encode, open_blocks};
 pub use cpu::cpu_supported;

@@ -94,13 +94,20 @@ mod tests {
             root.ethereum_key().address().to_string(),
         ];
         let published = [
-            "root",
-            "owner",
-            "bucket key home",
-            "bucket id home",
-            "bucket key empty",
-            "ethereum key",
-            "ethereum address",
+            // root
+            "4f814fac2770a2861b46a5b6b3403e8baf784bf709402de8286e253fb6c89620",
+            // owner
+            "59e143591763ca699a008a0d5bc1fe3986c0277de878eb8a57def7bee54054ca",
+            // bucket key home
+            "a11ba729197ba79a23bf6bffa7079b9b44bbe3fd60c074bd68cb04c2096a12ec",
+            // bucket id home
+            "ce8f726ae0552267bab7fd301a4b40573195bbefd446c6a1ab935364f1859672",
+            // bucket key empty
+            "4c30c6e5925ae8d687bdad58d8219e0d2eba5f27cf8591dfb6a55e1d8685c2dd",
+            // ethereum key
+            "6fb336af34f0715fca223902377110a6b4a2ab1c4233cd634ad9218d6d0da3a7",
+            // ethereum address
+            "0xAdBDc994CC05eaFAD35b807316320453F57f94e6",
         ];
         assert_eq!(found, published);
     }

@@ -28,6 +28,15 @@ pub enum Error {
     /// No space left under the limit.
     #[error("{0}")]
     Full(String),
+    /// What was asked for is not here.
+    #[error("{0}")]
+    NotFound(String),
+    /// The request is outside its limits.
+    #[error("{0}")]
+    Invalid(String),
+    /// The disk did not answer in time.
+    #[error("{0}")]
+    TimedOut(String),
     /// The store was closed, or a flush failed and nothing more is accepted.
     #[error("the store is closed: {0}")]
     Closed(String),
@@ -54,6 +63,9 @@ impl Kinded for Error {
             Error::Corrupt { .. } | Error::Record(_) => ErrorKind::Corrupt,
             Error::Trees(_) => ErrorKind::Unavailable,
             Error::Full(_) => ErrorKind::Full,
+            Error::NotFound(_) => ErrorKind::NotFound,
+            Error::Invalid(_) => ErrorKind::Invalid,
+            Error::TimedOut(_) => ErrorKind::Unavailable,
             Error::Closed(_) => ErrorKind::Closed,
         }
     }

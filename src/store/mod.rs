@@ -6,7 +6,11 @@
 mod disk;
 mod error;
 mod lock;
+mod shards;
+mod table;
 
-pub use disk::{Disk, DiskFile, RealDisk};
+pub use disk::{Disk, DiskFile, DiskOp, FaultyDisk, RealDisk, SimulatedDisk};
 pub use error::Error;
 pub use lock::StateLock;
+pub use shards::{ShardStore, ShardStoreOptions, ShardUsage, SpaceGuard};
+pub use table::{Table, Tables};

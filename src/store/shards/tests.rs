@@ -1,0 +1,345 @@
+//! The store against a model, with crashes at every kind of moment, and the one damage at a time it must survive.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use super::{
+    format::{PAGE, footprint, segment_path},
+    store::{ShardStore, ShardStoreOptions},
+};
+use crate::{
+    base::{ErrorKind, Kinded, OwnerId, ShardId, sha256},
+    runtime::{Chance, SeededChance, Shutdown},
+    store::{Disk, DiskOp, Error, FaultyDisk, RealDisk, SimulatedDisk},
+};
+
+const OWNER: OwnerId = OwnerId([1; 32]);
+const SEGMENT: u64 = 16 * PAGE;
+
+fn root_of(body: &[u8]) -> ShardId {
+    ShardId(sha256(&[body]))
+}
+
+fn open(disk: &SimulatedDisk) -> Arc<ShardStore> {
+    open_on(Arc::new(disk.clone()), 1 << 30)
+}
+
+fn open_on(disk: Arc<dyn Disk>, limit_bytes: u64) -> Arc<ShardStore> {
+    let options = ShardStoreOptions { limit_bytes, segment_bytes: SEGMENT };
+    ShardStore::open(disk, options, &SeededChance::new(1)).expect("opens")
+}
+
+fn body(size: usize, fill: u8) -> Bytes {
+    vec![fill; size].into()
+}
+
+async fn put(store: &Arc<ShardStore>, owner: OwnerId, body: &Bytes) -> Result<ShardId, Error> {
+    let shard = root_of(body);
+    let guard = store.reserve(u32::try_from(body.len()).expect("small"))?;
+    store.put(owner, shard, body.clone(), guard).await?;
+    Ok(shard)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Expect {
+    Held,
+    Gone,
+    Either,
+}
+
+/// One life of the store: random puts and deletes at once, until the power goes or the life is over.
+async fn live(store: &Arc<ShardStore>, chance: &SeededChance, bodies: &[Bytes], model: &mut [Expect]) {
+    for _ in 0..12 {
+        let mut jobs = Vec::new();
+        let mut chosen = std::collections::BTreeSet::new();
+        for _ in 0..=chance.below(6) {
+            let index = chance.below(bodies.len() as u64) as usize;
+            if !chosen.insert(index) {
+                continue;
+            }
+            let (store, body, is_put) = (Arc::clone(store), bodies[index].clone(), chance.below(3) > 0);
+            jobs.push(async move {
+                let outcome = match is_put {
+                    true => put(&store, OWNER, &body).await.map(drop),
+                    false => store.delete(OWNER, root_of(&body)).await,
+                };
+                (index, is_put, outcome)
+            });
+        }
+        for (index, is_put, outcome) in futures::future::join_all(jobs).await {
+            model[index] = match (is_put, outcome) {
+                (true, Ok(())) => Expect::Held,
+                (false, Ok(())) => Expect::Gone,
+                (false, Err(error)) if error.kind() == ErrorKind::NotFound => {
+                    assert!(model[index] != Expect::Held, "a held shard was not found");
+                    Expect::Gone
+                }
+                _ => Expect::Either,
+            };
+        }
+    }
+}
+
+async fn check(store: &Arc<ShardStore>, bodies: &[Bytes], model: &mut [Expect], seed: u64) {
+    let listed: BTreeMap<ShardId, u32> = store.list(OWNER, None, usize::MAX).into_iter().collect();
+    for (index, body) in bodies.iter().enumerate() {
+        let shard = root_of(body);
+        let got = store.get(OWNER, shard).await;
+        match (model[index], &got) {
+            (Expect::Held | Expect::Either, Ok(bytes)) => assert_eq!(bytes, body, "seed {seed}"),
+            (Expect::Gone | Expect::Either, Err(error)) => assert_eq!(error.kind(), ErrorKind::NotFound, "seed {seed}"),
+            (Expect::Held, Err(error)) => panic!("seed {seed}: a confirmed shard is lost: {error}"),
+            (Expect::Gone, Ok(_)) => panic!("seed {seed}: a deleted shard is back"),
+        }
+        assert_eq!(listed.contains_key(&shard), got.is_ok(), "seed {seed}");
+        model[index] = if got.is_ok() { Expect::Held } else { Expect::Gone };
+    }
+    let usage = store.usage();
+    assert_eq!((usage.bad_shards, usage.damaged_headers, usage.reserved_bytes), (0, 0, 0), "seed {seed}: {usage:?}");
+}
+
+#[tokio::test]
+async fn what_was_confirmed_survives_every_crash_and_nothing_else_comes_back() {
+    for seed in 0..150 {
+        let chance = SeededChance::new(seed);
+        let disk = SimulatedDisk::new(64 << 20);
+        let bodies: Vec<Bytes> = (0..24u8).map(|fill| body(chance.below(12_000) as usize, fill)).collect();
+        let mut model = vec![Expect::Gone; bodies.len()];
+        for _ in 0..5 {
+            let store = open(&disk);
+            check(&store, &bodies, &mut model, seed).await;
+            let is_crash = chance.below(4) > 0;
+            if is_crash {
+                disk.power_off_after(chance.below(120));
+            }
+            live(&store, &chance, &bodies, &mut model).await;
+            if is_crash {
+                disk.crash(&chance);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn space_is_counted_given_back_and_never_promised_twice() {
+    let disk = SimulatedDisk::new(64 << 20);
+    let store = open_on(Arc::new(disk.clone()), 10 * PAGE);
+    let one = body(PAGE as usize, 7);
+    let shard = put(&store, OWNER, &one).await.expect("fits");
+    assert_eq!(store.usage().used_bytes, PAGE + footprint(PAGE));
+    let guard = store.reserve(6 * PAGE as u32 - 128).expect("fits");
+    assert_eq!(store.reserve(1).map(drop).expect_err("promised").kind(), ErrorKind::Full);
+    drop(guard);
+    store.reserve(1).expect("given back");
+    store.delete(OWNER, shard).await.expect("there");
+    assert!(store.usage().used_bytes <= 2 * PAGE, "{:?}", store.usage());
+    assert!(disk.contents(&segment_path(1)).is_none_or(|bytes| bytes[2 * PAGE as usize..].iter().all(|&b| b == 0)));
+    assert_eq!(store.delete(OWNER, shard).await.expect_err("gone").kind(), ErrorKind::NotFound);
+    assert_eq!(store.reserve(u32::MAX).map(drop).expect_err("too large").kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn segments_in_which_nothing_lives_are_removed() {
+    let disk = SimulatedDisk::new(64 << 20);
+    let store = open(&disk);
+    let mut shards = Vec::new();
+    for fill in 0..40 {
+        shards.push(put(&store, OWNER, &body(2 * PAGE as usize, fill)).await.expect("fits"));
+    }
+    let segments = || disk.list(Path::new("shards")).expect("lists").len();
+    assert!(segments() > 5);
+    for shard in &shards[..39] {
+        store.delete(OWNER, *shard).await.expect("there");
+    }
+    assert_eq!(segments(), 1);
+    store.delete(OWNER, shards[39]).await.expect("there");
+    let again = open(&disk);
+    assert_eq!((again.usage().shards, again.usage().used_bytes), (0, 0));
+}
+
+#[tokio::test]
+async fn owners_do_not_share_shards() {
+    let store = open(&SimulatedDisk::new(1 << 20));
+    let other = OwnerId([2; 32]);
+    let same = body(100, 3);
+    let shard = put(&store, OWNER, &same).await.expect("fits");
+    assert_eq!(store.get(other, shard).await.expect_err("not theirs").kind(), ErrorKind::NotFound);
+    assert_eq!(store.stat(other, shard), None);
+    put(&store, other, &same).await.expect("their own");
+    store.delete(OWNER, shard).await.expect("there");
+    assert_eq!(store.get(other, shard).await.expect("theirs"), same);
+    assert_eq!(store.list(other, None, 10), [(shard, 100)]);
+    assert_eq!(store.list(other, Some(shard), 10), []);
+}
+
+#[tokio::test]
+async fn a_limit_below_what_is_held_drops_nothing_and_takes_nothing() {
+    let disk = SimulatedDisk::new(1 << 20);
+    let shard = put(&open(&disk), OWNER, &body(9000, 1)).await.expect("fits");
+    let store = open_on(Arc::new(disk), PAGE);
+    assert_eq!(store.get(OWNER, shard).await.expect("kept").len(), 9000);
+    assert_eq!(store.reserve(1).map(drop).expect_err("no room").kind(), ErrorKind::Full);
+    assert!(store.usage().problem.expect("said").contains("more than the limit"));
+}
+
+#[tokio::test]
+async fn a_rotten_body_is_noticed_given_up_and_counted_also_after_a_restart() {
+    let disk = SimulatedDisk::new(1 << 20);
+    let store = open(&disk);
+    let (first, second) = (body(5000, 1), body(5000, 2));
+    let rotten = put(&store, OWNER, &first).await.expect("fits");
+    let sound = put(&store, OWNER, &second).await.expect("fits");
+    disk.flip(&segment_path(1), PAGE as usize + 128 + 17);
+    store.verify_all(root_of, &Shutdown::new()).await;
+    let usage = store.usage();
+    assert_eq!((usage.bad_shards, usage.shards, usage.verified_shards, usage.to_verify_shards), (1, 1, 2, 2));
+    assert_eq!(store.list(OWNER, None, 10), [(sound, 5000)]);
+    assert_eq!(store.get(OWNER, rotten).await.expect_err("given up").kind(), ErrorKind::NotFound);
+    let again = open(&disk);
+    assert_eq!((again.usage().bad_shards, again.usage().shards), (1, 1));
+    put(&again, OWNER, &first).await.expect("can be stored anew");
+    assert_eq!(again.get(OWNER, rotten).await.expect("whole"), first);
+}
+
+#[tokio::test]
+async fn a_rotten_body_is_never_served() {
+    let disk = SimulatedDisk::new(1 << 20);
+    let store = open(&disk);
+    let shard = put(&store, OWNER, &body(5000, 1)).await.expect("fits");
+    disk.flip(&segment_path(1), PAGE as usize + 4000);
+    assert_eq!(store.get(OWNER, shard).await.expect_err("rotten").kind(), ErrorKind::Corrupt);
+    assert_eq!(store.usage().bad_shards, 1);
+}
+
+#[tokio::test]
+async fn a_damaged_header_loses_its_own_shard_and_no_other() {
+    for is_segment_header_damaged in [false, true] {
+        let disk = SimulatedDisk::new(4 << 20);
+        let store = open(&disk);
+        let bodies: Vec<Bytes> = (0..12).map(|fill| body(7000, fill)).collect();
+        for body in &bodies {
+            put(&store, OWNER, body).await.expect("fits");
+        }
+        disk.flip(&segment_path(1), PAGE as usize + 10);
+        if is_segment_header_damaged {
+            for number in 1..=4 {
+                disk.flip(&segment_path(number), 20);
+            }
+        }
+        let again = open(&disk);
+        assert_eq!((again.usage().damaged_headers, again.usage().shards), (1, 11));
+        for body in &bodies[1..] {
+            assert_eq!(again.get(OWNER, root_of(body)).await.as_ref().expect("whole"), body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_header_inside_a_body_is_not_believed() {
+    let disk = SimulatedDisk::new(4 << 20);
+    let store = open(&disk);
+    // A producer that knows the format, but not the nonce, plants an entry where a scan may look for one.
+    let key = (OwnerId([9; 32]), ShardId([9; 32]));
+    let state = super::format::EntryState::Live;
+    let offset = 2 * PAGE;
+    let forged =
+        super::format::EntryHeader { state, body_bytes: 9, body_crc: 0, flushed_to: 0, offset, segment: 1, key };
+    let mut planted = vec![0; 2 * PAGE as usize];
+    planted[PAGE as usize - 128..PAGE as usize].copy_from_slice(&forged.encode(&[0; 16]));
+    put(&store, OWNER, &planted.into()).await.expect("fits");
+    put(&store, OWNER, &body(10, 1)).await.expect("fits");
+    disk.flip(&segment_path(1), PAGE as usize + 10);
+    let again = open(&disk);
+    assert_eq!(again.stat(key.0, key.1), None);
+    assert_eq!((again.usage().damaged_headers, again.usage().shards), (1, 1));
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_recovers() {
+    let disk = FaultyDisk::new(Arc::new(SimulatedDisk::new(1 << 20)));
+    let store = open_on(Arc::new(disk.clone()), 1 << 20);
+    let kept = put(&store, OWNER, &body(3000, 1)).await.expect("fits");
+    disk.fail(DiskOp::Write, 1, 1, io::ErrorKind::StorageFull);
+    let refusal = put(&store, OWNER, &body(9000, 2)).await.expect_err("full");
+    assert_eq!(refusal.kind(), ErrorKind::Full);
+    assert!(store.usage().problem.is_some());
+    assert_eq!(store.usage().reserved_bytes, 0);
+    let later = put(&store, OWNER, &body(200, 3)).await.expect("room again");
+    assert_eq!(store.usage().problem, None);
+    let again = open_on(Arc::new(disk), 1 << 20);
+    assert_eq!(again.list(OWNER, None, 9).len(), 2);
+    for shard in [kept, later] {
+        again.get(OWNER, shard).await.expect("whole");
+    }
+}
+
+#[tokio::test]
+async fn after_a_failed_flush_nothing_more_is_confirmed() {
+    let disk = FaultyDisk::new(Arc::new(SimulatedDisk::new(1 << 20)));
+    let store = open_on(Arc::new(disk.clone()), 1 << 20);
+    let kept = put(&store, OWNER, &body(3000, 1)).await.expect("fits");
+    disk.fail(DiskOp::Sync, 0, 1, io::ErrorKind::Other);
+    let refusal = put(&store, OWNER, &body(100, 2)).await.expect_err("not flushed");
+    assert_eq!(refusal.kind(), ErrorKind::Closed);
+    assert!(refusal.to_string().contains("check the disk"), "{refusal}");
+    assert_eq!(store.reserve(1).map(drop).expect_err("poisoned").kind(), ErrorKind::Closed);
+    assert_eq!(store.delete(OWNER, kept).await.expect_err("poisoned").kind(), ErrorKind::Closed);
+    store.get(OWNER, kept).await.expect("reading goes on");
+    assert_eq!(store.usage().free_bytes, 0);
+}
+
+#[tokio::test]
+async fn many_puts_share_a_flush() {
+    let disk = FaultyDisk::new(Arc::new(SimulatedDisk::new(4 << 20)));
+    let store = open_on(Arc::new(disk.clone()), 4 << 20);
+    let store = &store;
+    put(store, OWNER, &body(1, 255)).await.expect("the segment is there");
+    // Sixty puts into six segments: with a flush for each, the twentieth would fail.
+    disk.fail(DiskOp::Sync, 20, u64::MAX, io::ErrorKind::Other);
+    let puts = (0..60).map(|fill| async move { put(store, OWNER, &body(3000, fill)).await });
+    for outcome in futures::future::join_all(puts).await {
+        outcome.expect("confirmed");
+    }
+    assert_eq!(store.usage().shards, 61);
+}
+
+#[tokio::test]
+async fn a_closed_store_takes_nothing_more() {
+    let store = open(&SimulatedDisk::new(1 << 20));
+    put(&store, OWNER, &body(1, 1)).await.expect("fits");
+    assert!(store.close(std::time::Duration::from_secs(5)).await);
+    assert_eq!(store.reserve(1).map(drop).expect_err("closed").kind(), ErrorKind::Closed);
+}
+
+/// The segment that this release writes, and every release must read.
+#[tokio::test]
+async fn the_golden_segment_reads_and_is_what_is_written_today() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shards-v1.segment");
+    let disk = SimulatedDisk::new(1 << 20);
+    let store = open(&disk);
+    let bodies = [body(0, 0), body(1, 1), body(4000, 2), body(100, 3)];
+    for body in &bodies {
+        put(&store, OWNER, body).await.expect("fits");
+    }
+    store.delete(OWNER, root_of(&bodies[1])).await.expect("there");
+    let written = disk.contents(&segment_path(1)).expect("a segment");
+    let kept = std::fs::read(&golden).expect("tests/golden/shards-v1.segment");
+    assert!(written == kept, "the format has changed: it needs a new version and a new golden file");
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let real = Arc::new(RealDisk::new(directory.path()).expect("a disk"));
+    std::fs::create_dir(directory.path().join("shards")).expect("made");
+    std::fs::write(directory.path().join(PathBuf::from(segment_path(1))), kept).expect("copied");
+    let again = open_on(real, 1 << 20);
+    assert_eq!(again.stat(OWNER, root_of(&bodies[1])), None);
+    for index in [0, 2, 3] {
+        assert_eq!(again.get(OWNER, root_of(&bodies[index])).await.as_ref().expect("whole"), &bodies[index]);
+    }
+    put(&again, OWNER, &bodies[1]).await.expect("goes on");
+}
