@@ -137,3 +137,13 @@ pub const RESTART_GRACE: Duration = Duration::from_secs(60);
 pub const TRACKER_RETRY: Duration = Duration::from_secs(30);
 /// Saying goodbye and finishing what is on its way, at most.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections being made at a time, in each direction.
+pub const PENDING_CONNECTIONS: u32 = 256;
+/// Connections at a time.
+pub const CONNECTIONS: u32 = 2048;
+/// Connections with one peer at a time.
+pub const CONNECTIONS_PER_PEER: u32 = 8;
+/// Telling the connected peers that this process goes, at most.
+pub const HANG_UP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of a group's name.
+pub const GROUP_BYTES: usize = 32;
