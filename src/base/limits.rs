@@ -95,6 +95,8 @@ pub const STORE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const RPC_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence of the daemon within a call, at most.
 pub const RPC_TIMEOUT: Duration = Duration::from_secs(60);
+/// Starting or stopping a process of a devnet, at most: a mount that stops uploads first.
+pub const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(120);
 /// Calls of the daemon's API that are still running at its stop are given this.
 pub const RPC_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Calls on one connection of the daemon's API at a time.
@@ -186,6 +188,25 @@ pub const MOUNT_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Dropping the kernel's pages of the inodes of one call, their write-back included, at most.
 pub const INVALIDATE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of a status document.
+pub const STATUS_BYTES: usize = 4 << 20;
+/// Asking a local process for its status, at most.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Status documents given at a time.
+pub const STATUS_READERS: usize = 8;
+/// A key-value table is flushed this often.
+pub const TABLE_FLUSH: Duration = Duration::from_secs(1);
+/// Consumers that a tracker knows.
+pub const CONSUMERS: usize = 65_536;
+/// A tracker forgets a consumer that was away for longer: 90 days.
+pub const FORGET_AFTER: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Times of presence kept one by one; older ones only as their sum.
+pub const UPTIME_INTERVALS: usize = 64;
+/// After its own restart a tracker takes a beat within this for unbroken presence.
+pub const RESTART_GRACE: Duration = Duration::from_secs(60);
+/// Saying goodbye and finishing what is on its way, at most.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections being made at a time, in each direction.
 pub const PENDING_CONNECTIONS: u32 = 256;
 /// Connections at a time.
@@ -196,8 +217,6 @@ pub const CONNECTIONS_PER_PEER: u32 = 8;
 pub const HANG_UP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a group's name.
 pub const GROUP_BYTES: usize = 32;
-/// A stopping process drains, and waits for its tasks, for so long.
-pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Progress is told at least this often.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest sync or drain that can be asked for, in seconds: a week.
