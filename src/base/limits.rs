@@ -117,6 +117,6 @@ pub const UPTIME_INTERVALS: usize = 64;
 /// After its own restart a tracker takes a beat within this for unbroken presence.
 pub const RESTART_GRACE: Duration = Duration::from_secs(60);
 /// A consumer tries a tracker that is away again after at most this.
-pub const TRACKER_RETRY: Duration = Duration::from_secs(30);
+pub const TRACKER_RETRY: Duration = Duration::from_secs(10);
 /// Saying goodbye and finishing what is on its way, at most.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
