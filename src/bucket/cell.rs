@@ -173,7 +173,9 @@ impl Inner {
         };
         let cell = Arc::new(Cell::new(ino, inode, &dirty));
         if cells.len() >= crate::base::limits::CELLS {
-            cells.retain(|_, cell| Arc::strong_count(cell) > 1 || cell.state.try_lock().is_none_or(|state| !state.is_idle()));
+            cells.retain(|_, cell| {
+                Arc::strong_count(cell) > 1 || cell.state.try_lock().is_none_or(|state| !state.is_idle())
+            });
         }
         cells.insert(ino, Arc::clone(&cell));
         Ok(cell)

@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
     time::Instant,
 };
 
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     base::{ChunkId, Ino, PeerId, Record, Scheme, ShardId, limits},
     coding::{self, Encoded},
-    dispatch,
+    dispatch::{self, Settled},
     store::{Batch, DiskFile, Table},
 };
 
@@ -212,19 +212,20 @@ impl Inner {
         let scattered = match self.dispatcher.scatter(encoded).await {
             Ok(scattered) => scattered,
             Err(failure) => {
-                self.forget_attempt(id, &failure.placed)?;
-                return Err(failure.error.into());
+                self.forget_attempt(id, failure.placed())?;
+                return Err(failure.into());
             }
         };
-        let chunk = Chunk { placements: scattered.placements, ..chunk };
-        let (inner, landed, record) = (Arc::clone(self), Arc::clone(job), chunk.clone());
-        let is_kept = blocking(move || inner.land(&landed, &record)).await?;
-        match scattered.rest {
-            Some(rest) => self.await_rest(chunk, rest),
-            None if is_kept => {}
-            None => self.wake_deleter(),
+        let chunk = Chunk { placements: scattered.now.placements, ..chunk };
+        if scattered.rest.is_some() {
+            self.resting.lock().insert(id);
         }
-        Ok(())
+        let (inner, landed, record) = (Arc::clone(self), Arc::clone(job), chunk.clone());
+        let committed = blocking(move || inner.land(&landed, &record, &scattered.now.surplus)).await;
+        if let Some(rest) = scattered.rest {
+            self.await_rest(chunk, rest);
+        }
+        committed
     }
 
     fn encode_job(&self, job: &Job) -> Result<Encoded, Error> {
@@ -241,8 +242,7 @@ impl Inner {
     }
 
     /// Commits a scattered chunk: extents, freed chunks, cleared dirty ranges and its record, all or nothing.
-    /// Returns false when nothing of it was needed any more.
-    fn land(&self, job: &Job, chunk: &Chunk) -> Result<bool, Error> {
+    fn land(&self, job: &Job, chunk: &Chunk, surplus: &[(PeerId, ShardId)]) -> Result<(), Error> {
         let id = chunk.layout.chunk;
         let mut batch = Batch::new();
         let mut parts: BTreeMap<Ino, (Arc<Cell>, Vec<Range<u64>>)> = BTreeMap::new();
@@ -282,6 +282,7 @@ impl Inner {
             state.put(*ino, &mut batch);
         }
         batch.delete(Table::Attempt, &[id.as_bytes()]);
+        put_deletes(surplus, &mut batch);
         if live == 0 {
             queue_deletes(chunk, &mut batch);
         } else {
@@ -294,7 +295,10 @@ impl Inner {
         self.forget_chunks(&dead);
         self.database.sync(committed)?;
         self.drop_staged(parts);
-        Ok(live > 0)
+        if live == 0 || !surplus.is_empty() {
+            self.wake_deleter();
+        }
+        Ok(())
     }
 
     /// Gives the staging space of committed ranges back, where nothing newer was written.
@@ -338,9 +342,7 @@ impl Inner {
     fn forget_attempt(&self, id: ChunkId, placed: &[(PeerId, ShardId)]) -> Result<(), Error> {
         let mut batch = Batch::new();
         batch.delete(Table::Attempt, &[id.as_bytes()]);
-        for (consumer, shard) in placed {
-            batch.put(Table::Delete, &[consumer.as_bytes(), shard.as_bytes()], Vec::new());
-        }
+        put_deletes(placed, &mut batch);
         self.database.commit(batch)?;
         self.wake_deleter();
         Ok(())
@@ -350,6 +352,12 @@ impl Inner {
     pub(super) fn put_chunk(&self, chunk: &Chunk, batch: &mut Batch) {
         let id = chunk.layout.chunk;
         batch.put(Table::Chunk, &[id.as_bytes()], chunk.encode());
+        for (placement, root) in chunk.placements.iter().zip(&chunk.roots) {
+            if let (Some(consumer), dispatch::Health::Held) = (placement.consumer, placement.health) {
+                // It may have been queued while the consumer held a surplus copy.
+                batch.delete(Table::Delete, &[consumer.as_bytes(), root.as_bytes()]);
+            }
+        }
         if chunk.placements.iter().all(|placement| placement.health == dispatch::Health::Held) {
             batch.delete(Table::Incomplete, &[id.as_bytes()]);
         } else {
@@ -358,32 +366,29 @@ impl Inner {
     }
 
     /// Waits in the background for the shards that were still on their way at the commit.
-    fn await_rest(self: &Arc<Self>, chunk: Chunk, rest: dispatch::Rest) {
-        let id = chunk.layout.chunk;
-        self.resting.lock().insert(id);
+    fn await_rest(self: &Arc<Self>, chunk: Chunk, rest: oneshot::Receiver<Settled>) {
         let inner = Arc::clone(self);
         self.tasks.spawn(async move {
-            let placements = rest.await;
-            let settled = Arc::clone(&inner);
-            let result = match placements {
-                Ok(placements) => {
-                    blocking(move || settled.update_placements(&Chunk { placements, ..chunk })).await
+            let id = chunk.layout.chunk;
+            // No answer means shutdown: the chunk stays in the table of incomplete ones.
+            if let Ok(settled) = rest.await {
+                let record = Arc::clone(&inner);
+                let chunk = Chunk { placements: settled.placements, ..chunk };
+                let updated = blocking(move || record.update_placements(&chunk, &settled.surplus));
+                if let Err(error) = updated.await {
+                    tracing::warn!(chunk = %id, %error, "cannot record late shards");
                 }
-                // Shutdown: the chunk stays in the table of incomplete ones.
-                Err(_) => Ok(()),
-            };
-            inner.resting.lock().remove(&id);
-            if let Err(error) = result {
-                tracing::warn!(chunk = %id, %error, "cannot record late shards");
             }
+            inner.resting.lock().remove(&id);
             inner.note_change();
         });
     }
 
     /// Records where the shards of a chunk are now. If it is gone meanwhile, they go too.
-    pub(super) fn update_placements(&self, chunk: &Chunk) -> Result<(), Error> {
+    pub(super) fn update_placements(&self, chunk: &Chunk, surplus: &[(PeerId, ShardId)]) -> Result<(), Error> {
         let _accounts = self.accounts.lock();
         let mut batch = Batch::new();
+        put_deletes(surplus, &mut batch);
         if self.chunk(chunk.layout.chunk)?.is_some() {
             self.put_chunk(chunk, &mut batch);
         } else {
@@ -392,6 +397,13 @@ impl Inner {
         }
         self.database.commit(batch)?;
         Ok(())
+    }
+}
+
+/// Queues deletions of single shards.
+fn put_deletes(shards: &[(PeerId, ShardId)], batch: &mut Batch) {
+    for (consumer, shard) in shards {
+        batch.put(Table::Delete, &[consumer.as_bytes(), shard.as_bytes()], Vec::new());
     }
 }
 

@@ -36,8 +36,7 @@ impl Bucket {
                 let Some(chunk) = self.inner.chunk(id)? else { continue };
                 report.bytes += u64::from(chunk.layout.plain_len);
                 if is_pinned {
-                    let all = 0..chunk.layout.blocks.len();
-                    self.inner.fetch_to_disk(chunk, all).await?;
+                    self.inner.fetch_to_disk(chunk).await?;
                 }
             }
         }

@@ -1,10 +1,6 @@
 //! Opening and closing a bucket.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -55,9 +51,9 @@ pub struct Parts {
 }
 
 impl Bucket {
-    /// Opens a bucket, replays what a crash left, and starts its background work. Blocks on the disk;
+    /// Opens a bucket (its state directory), replays what a crash left, and starts its background work. Blocks on the disk;
     /// call it inside a tokio runtime.
-    pub fn open(options: Options, parts: Parts) -> Result<Self, Error> {
+    pub fn start(options: Options, parts: Parts) -> Result<Self, Error> {
         let lock = StateLock::acquire(&options.directory, "mount")?;
         let disk = |name: &str| -> Result<Arc<RealDisk>, Error> {
             let path = options.directory.join(name);
@@ -169,7 +165,6 @@ impl Inner {
         self.tasks.spawn(Arc::clone(self).tend_until_shutdown());
         self.tasks.spawn(Arc::clone(self).write_back_until_shutdown());
         self.tasks.spawn(Arc::clone(self).remember_consumers_until_shutdown());
-        self.reaper_wake();
     }
 
     /// Makes changed files durable now and then, without an fsync.
@@ -211,9 +206,4 @@ impl Inner {
     pub fn note_change(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
-}
-
-/// Where a bucket of this name lives inside a state directory.
-pub fn bucket_directory(state: &Path, name: &str) -> PathBuf {
-    state.join("buckets").join(name)
 }

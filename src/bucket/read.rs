@@ -146,6 +146,23 @@ impl Inner {
         Ok(opened)
     }
 
+    /// Brings a whole chunk into the disk tier and waits until it is there.
+    pub async fn fetch_to_disk(self: &Arc<Self>, chunk: Chunk) -> Result<(), Error> {
+        let all = 0..chunk.layout.blocks.len();
+        let record = Arc::new(chunk);
+        if self.fetch_cached(&record, all.clone()).await.is_some() {
+            return Ok(());
+        }
+        let gathered =
+            self.dispatcher.gather_blocks(&record.layout, &record.roots, &record.placements, all.clone()).await?;
+        let inner = Arc::clone(self);
+        super::commit::blocking(move || {
+            inner.cache.write_sealed(&record.layout, all, &gathered.sealed);
+            Ok(())
+        })
+        .await
+    }
+
     /// Blocks from the disk tier, verified; None when they are not there or damaged.
     async fn fetch_cached(self: &Arc<Self>, chunk: &Arc<Chunk>, blocks: Range<usize>) -> Option<Vec<Bytes>> {
         let (inner, record, range) = (Arc::clone(self), Arc::clone(chunk), blocks.clone());

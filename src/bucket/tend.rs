@@ -105,7 +105,7 @@ impl Inner {
                 None => break,
             };
         }
-        let work = by_peer.iter().map(|(peer, shards)| self.delete_at(*peer, shards));
+        let work: Vec<_> = by_peer.into_iter().map(|(peer, shards)| self.delete_at(peer, shards)).collect();
         let results: Vec<_> = futures::stream::iter(work).buffer_unordered(DELETES_AT_A_TIME).collect().await;
         let mut batch = Batch::new();
         for (peer, done, is_reachable) in results {
@@ -122,11 +122,11 @@ impl Inner {
     }
 
     /// Deletes shards at one consumer until it does not answer.
-    async fn delete_at(&self, peer: PeerId, shards: &[ShardId]) -> (PeerId, Vec<ShardId>, bool) {
+    async fn delete_at(&self, peer: PeerId, shards: Vec<ShardId>) -> (PeerId, Vec<ShardId>, bool) {
         let mut done = Vec::new();
         for shard in shards {
-            match self.dispatcher.delete(peer, *shard).await {
-                Ok(()) => done.push(*shard),
+            match self.dispatcher.delete(peer, shard).await {
+                Ok(()) => done.push(shard),
                 Err(error) => {
                     tracing::debug!(%peer, %shard, %error, "a deletion waits for its consumer");
                     return (peer, done, false);
@@ -169,7 +169,7 @@ impl Inner {
             (0..chunk.roots.len()).filter(|index| chunk.placements[*index].health != Health::Held).collect();
         let shards = self.dispatcher.rebuild(&chunk.layout, &chunk.roots, &chunk.placements, &missing).await?;
         let mut placements = chunk.placements.clone();
-        let mut failure = None;
+        let (mut failure, mut surplus) = (None, Vec::new());
         for (index, data) in missing.into_iter().zip(shards) {
             let shard = chunk.roots[index];
             if let (Health::Suspect, Some(consumer)) = (placements[index].health, placements[index].consumer) {
@@ -178,12 +178,15 @@ impl Inner {
             }
             let others: Vec<PeerId> = holders(&placements, index).collect();
             match self.dispatcher.place(shard, data, &others).await {
-                Ok(consumer) => placements[index] = Placement { consumer: Some(consumer), health: Health::Held },
+                Ok(placed) => {
+                    placements[index] = Placement::held(placed.consumer);
+                    surplus.extend(placed.surplus);
+                }
                 Err(error) => failure = Some(error),
             }
         }
         let (inner, chunk) = (Arc::clone(self), Chunk { placements, ..chunk });
-        blocking(move || inner.update_placements(&chunk)).await?;
+        blocking(move || inner.update_placements(&chunk, &surplus)).await?;
         self.note_change();
         failure.map_or(Ok(()), |error| Err(error.into()))
     }

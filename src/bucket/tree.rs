@@ -336,7 +336,14 @@ impl Bucket {
     }
 
     /// Renames, as renameat2(2) does.
-    pub fn rename(&self, parent: Ino, name: &[u8], new_parent: Ino, new_name: &[u8], mode: RenameMode) -> Result<(), Error> {
+    pub fn rename(
+        &self,
+        parent: Ino,
+        name: &[u8],
+        new_parent: Ino,
+        new_name: &[u8],
+        mode: RenameMode,
+    ) -> Result<(), Error> {
         check_name(name)?;
         check_name(new_name)?;
         let inner = &*self.inner;
@@ -381,7 +388,12 @@ struct Move<'a> {
 
 impl Inner {
     /// Moves the source over the target, if there is one; returns what lost its name.
-    fn replace(&self, namespace: &mut Namespace, moved: &Move<'_>, target: Option<Entry>) -> Result<Option<Arc<Cell>>, Error> {
+    fn replace(
+        &self,
+        namespace: &mut Namespace,
+        moved: &Move<'_>,
+        target: Option<Entry>,
+    ) -> Result<Option<Arc<Cell>>, Error> {
         let is_directory = moved.source.kind == FileKind::Directory;
         let cell = self.cell(moved.source.ino)?;
         let replaced = match &target {

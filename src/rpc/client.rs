@@ -5,6 +5,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::fs::{Mode, OFlags};
@@ -136,9 +137,17 @@ pub(super) async fn dial(socket: &Path) -> Result<(Channel, Arc<OwnedFd>), Error
 }
 
 pub(super) async fn within<T>(socket: &Path, call: impl Future<Output = Result<T, Status>>) -> Result<T, Error> {
-    match tokio::time::timeout(limits::RPC_TIMEOUT, call).await {
+    within_time(socket, limits::RPC_TIMEOUT, call).await
+}
+
+pub(super) async fn within_time<T>(
+    socket: &Path,
+    deadline: Duration,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(deadline, call).await {
         Ok(answer) => answer.map_err(|status| Error::from(Box::new(status))),
-        Err(_) => Err(Error::TimedOut { socket: socket.to_path_buf(), seconds: limits::RPC_TIMEOUT.as_secs() }),
+        Err(_) => Err(Error::TimedOut { socket: socket.to_path_buf(), seconds: deadline.as_secs() }),
     }
 }
 

@@ -7,9 +7,9 @@
 
 mod client;
 mod error;
-mod local;
 mod server;
 mod status;
+mod supervisor;
 
 /// Generated from `openbucket.proto`.
 #[allow(clippy::all, clippy::unwrap_used, clippy::too_many_lines, clippy::too_many_arguments)]
@@ -19,9 +19,9 @@ mod v1 {
 
 pub use client::{Client, Documents, ProgressStream};
 pub use error::Error;
-pub use local::{NodeClient, NodeService, SupervisorClient, SupervisorService, serve_node, serve_supervisor};
 pub use server::{Socket, serve};
 pub use status::{kind_of, to_status};
+pub use supervisor::{SupervisorClient, SupervisorService, serve_supervisor};
 pub use v1::{
     Document, EvictRequest, Level, ListFilesRequest, PinRequest, Progress, StatFileRequest, StatusRequest, StopRequest,
     SyncRequest, daemon_server,

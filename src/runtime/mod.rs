@@ -4,8 +4,10 @@ mod chance;
 mod clock;
 mod pool;
 mod shutdown;
+mod status_socket;
 
 pub use chance::{Chance, SeededChance, SystemChance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use pool::CpuPool;
 pub use shutdown::{Shutdown, Tasks};
+pub use status_socket::{StatusError, read_status, serve_status};

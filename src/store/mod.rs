@@ -10,6 +10,7 @@ mod lock;
 mod log;
 mod schema;
 mod shards;
+mod table;
 
 pub use database::{Batch, Database, Sequence, StagingFiles};
 pub use disk::{Disk, DiskFile, DiskOp, FaultyDisk, RealDisk, SimulatedDisk};
@@ -17,3 +18,4 @@ pub use error::Error;
 pub use lock::StateLock;
 pub use schema::Table;
 pub use shards::{ShardStore, ShardStoreOptions, ShardUsage, SpaceGuard};
+pub use table::{RecordTable, Tables};

@@ -1,4 +1,4 @@
-//! The small services of the other processes: a node tells its status, a supervisor starts and stops.
+//! The API of a devnet's supervisor: starts and stops its processes.
 
 use std::{
     os::fd::OwnedFd,
@@ -10,25 +10,18 @@ use async_trait::async_trait;
 use tonic::{Request, Response, Status, transport::Channel};
 
 use super::{
-    Document, Error, Socket, StatusRequest,
-    client::{dial, within},
+    Document, Error, Socket,
+    client::{dial, within_time},
     server::serve_any,
     v1::{
-        ProcessRequest, node_client, node_server, supervisor_client,
+        ProcessRequest, supervisor_client,
         supervisor_server::{Supervisor, SupervisorServer},
     },
 };
 use crate::{
-    base::{ErrorKind, Kinded},
+    base::{ErrorKind, Kinded, limits},
     runtime::Shutdown,
 };
-
-/// A consumer or a tracker, as its local socket shows it.
-#[async_trait]
-pub trait NodeService: Send + Sync + 'static {
-    /// The status as JSON.
-    async fn status(&self) -> String;
-}
 
 /// A supervisor of processes.
 #[async_trait]
@@ -39,11 +32,6 @@ pub trait SupervisorService: Send + Sync + 'static {
     async fn stop(&self, name: String) -> Result<String, (ErrorKind, String)>;
 }
 
-/// Serves a node's status until the signal.
-pub async fn serve_node(socket: Socket, node: impl NodeService, shutdown: Shutdown) -> Result<(), Error> {
-    serve_any(socket, node_server::NodeServer::new(NodeAdapter(node)), shutdown).await
-}
-
 /// Serves a supervisor until the signal.
 pub async fn serve_supervisor(
     socket: Socket,
@@ -51,15 +39,6 @@ pub async fn serve_supervisor(
     shutdown: Shutdown,
 ) -> Result<(), Error> {
     serve_any(socket, SupervisorServer::new(SupervisorAdapter(supervisor)), shutdown).await
-}
-
-struct NodeAdapter<T>(T);
-
-#[async_trait]
-impl<T: NodeService> node_server::Node for NodeAdapter<T> {
-    async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<Document>, Status> {
-        Ok(Response::new(Document { json: self.0.status().await }))
-    }
 }
 
 struct SupervisorAdapter<T>(T);
@@ -95,28 +74,6 @@ impl Kinded for Refused {
     }
 }
 
-/// A connection to a node.
-#[derive(Debug)]
-pub struct NodeClient {
-    socket: PathBuf,
-    inner: node_client::NodeClient<Channel>,
-    _directory: Arc<OwnedFd>,
-}
-
-impl NodeClient {
-    /// Connects to a node's socket.
-    pub async fn connect(socket: &Path) -> Result<Self, Error> {
-        let (channel, directory) = dial(socket).await?;
-        let inner = node_client::NodeClient::new(channel);
-        Ok(Self { socket: socket.to_path_buf(), inner, _directory: directory })
-    }
-
-    /// Its status as JSON.
-    pub async fn status(&mut self) -> Result<String, Error> {
-        Ok(within(&self.socket, self.inner.status(StatusRequest {})).await?.into_inner().json)
-    }
-}
-
 /// A connection to a supervisor.
 #[derive(Debug)]
 pub struct SupervisorClient {
@@ -135,12 +92,12 @@ impl SupervisorClient {
 
     /// Starts a process and waits until it is ready.
     pub async fn start(&mut self, name: String) -> Result<String, Error> {
-        Ok(within(&self.socket, self.inner.start(ProcessRequest { name })).await?.into_inner().json)
+        Ok(within_time(&self.socket, limits::SUPERVISOR_TIMEOUT, self.inner.start(ProcessRequest { name })).await?.into_inner().json)
     }
 
     /// Stops a process in order.
     pub async fn stop(&mut self, name: String) -> Result<String, Error> {
-        Ok(within(&self.socket, self.inner.stop(ProcessRequest { name })).await?.into_inner().json)
+        Ok(within_time(&self.socket, limits::SUPERVISOR_TIMEOUT, self.inner.stop(ProcessRequest { name })).await?.into_inner().json)
     }
 }
 

@@ -1,0 +1,223 @@
+//! The consumers that a tracker knows: in memory for answering, in a table for the next start.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    address,
+    record::{ConsumerRecord, Outage, TrackerRecord, Uptime},
+    select::{Choice, Taken, choose},
+};
+use crate::{
+    base::{ErrorKind, OwnerId, PeerId, UnixMillis, limits},
+    net::{Beat, Candidate, CandidateQuery, Refusal, Registration},
+    runtime::Chance,
+    store::{Error, RecordTable, Tables},
+};
+
+const PAGE: usize = 1024;
+const TRACKER_KEY: &[u8] = b"tracker";
+
+/// All known consumers.
+pub struct Registry {
+    consumers: HashMap<PeerId, ConsumerRecord>,
+    records: RecordTable<ConsumerRecord>,
+    own: RecordTable<TrackerRecord>,
+    outage: Outage,
+}
+
+impl Registry {
+    /// Reads what was known; the time since the last sign of life was the tracker's own absence.
+    pub fn open(tables: &Tables, now: UnixMillis) -> Result<Self, Error> {
+        let (records, own) = (tables.table("consumers")?, tables.table::<TrackerRecord>("tracker")?);
+        let alive = own.get(TRACKER_KEY)?.map_or(now, |record| record.alive);
+        let outage = Outage { from: alive.min(now), to: now };
+        let mut registry = Self { consumers: HashMap::new(), records, own, outage };
+        registry.load()?;
+        registry.alive(now)?;
+        Ok(registry)
+    }
+
+    fn load(&mut self) -> Result<(), Error> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.records.scan(after.as_deref(), PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (key, record) in page {
+                let Ok(peer) = <[u8; 32]>::try_from(key.as_slice()).map(PeerId) else {
+                    return Err(Error::Invalid("the registry holds a key that is no peer".into()));
+                };
+                match record {
+                    Ok(mut record) if self.consumers.len() < limits::CONSUMERS => {
+                        record.not_observed(self.outage);
+                        self.records.put(&key, &record)?;
+                        self.consumers.insert(peer, record);
+                    }
+                    Ok(_) => self.records.delete(&key)?,
+                    // It registers again by itself; a newer format must not be overwritten.
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    /// The tracker is there: so much a later start knows.
+    pub fn alive(&self, now: UnixMillis) -> Result<(), Error> {
+        self.own.put(TRACKER_KEY, &TrackerRecord { alive: now })
+    }
+
+    /// A consumer comes, or tells its new addresses.
+    pub fn register(
+        &mut self,
+        peer: PeerId,
+        owner: OwnerId,
+        registration: &Registration,
+        now: UnixMillis,
+    ) -> Result<(), Refusal> {
+        let invalid = |why: String| (ErrorKind::Invalid, why);
+        let addresses = address::clean(&registration.addresses).map_err(|error| invalid(error.to_string()))?;
+        if addresses.is_empty() {
+            return Err(invalid("none of the addresses can be dialled by others: listen at another one".into()));
+        }
+        if !self.consumers.contains_key(&peer) && self.consumers.len() >= limits::CONSUMERS {
+            self.make_room(now)?;
+        }
+        let outage = self.outage;
+        let record = self.consumers.entry(peer).or_insert_with(|| ConsumerRecord {
+            owner,
+            addresses: Vec::new(),
+            limit_bytes: 0,
+            free_bytes: 0,
+            version: String::new(),
+            registered: now,
+            last_beat: now,
+            has_left: false,
+            uptime: Uptime::default(),
+        });
+        record.owner = owner;
+        record.addresses = addresses;
+        record.limit_bytes = registration.limit_bytes;
+        record.free_bytes = registration.free_bytes.min(registration.limit_bytes);
+        record.version = address::clean_version(&registration.version);
+        record.beat(now, outage);
+        self.keep(peer)
+    }
+
+    /// Forgets whoever has been away longest; refuses when all are there.
+    fn make_room(&mut self, now: UnixMillis) -> Result<(), Refusal> {
+        let away = self.consumers.iter().filter(|(_, record)| !record.is_online(now, self.outage));
+        match away.min_by_key(|(_, record)| record.last_beat).map(|(peer, _)| *peer) {
+            Some(peer) => self.forget(peer),
+            None => Err((ErrorKind::Full, format!("{} consumers are known here already", limits::CONSUMERS))),
+        }
+    }
+
+    fn forget(&mut self, peer: PeerId) -> Result<(), Refusal> {
+        self.consumers.remove(&peer);
+        self.records.delete(peer.as_bytes()).map_err(unwritten)
+    }
+
+    fn keep(&self, peer: PeerId) -> Result<(), Refusal> {
+        match self.consumers.get(&peer) {
+            Some(record) => self.records.put(peer.as_bytes(), record).map_err(unwritten),
+            None => Ok(()),
+        }
+    }
+
+    fn known(&mut self, peer: PeerId) -> Result<&mut ConsumerRecord, Refusal> {
+        self.consumers
+            .get_mut(&peer)
+            .ok_or_else(|| (ErrorKind::NotFound, "this consumer is not registered here".into()))
+    }
+
+    /// A registered consumer is there.
+    pub fn beat(&mut self, peer: PeerId, beat: Beat, now: UnixMillis) -> Result<(), Refusal> {
+        let outage = self.outage;
+        let record = self.known(peer)?;
+        if record.has_left {
+            return Err((ErrorKind::NotFound, "this consumer has said goodbye: it must register again".into()));
+        }
+        record.free_bytes = beat.free_bytes.min(record.limit_bytes);
+        record.beat(now, outage);
+        self.keep(peer)
+    }
+
+    /// A consumer goes. Going twice is no error.
+    pub fn leave(&mut self, peer: PeerId) -> Result<(), Refusal> {
+        self.known(peer)?.has_left = true;
+        self.keep(peer)
+    }
+
+    /// Forgets consumers that were away for too long.
+    pub fn sweep(&mut self, now: UnixMillis) -> Result<(), Error> {
+        let is_old = |record: &ConsumerRecord| now.since(record.last_beat) > limits::FORGET_AFTER;
+        let old: Vec<PeerId> =
+            self.consumers.iter().filter(|(_, record)| is_old(record)).map(|(peer, _)| *peer).collect();
+        for peer in old {
+            self.consumers.remove(&peer);
+            self.records.delete(peer.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Consumers for new shards; with `count` 0 those known, the ones that are there first.
+    pub fn candidates(&self, query: &CandidateQuery, now: UnixMillis, chance: &dyn Chance) -> Vec<Candidate> {
+        if query.count == 0 {
+            return self.all(now, limits::CANDIDATES);
+        }
+        let exclude: HashSet<PeerId> = query.exclude.iter().take(limits::EXCLUDED_PEERS).copied().collect();
+        // Whoever is excluded holds a part of the same chunk: its neighbours are the last choice.
+        let mut taken = Taken::default();
+        for record in exclude.iter().filter_map(|peer| self.consumers.get(peer)) {
+            taken.owners.insert(record.owner);
+            taken.prefixes.insert(address::prefix(&record.addresses));
+        }
+        let is_fit = |record: &ConsumerRecord| {
+            record.is_online(now, self.outage) && record.free_bytes >= query.free_bytes.max(1)
+        };
+        let pool = self.consumers.iter().filter(|(peer, record)| !exclude.contains(peer) && is_fit(record));
+        let mut pool: Vec<Choice> = pool
+            .map(|(peer, record)| Choice {
+                peer: *peer,
+                owner: record.owner,
+                prefix: address::prefix(&record.addresses),
+                free_bytes: record.free_bytes,
+            })
+            .collect();
+        // The order of a hash map is no seed's.
+        pool.sort_by_key(|choice| choice.peer);
+        let count = usize::from(query.count).min(limits::CANDIDATES);
+        let chosen = choose(pool, count, taken, chance);
+        chosen.iter().map(|peer| self.consumers[peer].candidate(*peer, now, self.outage)).collect()
+    }
+
+    /// At most `max` known consumers, those that are there first, then the last seen.
+    pub fn all(&self, now: UnixMillis, max: usize) -> Vec<Candidate> {
+        let mut all: Vec<_> = self.consumers.iter().collect();
+        let key = |peer: &PeerId, record: &ConsumerRecord| {
+            let online = record.is_online(now, self.outage);
+            (!online, if online { 0 } else { u64::MAX - record.last_beat.0 }, *peer)
+        };
+        all.sort_by_cached_key(|(peer, record)| key(peer, record));
+        all.truncate(max);
+        all.into_iter().map(|(peer, record)| record.candidate(*peer, now, self.outage)).collect()
+    }
+
+    /// The version that a consumer told.
+    pub fn version(&self, peer: &PeerId) -> String {
+        self.consumers.get(peer).map(|record| record.version.clone()).unwrap_or_default()
+    }
+
+    /// (known, online, free bytes of those online).
+    pub fn counts(&self, now: UnixMillis) -> (u64, u64, u64) {
+        let online = self.consumers.values().filter(|record| record.is_online(now, self.outage));
+        let (count, free) =
+            online.fold((0, 0u64), |(count, free), record| (count + 1, free.saturating_add(record.free_bytes)));
+        (self.consumers.len() as u64, count, free)
+    }
+}
+
+fn unwritten(error: Error) -> Refusal {
+    tracing::error!(op = "register", "the registry cannot be written: {error}; check the disk");
+    (ErrorKind::Unavailable, "the registry cannot be written now".into())
+}
