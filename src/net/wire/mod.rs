@@ -100,7 +100,7 @@
 //!
 //! | request | fields | | answer | fields |
 //! |---|---|---|---|---|
-//! | 0 Register | addresses: count, text each; limit_bytes u64, free_bytes u64, version text | | 0 Refused | code 1, text |
+//! | 0 Register | addresses: count, text each; limit_bytes, free_bytes u64; version text | | 0 Refused | code 1, text |
 //! | 1 Beat | free_bytes u64 | | 1 Done | |
 //! | 2 Leave | | | 2 Candidates | count, candidate each |
 //! | 3 Candidates | count u16, free_bytes u64, exclude: count, peer 32 each | | | |
