@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `openbucket`: the command line of the library.
+
+fn main() -> std::process::ExitCode {
+    openbucket::cli::run(std::env::args_os())
+}

@@ -1,1 +1,128 @@
-//! cli
+//! The command line: one clap definition feeds the parser, the help and the manual.
+//!
+//! Every command is a thin client of a daemon, found through the path's mount
+//! ([`locate`]), or starts a process and stays. Exit codes: 0 done, 1 failed,
+//! 2 wrong usage. A failure is one line on stderr: `openbucket: what, why, what to do`.
+
+mod args;
+mod cache;
+mod child;
+mod copy;
+mod devnet;
+mod file;
+mod init;
+mod locate;
+mod logging;
+mod manual;
+mod mount;
+mod mountinfo;
+mod node;
+mod output;
+mod progress;
+mod status;
+mod sync;
+mod umount;
+
+use std::{ffi::OsString, future::Future, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{CommandFactory, FromArgMatches, error::ErrorKind as ClapError};
+
+use args::{CacheCommand, Cli, Command, FileCommand, NodeCommand};
+pub use manual::manual_pages;
+
+/// Runs one command line, the program's name included.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = args::from_mount_helper(arguments.into_iter().collect());
+    let parsed = Cli::command().try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match start(cli, &arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_reader_gone(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = if error.is::<UsageError>() { 2 } else { 1 };
+            eprintln!("openbucket: {}", output::one_line(&format!("{error:#}")));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// A wrong use that clap could not see: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+impl UsageError {
+    fn of(error: impl std::fmt::Display) -> anyhow::Error {
+        UsageError(error.to_string()).into()
+    }
+}
+
+/// Help goes to stdout; anything else is one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ClapError::DisplayHelp | ClapError::DisplayVersion) {
+        return match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(broken) if broken.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    let text = error.to_string();
+    if error.kind() == ClapError::DisplayHelpOnMissingArgumentOrSubcommand {
+        eprint!("{text}");
+        return ExitCode::from(2);
+    }
+    let words = text.split("\nUsage:").next().unwrap_or_default().trim();
+    let words = words.strip_prefix("error: ").unwrap_or(words);
+    let words = words.split("\n\nFor more information").next().unwrap_or(words);
+    eprintln!("openbucket: {} (see --help)", output::one_line(words));
+    ExitCode::from(2)
+}
+
+fn start(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
+    logging::start(cli.global.verbose);
+    crate::coding::cpu_supported()?;
+    let global = cli.global;
+    match cli.command {
+        Command::Init(args) => init::run(&global, args),
+        Command::Mount(args) => mount::run(&global, *args, arguments),
+        Command::Umount(args) => client(umount::run(&global, args)),
+        Command::Status(args) => client(status::run(&global, args)),
+        Command::Devnet(args) => devnet::run(&global, args),
+        Command::Sync(args) => client(sync::run(&global, args)),
+        Command::File { command } => match command {
+            FileCommand::Ls(args) => client(file::list(&global, args)),
+            FileCommand::Stat(args) => client(file::stat(&global, args)),
+            FileCommand::Upload(args) => copy::upload(&args),
+            FileCommand::Download(args) => copy::download(&args),
+        },
+        Command::Cache { command } => match command {
+            CacheCommand::Evict(args) => client(cache::evict(&global, args)),
+            CacheCommand::Pin(args) => client(cache::pin(&global, args, true)),
+            CacheCommand::Unpin(args) => client(cache::pin(&global, args, false)),
+        },
+        Command::Consumer { command } => match command {
+            NodeCommand::Start(args) => node::start_consumer(&global, *args),
+            NodeCommand::Status(args) => client(node::status(&global, args, node::Role::Consumer)),
+        },
+        Command::Tracker { command } => match command {
+            args::TrackerCommand::Start(args) => node::start_tracker(&global, args),
+            args::TrackerCommand::Status(args) => client(node::status(&global, args, node::Role::Tracker)),
+        },
+        Command::Version => output::line(&format!("openbucket {}", env!("CARGO_PKG_VERSION"))),
+        Command::Man { directory } => manual::print(directory.as_deref()),
+    }
+}
+
+/// Runs a command that only talks to a process: one thread suffices.
+fn client(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let result = runtime.block_on(command);
+    // A blocked system call on a dead mount must not keep the command from ending.
+    runtime.shutdown_background();
+    result
+}

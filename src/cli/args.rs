@@ -1,0 +1,474 @@
+//! The one definition of the command line.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    base::{ByteSize, Scheme},
+    config::{Layer, check_address, parse_time},
+};
+
+/// A folder that cannot be lost.
+///
+/// What is written below the mount point is cut into chunks, encrypted, erasure-coded and
+/// kept by many consumers; any k of the n shards of a chunk bring it back.
+#[derive(Debug, Parser)]
+#[command(name = "openbucket", version, max_term_width = 80, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true, after_help = AFTER)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage.\n\
+    Options come from built-in defaults, /etc/openbucket/config.toml, ~/.config/openbucket/config.toml, \
+    --config FILE, OPENBUCKET_* variables and flags, the later over the earlier.";
+
+/// What every command knows.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Log more to stderr (-v debug, -vv trace); OPENBUCKET_LOG takes a filter
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Read this configuration file over the system's and the user's
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the keys of a bucket, or restore them from the phrase; safe to run twice
+    Init(InitArgs),
+    /// Mount a bucket at an empty directory
+    Mount(Box<MountArgs>),
+    /// Unmount: upload what is staged within a deadline, say what is left, end the daemon
+    Umount(UmountArgs),
+    /// What the daemon holds, does and waits for
+    Status(StatusArgs),
+    /// Run a whole network on this machine: tracker, consumers, mount
+    Devnet(DevnetArgs),
+    /// Wait until everything under a path is kept by consumers
+    Sync(SyncArgs),
+    /// Files of a bucket: list, show, copy in and out
+    File {
+        #[command(subcommand)]
+        command: FileCommand,
+    },
+    /// The local copies of uploaded files
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
+    /// The storage node: keeps shards for others
+    Consumer {
+        #[command(subcommand)]
+        command: NodeCommand,
+    },
+    /// The directory: knows who stores
+    Tracker {
+        #[command(subcommand)]
+        command: TrackerCommand,
+    },
+    /// Print the version
+    Version,
+    /// Print the manual page as roff, or write one page per command to a directory
+    #[command(hide = true)]
+    Man { directory: Option<PathBuf> },
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The state directory to make [default: ~/.local/share/openbucket]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// The bucket's name [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub bucket: Option<String>,
+    /// A tracker to write to the configuration; may be repeated
+    #[arg(long, value_name = "ADDR", value_parser = check_address)]
+    pub tracker: Vec<String>,
+    /// Read the phrase of an existing bucket from standard input
+    #[arg(long)]
+    pub restore: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct MountArgs {
+    /// An empty directory
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    #[command(flatten)]
+    pub bucket: BucketArgs,
+    /// Stay in the foreground and log to stderr
+    #[arg(short, long)]
+    pub foreground: bool,
+    /// Mount options, as in fstab; may be repeated
+    ///
+    /// Of the bucket: bucket=, state=, config=, tracker= (repeated), group=, listen=, mdns=,
+    /// staging-size=, cache-size=, cache-memory=, read-timeout=, tier=, durability=.
+    /// Of the kernel: ro, rw, allow_other, allow_root, default_permissions, noatime, nosuid,
+    /// nodev, noexec, auto_unmount, uid=, gid=, umask=. Words of fstab such as _netdev, nofail,
+    /// noauto and x-systemd.automount are accepted; anything else is refused.
+    #[arg(short, long = "options", value_name = "LIST")]
+    pub options: Vec<String>,
+    #[command(flatten)]
+    pub child: ChildArgs,
+}
+
+/// How a supervising process starts its children.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ChildArgs {
+    /// Report readiness on stdout, in a session of its own
+    #[arg(long, hide = true)]
+    pub background_child: bool,
+    /// End when this parent process ends
+    #[arg(long, hide = true, value_name = "PID")]
+    pub parent: Option<i32>,
+}
+
+/// Options of the bucket that are also configuration keys.
+#[derive(Clone, Debug, Default, Args)]
+pub struct BucketArgs {
+    /// The bucket's name [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub bucket: Option<String>,
+    /// The state directory [default: ~/.local/share/openbucket]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// A tracker; may be repeated
+    #[arg(long, value_name = "ADDR", value_parser = check_address)]
+    pub tracker: Vec<String>,
+    /// Talk to peers of this group only
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// Listen here (host:port or multiaddr); may be repeated
+    #[arg(long, value_name = "ADDR", value_parser = check_address)]
+    pub listen: Vec<String>,
+    /// Do not look for peers in the local network
+    #[arg(long)]
+    pub no_mdns: bool,
+    /// How new files are kept: free, basic, plus, premium, or k+m
+    #[arg(long, value_name = "TIER")]
+    pub tier: Option<Scheme>,
+    /// Bytes waiting for upload, at most
+    #[arg(long, value_name = "SIZE")]
+    pub staging_size: Option<ByteSize>,
+    /// Bytes of the cache on disk, at most
+    #[arg(long, value_name = "SIZE")]
+    pub cache_size: Option<ByteSize>,
+}
+
+impl BucketArgs {
+    /// The same as a layer of the configuration.
+    pub fn layer(&self) -> Layer {
+        Layer {
+            state: self.state.clone(),
+            bucket: self.bucket.clone(),
+            trackers: some_list(&self.tracker),
+            group: self.group.clone(),
+            listen: some_list(&self.listen),
+            mdns: self.no_mdns.then_some(false),
+            staging_size: self.staging_size,
+            cache_size: self.cache_size,
+            tier: self.tier,
+            ..Layer::default()
+        }
+    }
+}
+
+/// None when the flag was not given.
+pub fn some_list(list: &[String]) -> Option<Vec<String>> {
+    if list.is_empty() { None } else { Some(list.to_vec()) }
+}
+
+/// Which daemon is meant, when no path tells.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SocketArgs {
+    /// The daemon's socket; else that of the path's mount, else that of the state directory
+    #[arg(long, value_name = "FILE")]
+    pub socket: Option<PathBuf>,
+    /// The state directory of the daemon, instead of the configured one
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct UmountArgs {
+    /// The mount point
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// How long to upload what is staged; what is left is kept for the next mount
+    #[arg(long, value_name = "TIME", default_value = "60", value_parser = parse_time)]
+    pub timeout: Duration,
+    /// Do not wait for uploads
+    #[arg(long)]
+    pub force: bool,
+    /// Detach the mount point now, although files are open
+    #[arg(long)]
+    pub lazy: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// A path in a mount
+    pub path: Option<PathBuf>,
+    #[command(flatten)]
+    pub daemon: SocketArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct DevnetArgs {
+    #[command(subcommand)]
+    pub command: Option<DevnetCommand>,
+    /// Where to mount the bucket
+    #[arg(value_name = "DIR", required = true)]
+    pub directory: Option<PathBuf>,
+    /// Where everything is kept; the same directory again is the same data
+    #[arg(long, value_name = "STATE", required = true)]
+    pub state: Option<PathBuf>,
+    /// How many consumers [default: as many as before, at first 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub consumers: Option<u16>,
+    /// The chain to run
+    #[arg(long, value_enum, default_value_t = Chain::None)]
+    pub chain: Chain,
+    /// Space of each consumer
+    #[arg(long, value_name = "SIZE", default_value = "10 GB")]
+    pub limit: ByteSize,
+    /// How new files are kept: free, basic, plus, premium, or k+m
+    #[arg(long, value_name = "TIER")]
+    pub tier: Option<Scheme>,
+    /// Mount options, as of `openbucket mount`; may be repeated
+    #[arg(short, long = "options", value_name = "LIST")]
+    pub options: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Chain {
+    /// No chain: everything but payment works
+    None,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DevnetCommand {
+    /// Start a process of a running devnet that is down
+    Start(DevnetProcessArgs),
+    /// Stop a process of a running devnet
+    Stop(DevnetProcessArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DevnetProcessArgs {
+    /// Its name in devnet.json: tracker, consumer-1, mount
+    pub name: String,
+    /// The devnet's state directory
+    #[arg(long, value_name = "STATE")]
+    pub state: PathBuf,
+}
+
+/// How far files are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SyncLevel {
+    /// Enough shards to survive a loss
+    Available,
+    /// All shards confirmed
+    Uploaded,
+}
+
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// A file or directory in a mount
+    pub path: PathBuf,
+    /// How far everything is to be
+    #[arg(long, value_enum, default_value_t = SyncLevel::Uploaded)]
+    pub level: SyncLevel,
+    /// Give up after this time [default: wait]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub timeout: Option<Duration>,
+    #[command(flatten)]
+    pub daemon: SocketArgs,
+    /// Print JSON at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum FileCommand {
+    /// List files with their state and availability
+    Ls(ListArgs),
+    /// Everything about one file: chunks, shards, who holds them
+    Stat(PathArgs),
+    /// Copy a file into a bucket, whole or not at all
+    Upload(CopyArgs),
+    /// Copy a file out of a bucket, whole or not at all
+    Download(CopyArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// A file or directory in a mount
+    pub path: PathBuf,
+    /// All directories below, too
+    #[arg(short, long)]
+    pub recursive: bool,
+    #[command(flatten)]
+    pub daemon: SocketArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PathArgs {
+    /// A file or directory in a mount
+    pub path: PathBuf,
+    #[command(flatten)]
+    pub daemon: SocketArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CopyArgs {
+    /// The file to copy; - is standard input (upload)
+    #[arg(value_name = "SRC")]
+    pub source: PathBuf,
+    /// A file or directory; - is standard output (download)
+    #[arg(value_name = "DEST")]
+    pub target: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Drop the local copies of what consumers keep
+    Evict(PathArgs),
+    /// Keep local copies
+    Pin(PathArgs),
+    /// Let local copies go when space is needed
+    Unpin(PathArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Keep shards until stopped; prints `ready: PEER ADDRESS`
+    Start(Box<ConsumerStartArgs>),
+    /// What a running consumer holds
+    Status(NodeStatusArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TrackerCommand {
+    /// Serve until stopped; prints `ready: PEER ADDRESS`
+    Start(TrackerStartArgs),
+    /// The consumers that a running tracker knows
+    Status(NodeStatusArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ConsumerStartArgs {
+    /// Where its keys and shards are kept
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Bytes of shards it keeps, at most ("5 GB")
+    #[arg(long, value_name = "SIZE")]
+    pub limit: Option<ByteSize>,
+    /// A tracker to register with; may be repeated
+    #[arg(long, value_name = "ADDR", value_parser = check_address)]
+    pub tracker: Vec<String>,
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TrackerStartArgs {
+    /// Where its keys and registry are kept
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+/// How a node is in the network.
+#[derive(Clone, Debug, Default, Args)]
+pub struct NetworkArgs {
+    /// Listen here (host:port or multiaddr); may be repeated
+    #[arg(long, value_name = "ADDR", value_parser = check_address)]
+    pub listen: Vec<String>,
+    /// Talk to peers of this group only
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// Do not look for peers in the local network
+    #[arg(long)]
+    pub no_mdns: bool,
+    #[command(flatten)]
+    pub child: ChildArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct NodeStatusArgs {
+    /// Its directory
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// As `mount.openbucket` (what mount(8) calls for fstab): `SOURCE DIR [-sfnv] [-o LIST]` becomes a `mount`.
+pub fn from_mount_helper(arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_helper = arguments.first().map(PathBuf::from).is_some_and(|program| {
+        program.file_name().is_some_and(|name| name == "mount.openbucket" || name == "mount.fuse.openbucket")
+    });
+    if !is_helper {
+        return arguments;
+    }
+    let mut rewritten = vec!["openbucket".into(), "mount".into()];
+    let mut rest = arguments.into_iter().skip(1);
+    let mut has_source = false;
+    while let Some(word) = rest.next() {
+        match word.to_str() {
+            Some("-o") => rewritten.extend([Some("-o".into()), rest.next()].into_iter().flatten()),
+            Some("-s" | "-f" | "-n" | "-sf" | "-v") => {}
+            _ if !has_source => has_source = true,
+            _ => rewritten.push(word),
+        }
+    }
+    rewritten
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_fstab_call_becomes_a_mount() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let rewritten = from_mount_helper(words("/sbin/mount.openbucket openbucket /mnt/b -s -o ro,bucket=a"));
+        assert_eq!(rewritten, words("openbucket mount /mnt/b -o ro,bucket=a"));
+        assert_eq!(from_mount_helper(words("openbucket status")), words("openbucket status"));
+    }
+
+    #[test]
+    fn a_devnet_is_a_directory_or_a_subcommand() {
+        let parse = |text: &str| Cli::try_parse_from(text.split(' '));
+        assert!(parse("openbucket devnet /mnt --state /s --consumers 6 --chain none").is_ok());
+        assert!(parse("openbucket devnet start consumer-1 --state /s").is_ok());
+        assert!(parse("openbucket devnet /mnt").is_err());
+        assert!(parse("openbucket devnet /mnt --state /s --consumers 0").is_err());
+    }
+}

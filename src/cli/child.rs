@@ -1,0 +1,66 @@
+//! Processes that start others of this program, and how a started one behaves.
+
+use std::{process, time::Duration};
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
+
+use super::{args::ChildArgs, output};
+use crate::runtime::Shutdown;
+
+/// What a process says on stdout when it is ready; its address or directory follows.
+pub const READY: &str = "ready: ";
+/// What a background process says instead when it cannot start.
+pub const FAILED: &str = "error: ";
+
+/// Becomes what the parent asked for: a session of its own, an end when the parent ends.
+pub fn adopt(args: &ChildArgs) -> anyhow::Result<()> {
+    if args.background_child {
+        setsid().context("cannot start a session")?;
+    }
+    if let Some(parent) = args.parent {
+        set_parent_process_death_signal(Some(Signal::TERM)).context("cannot watch the parent process")?;
+        if getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(parent) {
+            bail!("the process that started this one ({parent}) has ended already");
+        }
+    }
+    Ok(())
+}
+
+/// Says that this process is ready. A reader that has gone does not end it.
+pub fn say_ready(words: &str) {
+    if let Err(error) = output::line(&format!("{READY}{words}")) {
+        tracing::debug!(op = "ready", %error, "nobody reads");
+    }
+}
+
+/// A signal of the terminal or of the system starts the shutdown; a second one ends the process at once.
+pub fn stop_on_signals(shutdown: Shutdown) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    tokio::spawn(async move {
+        for round in 0.. {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if round > 0 {
+                tracing::warn!(op = "stop", "a second signal: ending at once");
+                process::exit(1);
+            }
+            tracing::info!(op = "stop", "stopping");
+            shutdown.start();
+        }
+    });
+    Ok(())
+}
+
+/// Runs a long-lived process's work on all processors; what still runs after it is given a little time.
+pub fn run_service(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result
+}

@@ -1,0 +1,78 @@
+//! `devnet`: a whole network of real processes on this machine, under one supervisor.
+//!
+//! `plan` says which processes there are and where, and keeps that in
+//! STATE/devnet.json; `child` is one running process; `supervisor` starts,
+//! stops and reaps them, and answers `devnet start` and `devnet stop` on
+//! STATE/devnet.socket.
+
+mod child;
+mod plan;
+mod supervisor;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use super::{
+    UsageError,
+    args::{DevnetArgs, DevnetCommand, DevnetProcessArgs, Global},
+    child::stop_on_signals,
+    init, mount, output,
+};
+use crate::{config::parse_mount_options, rpc::SupervisorClient, runtime::Shutdown, store::StateLock};
+
+fn control_socket(state: &Path) -> PathBuf {
+    state.join("devnet.socket")
+}
+
+pub fn run(global: &Global, args: DevnetArgs) -> anyhow::Result<()> {
+    match args.command {
+        Some(DevnetCommand::Start(process)) => super::client(control(process, true)),
+        Some(DevnetCommand::Stop(process)) => super::client(control(process, false)),
+        None => supervise(global, args),
+    }
+}
+
+async fn control(args: DevnetProcessArgs, is_start: bool) -> anyhow::Result<()> {
+    let mut supervisor = SupervisorClient::connect(&control_socket(&args.state))
+        .await
+        .with_context(|| format!("no devnet runs in {}", args.state.display()))?;
+    let words = if is_start { supervisor.start(args.name).await } else { supervisor.stop(args.name).await };
+    output::line(&words?)
+}
+
+fn supervise(_global: &Global, args: DevnetArgs) -> anyhow::Result<()> {
+    parse_mount_options(args.options.iter().map(String::as_str)).map_err(UsageError::of)?;
+    let (Some(directory), Some(state)) = (args.directory, args.state) else {
+        return Err(UsageError::of("a devnet needs DIR and --state STATE"));
+    };
+    let words = |path: &Path| format!("cannot make {}", path.display());
+    fs::create_dir_all(&state).with_context(|| words(&state))?;
+    let state = fs::canonicalize(&state).with_context(|| words(&state))?;
+    // A mount that a killed devnet left is cleared by this check, and must be before the directory is made.
+    if fs::symlink_metadata(&directory).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        fs::create_dir_all(&directory).with_context(|| words(&directory))?;
+    }
+    let _lock = StateLock::acquire(&state, "devnet")?;
+    let mountpoint = mount::check_mountpoint(&directory)?;
+    let plan = plan::Plan::load_or_make(&state, &mountpoint, args.consumers)?;
+    let settings = supervisor::Settings {
+        limit_bytes: args.limit.0,
+        tier: args.tier.map(|tier| tier.to_string()),
+        mount_options: args.options,
+    };
+    if let Some(phrase) = init::ensure(&plan.mount().dir)? {
+        output::line(&format!("phrase: {}", *phrase))?;
+    }
+    // One thread: the children are to die with it, and the kernel watches the thread that started them.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::new();
+        stop_on_signals(shutdown.clone())?;
+        supervisor::run(plan, settings, shutdown).await
+    })
+}

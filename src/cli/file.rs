@@ -1,0 +1,88 @@
+//! `file ls` and `file stat`.
+
+use super::{
+    args::{Global, ListArgs, PathArgs},
+    locate, output,
+};
+use crate::{
+    base::format_bytes,
+    bucket::{FileReport, FileState, FileSummary},
+};
+
+/// Rows that are laid out together; a longer listing is shown in parts.
+const TABLE_ROWS: usize = 1000;
+
+pub async fn list(global: &Global, args: ListArgs) -> anyhow::Result<()> {
+    let target = locate::connect(global, &args.path, &args.daemon).await?;
+    locate::write_back(&target).await?;
+    let mut documents = target.client.list_files(target.path, args.recursive).await?;
+    if args.json {
+        let mut separator = "[";
+        while let Some(json) = documents.next().await? {
+            output::line(&format!("{separator}{json}"))?;
+            separator = ",";
+        }
+        return output::line(if separator == "[" { "[]" } else { "]" });
+    }
+    let heading = ["STATE", "AVAILABLE", "SIZE", "", "PATH"];
+    let mut rows = Vec::new();
+    while let Some(json) = documents.next().await? {
+        rows.push(row(&serde_json::from_str(&json)?));
+        if rows.len() == TABLE_ROWS {
+            output::line(&output::table(&heading, &rows))?;
+            rows.clear();
+        }
+    }
+    output::line(&output::table(&heading, &rows))
+}
+
+fn row(file: &FileSummary) -> Vec<String> {
+    let path = output::printable(&file.path);
+    let path = if file.kind == "directory" { format!("{path}/") } else { path };
+    vec![
+        state_word(file.state).to_owned(),
+        format!("{}/{}", file.availability.actual, file.availability.desired),
+        format_bytes(file.size),
+        if file.is_pinned { "pinned".into() } else { String::new() },
+        path,
+    ]
+}
+
+fn state_word(state: FileState) -> &'static str {
+    match state {
+        FileState::Lost => "lost",
+        FileState::Failed => "failed",
+        FileState::Local => "local",
+        FileState::Uploading => "uploading",
+        FileState::Degraded => "degraded",
+        FileState::Available => "available",
+        FileState::Uploaded => "uploaded",
+    }
+}
+
+pub async fn stat(global: &Global, args: PathArgs) -> anyhow::Result<()> {
+    let target = locate::connect(global, &args.path, &args.daemon).await?;
+    locate::write_back(&target).await?;
+    let json = target.client.stat_file(target.path).await?;
+    if args.json {
+        return output::line(&json);
+    }
+    let file: FileReport = serde_json::from_str(&json)?;
+    let mut lines = vec![
+        format!("path: {}", output::printable(&file.path)),
+        format!("kind: {}, id {}", file.kind, file.id),
+        format!("state: {}", state_word(file.state)),
+        format!("size: {} ({} bytes), staged {}", format_bytes(file.size), file.size, format_bytes(file.staged_bytes)),
+        format!("availability: {} of {}", file.availability.actual, file.availability.desired),
+        format!("policy: {}+{}{}", file.policy.k, file.policy.m, if file.is_pinned { ", pinned" } else { "" }),
+    ];
+    lines.extend(file.reason.iter().map(|reason| format!("reason: {}", output::printable(reason))));
+    for chunk in &file.chunks {
+        lines.push(format!("chunk {}: {} live", chunk.id, format_bytes(chunk.live_bytes)));
+        for shard in &chunk.shards {
+            let held = if shard.consumer.is_empty() { "-" } else { &shard.consumer };
+            lines.push(format!("  shard {:>2} {:<8} {held} {}", shard.index, shard.state, shard.id));
+        }
+    }
+    output::line(&lines.join("\n"))
+}
