@@ -89,7 +89,39 @@ pub const PLACE_TRIES: usize = 4;
 pub const GATHER_ROUNDS: u32 = 3;
 /// The pause before the second of these rounds; doubles.
 pub const GATHER_PAUSE: Duration = Duration::from_millis(500);
+
 /// A read asks another consumer at the earliest after this.
-pub const HEDGE_FLOOR: Duration = Duration::from_millis(50);
+pub const HEDGE_FLOOR: Duration = Duration::from_millis(100);
 /// A read asks another consumer at the latest after this.
 pub const HEDGE_CEILING: Duration = Duration::from_secs(2);
+
+/// Bytes of a key file, at most.
+pub const KEY_FILE_BYTES: usize = 4 << 10;
+/// Bytes of a refusal's text on the wire, at most.
+pub const REFUSAL_BYTES: usize = 512;
+/// Merkle siblings of a range proof on the wire, at most: two for each level of the largest shard.
+pub const PROOF_HASHES: usize = 2 * (usize::BITS - SHARD_LEAVES.leading_zeros()) as usize;
+/// Peers that a tracker is told to leave out, at most.
+pub const EXCLUDED_PEERS: usize = 1024;
+/// Shards of one list-mine over all its pages, at most.
+pub const LIST_SHARDS: usize = 4 << 20;
+/// Shard bytes in the memory of a shard server at a time; a request waits for its part.
+pub const SERVED_BYTES: usize = 128 << 20;
+/// Idle streams a client keeps to one peer.
+pub const IDLE_STREAMS_PER_PEER: usize = 8;
+/// Idle streams a client keeps to all peers.
+pub const IDLE_STREAMS: usize = 256;
+/// A client uses an idle stream again only when it is younger: well before the server closes it.
+pub const STREAM_REUSE: Duration = Duration::from_secs(45);
+/// Peers whose latency a client remembers.
+pub const MEASURED_PEERS: usize = 4096;
+/// Streams that peers have opened and nobody has taken yet; more are dropped.
+pub const INCOMING_STREAMS: usize = 256;
+/// Commands waiting for the swarm task.
+pub const SWARM_COMMANDS: usize = 256;
+/// Peers found by mDNS that are remembered.
+pub const FOUND_PEERS: usize = 256;
+/// An idle connection is closed after this.
+pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
+/// Bytes of a program's version as peers tell it.
+pub const VERSION_BYTES: usize = 64;

@@ -40,6 +40,11 @@ impl Chooser {
         self.pool.len()
     }
 
+    /// Who is left.
+    pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.pool.iter().map(|(candidate, _)| candidate.contact.peer)
+    }
+
     /// The next consumer: of a new owner and a new network, else of a new owner, else any. Never the same twice.
     pub(super) fn take(&mut self) -> Option<Arc<Candidate>> {
         let owners: HashSet<OwnerId> = self.used.iter().map(|used| used.1).collect();

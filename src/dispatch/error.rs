@@ -10,10 +10,14 @@ use crate::{
 pub enum Error {
     /// Fewer consumers took a shard than commit a chunk. `placed` are shards that were stored, or may
     /// have been: the caller deletes them.
-    #[error("a chunk needs {needed} consumers and {online} are at hand: {why}; start more consumers or choose a smaller k+m")]
+    #[error(
+        "a chunk needs {needed} consumers and {online} are at hand: {why}; start more consumers or choose a smaller k+m"
+    )]
     NotEnough { needed: usize, online: usize, why: String, placed: Vec<(PeerId, ShardId)> },
     /// Fewer than k shards of a chunk could be had before the deadline.
-    #[error("chunk {chunk} cannot be read: {have} of the {need} shards needed answer ({why}); bring its consumers back")]
+    #[error(
+        "chunk {chunk} cannot be read: {have} of the {need} shards needed answer ({why}); bring its consumers back"
+    )]
     Unreadable { chunk: ChunkId, have: usize, need: usize, why: String },
     /// The consumer was unreachable a moment ago and is left alone for a few seconds.
     #[error("consumer {0} was unreachable a moment ago; it is tried again in a few seconds")]

@@ -15,11 +15,10 @@ mod directory;
 mod dispatcher;
 mod error;
 mod fetch;
+mod flights;
 mod gather;
 mod pace;
 mod scatter;
-#[cfg(test)]
-mod testing;
 
 pub use counters::Counters;
 pub use dispatcher::{Dispatcher, Options, Parts, Placed};

@@ -1,0 +1,177 @@
+//! The server of `/openbucket/shard/1`: checks who asks and what comes, signs receipts.
+
+use std::{io, ops::Range, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::{io::AsyncWriteExt, sync::Semaphore};
+
+use super::accept::{Answerer, Client, ServerIdentity, serve};
+use crate::{
+    base::{ErrorKind, OwnerId, ShardId, limits},
+    coding::merkle,
+    keys::Role,
+    net::{
+        BoxStream, Error, Network, Protocol, Receipt, Refusal, Reserved, ShardService,
+        wire::{ShardAnswer, ShardRequest, read_data, receipt_bytes, write_frame},
+    },
+    runtime::{CpuPool, Tasks},
+};
+
+const KIB: usize = 1024;
+
+/// Serves a storage node's shards to producers, until the tasks' shutdown.
+///
+/// # Errors
+/// When this network serves shards already, or is closed.
+pub fn serve_shards(
+    network: &Arc<dyn Network>,
+    service: Arc<dyn ShardService>,
+    identity: ServerIdentity,
+    tasks: &Tasks,
+) -> Result<(), Error> {
+    let memory = Semaphore::new(limits::SERVED_BYTES / KIB);
+    let server = ShardServer { service, identity, cpu: CpuPool::for_this_machine(), memory };
+    serve(network.as_ref(), Protocol::Shard, Arc::new(server), tasks.clone())
+}
+
+struct ShardServer {
+    service: Arc<dyn ShardService>,
+    identity: ServerIdentity,
+    cpu: CpuPool,
+    /// KiB of shard data that may be in memory at a time.
+    memory: Semaphore,
+}
+
+#[async_trait]
+impl Answerer for ShardServer {
+    type Request = ShardRequest;
+
+    const ROLES: &'static [Role] = &[Role::Producer];
+
+    fn identity(&self) -> &ServerIdentity {
+        &self.identity
+    }
+
+    async fn answer(&self, stream: &mut BoxStream, client: Client, request: ShardRequest) -> io::Result<()> {
+        let owner = client.owner;
+        let answered = match request {
+            ShardRequest::Put { shard, bytes } => return self.put(stream, owner, shard, bytes).await,
+            ShardRequest::Get { shard } => return self.get(stream, owner, shard).await,
+            ShardRequest::GetRange { shard, first, end } => {
+                return self.get_range(stream, owner, shard, first..end).await;
+            }
+            ShardRequest::Stat { shard } => self.service.stat(owner, shard).await.map(ShardAnswer::Stat),
+            ShardRequest::Delete { shard } => self.service.delete(owner, shard).await.map(|()| ShardAnswer::Deleted),
+            ShardRequest::List { after } => self.service.list(owner, after).await.map(ShardAnswer::Page),
+        };
+        match answered {
+            Ok(answer) => send(stream, &answer).await,
+            Err(refusal) => self.refuse(stream, refusal).await,
+        }
+    }
+
+    async fn refuse(&self, stream: &mut BoxStream, refusal: Refusal) -> io::Result<()> {
+        send(stream, &ShardAnswer::Refused(refusal.into())).await
+    }
+}
+
+impl ShardServer {
+    async fn put(&self, stream: &mut BoxStream, owner: OwnerId, shard: ShardId, bytes: u32) -> io::Result<()> {
+        let length = bytes as usize;
+        if length == 0 || length > limits::SHARD_BYTES {
+            let why = format!("a shard has 1 to {} bytes, not {bytes}", limits::SHARD_BYTES);
+            return self.refuse(stream, (ErrorKind::Invalid, why)).await;
+        }
+        let _memory = self.take_memory(length).await;
+        let space = match self.service.reserve(owner, shard, bytes).await {
+            Ok(Reserved::Space(space)) => space,
+            Ok(Reserved::Held) => return send(stream, &ShardAnswer::Held(self.receipt(owner, shard, bytes))).await,
+            Err(refusal) => return self.refuse(stream, refusal).await,
+        };
+        send(stream, &ShardAnswer::Ready).await?;
+        let data = read_data(stream, length).await?;
+        let read = data.clone();
+        if self.cpu.run(move || merkle::root(&read)).await != shard {
+            drop(space);
+            return self.refuse(stream, (ErrorKind::Corrupt, "hash mismatch".into())).await;
+        }
+        match space.store(data).await {
+            Ok(()) => send(stream, &ShardAnswer::Stored(self.receipt(owner, shard, bytes))).await,
+            Err(refusal) => self.refuse(stream, refusal).await,
+        }
+    }
+
+    async fn get(&self, stream: &mut BoxStream, owner: OwnerId, shard: ShardId) -> io::Result<()> {
+        let stat = match self.service.stat(owner, shard).await {
+            Ok(stat) => stat,
+            Err(refusal) => return self.refuse(stream, refusal).await,
+        };
+        let _memory = self.take_memory(stat.bytes as usize).await;
+        match self.service.get(owner, shard).await {
+            Ok(data) => {
+                write_frame(stream, &ShardAnswer::Data { bytes: length_of(&data) }).await?;
+                send_data(stream, &data).await
+            }
+            Err(refusal) => self.refuse(stream, refusal).await,
+        }
+    }
+
+    async fn get_range(
+        &self,
+        stream: &mut BoxStream,
+        owner: OwnerId,
+        shard: ShardId,
+        leaves: Range<u32>,
+    ) -> io::Result<()> {
+        let stat = match self.service.stat(owner, shard).await {
+            Ok(stat) => stat,
+            Err(refusal) => return self.refuse(stream, refusal).await,
+        };
+        let count = merkle::leaf_count(stat.bytes as usize);
+        if leaves.start >= leaves.end || leaves.end > count {
+            let why = format!("leaves {}..{} are not within the shard's {count}", leaves.start, leaves.end);
+            return self.refuse(stream, (ErrorKind::Invalid, why)).await;
+        }
+        let _memory = self.take_memory(stat.bytes as usize).await;
+        let data = match self.service.get(owner, shard).await {
+            Ok(data) if data.len() == stat.bytes as usize => data,
+            Ok(_) => return self.refuse(stream, (ErrorKind::Corrupt, "the shard is damaged here".into())).await,
+            Err(refusal) => return self.refuse(stream, refusal).await,
+        };
+        let (whole, wanted) = (data.clone(), leaves.clone());
+        let proof = self.cpu.run(move || merkle::Tree::build(&whole).range_proof(wanted)).await;
+        let start = leaves.start as usize * limits::LEAF_BYTES;
+        let end = (leaves.end as usize * limits::LEAF_BYTES).min(data.len());
+        let range = data.slice(start..end);
+        write_frame(stream, &ShardAnswer::Range { bytes: length_of(&range), leaves: count, proof }).await?;
+        send_data(stream, &range).await
+    }
+
+    /// Waits for memory for so many bytes. The request's deadline bounds the wait.
+    async fn take_memory(&self, bytes: usize) -> tokio::sync::SemaphorePermit<'_> {
+        let kib = u32::try_from(bytes.min(limits::SERVED_BYTES).div_ceil(KIB)).expect("bounded by SERVED_BYTES");
+        self.memory.acquire_many(kib).await.expect("the semaphore is never closed")
+    }
+
+    fn receipt(&self, owner: OwnerId, shard: ShardId, bytes: u32) -> Receipt {
+        let (consumer, at) = (self.identity.peer_key.peer_id(), self.identity.clock.now());
+        let mut receipt = Receipt { shard, owner, consumer, bytes, at, signature: Vec::new() };
+        receipt.signature = self.identity.peer_key.sign(&receipt_bytes(&receipt)).to_vec();
+        receipt
+    }
+}
+
+fn length_of(data: &Bytes) -> u32 {
+    u32::try_from(data.len()).expect("a shard is below SHARD_BYTES")
+}
+
+async fn send(stream: &mut BoxStream, answer: &ShardAnswer) -> io::Result<()> {
+    write_frame(stream, answer).await?;
+    stream.flush().await
+}
+
+async fn send_data(stream: &mut BoxStream, data: &[u8]) -> io::Result<()> {
+    stream.write_all(data).await?;
+    stream.flush().await
+}
