@@ -125,3 +125,5 @@ pub const FOUND_PEERS: usize = 256;
 pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
 /// Bytes of a program's version as peers tell it.
 pub const VERSION_BYTES: usize = 64;
+/// When the cache's disk is full, the cache gives back this part of its bytes: 1 / 8.
+pub const CACHE_FULL_SHARE: u64 = 8;
