@@ -127,3 +127,14 @@ pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
 pub const VERSION_BYTES: usize = 64;
 /// When the cache's disk is full, the cache gives back this part of its bytes: 1 / 8.
 pub const CACHE_FULL_SHARE: u64 = 8;
+
+/// Connections being made at a time, in each direction.
+pub const PENDING_CONNECTIONS: u32 = 256;
+/// Connections at a time.
+pub const CONNECTIONS: u32 = 2048;
+/// Connections with one peer at a time.
+pub const CONNECTIONS_PER_PEER: u32 = 8;
+/// Telling the connected peers that this process goes, at most.
+pub const HANG_UP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of a group's name.
+pub const GROUP_BYTES: usize = 32;

@@ -16,6 +16,9 @@ mod network;
 mod server;
 mod service;
 mod simulated;
+mod swarm;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use client::{ShardClient, TrackerClient};
@@ -29,3 +32,4 @@ pub use service::{
     ShardStat, TrackerService,
 };
 pub use simulated::{SimulatedNetwork, SimulatedOptions, SimulatedWorld};
+pub use swarm::{Libp2pNetwork, Libp2pOptions};

@@ -1,0 +1,196 @@
+//! What must hold over any network; run over the simulated one here, and over libp2p in `real`.
+
+use std::sync::Arc;
+
+use super::fixture::*;
+use crate::{
+    base::{ErrorKind, Kinded, limits},
+    keys::Role,
+    net::*,
+};
+
+fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}
+
+/// Put, get, range, stat, delete, list; held twice, full, wrong hash, wrong owner, wrong role.
+pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, node: Arc<dyn Network>) {
+    let (tasks, to) = (tasks(), contact(&node));
+    let memory = MemoryNode::new(3 << 20);
+    serve_shards(&node, memory.clone(), identity(3, Role::Consumer), &tasks).unwrap();
+    let shards = ShardClient::new(Arc::clone(&client), certificate(1, 1, Role::Producer));
+    let (id, data) = shard(1 << 20, 7);
+    let len = data.len() as u32;
+
+    let receipt = shards.put(&to, id, data.clone()).await.unwrap();
+    assert_eq!((receipt.shard, receipt.bytes, receipt.consumer), (id, len, to.peer));
+    let again = shards.put(&to, id, data.clone()).await.unwrap();
+    assert_eq!(again.shard, id, "held already");
+    assert_eq!(shards.get(&to, id, len).await.unwrap(), data);
+    for range in [0..1, 5..70, 1000..1024, 0..1024] {
+        let bytes = shards.get_range(&to, id, len, range.clone()).await.unwrap();
+        assert_eq!(bytes, data.slice(range.start as usize * 1024..range.end as usize * 1024));
+    }
+    assert_eq!(shards.stat(&to, id).await.unwrap().bytes, len);
+    assert!(shards.bytes_sent() > 1 << 20 && shards.bytes_sent() < 3 << 20, "sent once: it was held");
+    assert!(shards.bytes_received() > 2 << 20);
+    assert!(shards.latency(to.peer).is_some());
+
+    let short = shard(1500, 9);
+    shards.put(&to, short.0, short.1.clone()).await.unwrap();
+    assert_eq!(shards.get_range(&to, short.0, 1500, 1..2).await.unwrap(), short.1.slice(1024..));
+    let mut expected = [(id, len), (short.0, 1500)];
+    expected.sort();
+    let listed = shards.list(&to).await.unwrap();
+    assert_eq!(listed.iter().map(|stat| (stat.shard, stat.bytes)).collect::<Vec<_>>(), expected);
+
+    let wrong = shard(4096, 1).0;
+    assert_eq!(kind(shards.put(&to, wrong, shard(4096, 2).1).await), Some(ErrorKind::Corrupt));
+    assert_eq!(
+        kind(shards.put(&to, shard(limits::SHARD_BYTES, 2).0, shard(limits::SHARD_BYTES, 2).1).await),
+        Some(ErrorKind::Full)
+    );
+    assert_eq!(kind(shards.get(&to, wrong, 4096).await), Some(ErrorKind::NotFound));
+
+    let stranger = ShardClient::new(Arc::clone(&other), certificate(2, 2, Role::Producer));
+    assert_eq!(kind(stranger.get(&to, id, len).await), Some(ErrorKind::NotFound));
+    assert_eq!(kind(stranger.stat(&to, id).await), Some(ErrorKind::NotFound));
+    assert!(stranger.list(&to).await.unwrap().is_empty());
+    stranger.delete(&to, id).await.unwrap();
+    assert!(shards.stat(&to, id).await.is_ok(), "another owner's delete does nothing");
+    let same_owner = ShardClient::new(Arc::clone(&other), certificate(2, 1, Role::Producer));
+    assert_eq!(same_owner.get(&to, id, len).await.unwrap(), data, "the owner is authorised, not the peer");
+
+    for bad in [certificate(2, 1, Role::Consumer), certificate(1, 1, Role::Producer), {
+        let mut forged = certificate(2, 2, Role::Producer);
+        forged.owner = certificate(1, 1, Role::Producer).owner;
+        forged
+    }] {
+        let client = ShardClient::new(Arc::clone(&other), bad);
+        assert_eq!(kind(client.get(&to, id, len).await), Some(ErrorKind::Denied));
+    }
+
+    shards.delete(&to, id).await.unwrap();
+    shards.delete(&to, id).await.unwrap();
+    assert_eq!(kind(shards.get(&to, id, len).await), Some(ErrorKind::NotFound));
+    assert_eq!(memory.shards.lock().len(), 1);
+    assert!(tasks.stop(limits::CONNECT_TIMEOUT).await);
+    assert_eq!(kind(shards.stat(&to, short.0).await), Some(ErrorKind::Unavailable), "nobody serves any more");
+}
+
+/// Register, beat, leave, candidates; only consumers register; a tracker that is away is passed over.
+pub async fn the_tracker_answers(producer: Arc<dyn Network>, consumer: Arc<dyn Network>, tracker: Arc<dyn Network>) {
+    let tasks = tasks();
+    let memory = Arc::new(MemoryTracker::default());
+    serve_tracker(&tracker, memory.clone(), identity(3, Role::Tracker), &tasks).unwrap();
+    let away = "/ip4/127.0.0.1/tcp/9".to_owned();
+    let full = format!("{}/p2p/{}", tracker.addresses()[0], tracker.local_peer());
+    let addresses = [away, tracker.addresses()[0].clone(), full];
+    let node = TrackerClient::new(consumer, certificate(2, 2, Role::Consumer), &addresses[..2]).unwrap();
+    let same = Arc::clone(&producer);
+    let owner = TrackerClient::new(producer, certificate(1, 1, Role::Producer), &addresses[..2]).unwrap();
+    let registration = Registration {
+        addresses: vec!["/ip4/192.0.2.7/tcp/1".into()],
+        limit_bytes: 10,
+        free_bytes: 9,
+        version: "0".into(),
+    };
+    let query = CandidateQuery { count: 5, free_bytes: 1, exclude: vec![] };
+
+    assert!(owner.candidates(&query).await.unwrap().is_empty());
+    node.beat(Beat { free_bytes: 8 }, &registration).await.unwrap();
+    node.beat(Beat { free_bytes: 7 }, &registration).await.unwrap();
+    let found = owner.candidates(&query).await.unwrap();
+    assert_eq!((found.len(), found[0].free_bytes, found[0].contact.peer), (1, 7, key(2).peer_id()));
+    assert_eq!(found[0].owner, certificate(2, 2, Role::Consumer).owner);
+    let excluding = CandidateQuery { exclude: vec![key(2).peer_id()], ..query.clone() };
+    assert!(owner.candidates(&excluding).await.unwrap().is_empty());
+    let greedy = CandidateQuery { count: u16::MAX, ..query.clone() };
+    let alone = &addresses[2..];
+    let owner_alone = TrackerClient::new(same, certificate(1, 1, Role::Producer), alone).unwrap();
+    assert_eq!(kind(owner_alone.candidates(&greedy).await), Some(ErrorKind::Invalid));
+    assert_eq!(kind(owner_alone.register(&registration).await), Some(ErrorKind::Denied));
+    assert_eq!(kind(owner_alone.leave().await), Some(ErrorKind::Denied));
+    node.leave().await.unwrap();
+    assert!(memory.0.lock().is_empty());
+    assert!(tasks.stop(limits::CONNECT_TIMEOUT).await);
+}
+
+#[tokio::test]
+async fn shards_are_kept_in_a_simulation() {
+    let world = world();
+    let [a, b, c] = [1, 2, 3].map(|number| world.join(key(number).peer_id()) as Arc<dyn Network>);
+    shards_are_kept(a, b, c).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shards_are_kept_far_away() {
+    let options = SimulatedOptions {
+        latency: std::time::Duration::from_millis(40),
+        jitter: std::time::Duration::from_millis(20),
+        refused_permille: 0,
+    };
+    let world = SimulatedWorld::new(Arc::new(crate::runtime::SeededChance::new(1)), options);
+    let [a, b, c] = [1, 2, 3].map(|number| world.join(key(number).peer_id()) as Arc<dyn Network>);
+    shards_are_kept(a, b, c).await;
+}
+
+#[tokio::test]
+async fn the_tracker_answers_in_a_simulation() {
+    let world = world();
+    let [a, b, c] = [1, 2, 3].map(|number| world.join(key(number).peer_id()) as Arc<dyn Network>);
+    the_tracker_answers(a, b, c).await;
+}
+
+#[tokio::test]
+async fn a_long_list_comes_in_pages() {
+    let world = world();
+    let (client, node) = (world.join(key(1).peer_id()), world.join(key(3).peer_id()) as Arc<dyn Network>);
+    let (tasks, to, memory) = (tasks(), contact(&node), MemoryNode::new(usize::MAX));
+    let certificate = certificate(1, 1, Role::Producer);
+    for number in 0..10_000_u32 {
+        let id = crate::base::ShardId(crate::base::sha256(&[&number.to_le_bytes()]));
+        memory.shards.lock().insert((certificate.owner, id), bytes::Bytes::new());
+    }
+    serve_shards(&node, memory, identity(3, Role::Consumer), &tasks).unwrap();
+    let listed = ShardClient::new(client, certificate).list(&to).await.unwrap();
+    assert_eq!(listed.len(), 10_000);
+    assert!(listed.is_sorted_by(|a, b| a.shard < b.shard));
+}
+
+#[tokio::test]
+async fn a_kept_stream_that_died_is_replaced() {
+    let world = world();
+    let (client, node) = (world.join(key(1).peer_id()), world.join(key(3).peer_id()) as Arc<dyn Network>);
+    let (tasks, to) = (tasks(), contact(&node));
+    serve_shards(&node, MemoryNode::new(1 << 20), identity(3, Role::Consumer), &tasks).unwrap();
+    let shards = ShardClient::new(client, certificate(1, 1, Role::Producer));
+    let (id, data) = shard(2048, 1);
+    shards.put(&to, id, data).await.unwrap();
+    world.cut_streams();
+    assert!(shards.get(&to, id, 2048).await.is_ok());
+    world.set_up(to.peer, false);
+    assert_eq!(kind(shards.get(&to, id, 2048).await), Some(ErrorKind::Unavailable));
+    world.set_up(to.peer, true);
+    assert!(shards.get(&to, id, 2048).await.is_ok());
+    world.set_parted(to.peer, key(1).peer_id(), true);
+    assert_eq!(kind(shards.get(&to, id, 2048).await), Some(ErrorKind::Unavailable));
+}
+
+#[tokio::test]
+async fn one_peer_gets_only_its_streams() {
+    let world = world();
+    let (client, node) = (world.join(key(1).peer_id()), world.join(key(3).peer_id()) as Arc<dyn Network>);
+    let (tasks, to) = (tasks(), contact(&node));
+    serve_shards(&node, MemoryNode::new(1 << 20), identity(3, Role::Consumer), &tasks).unwrap();
+    let mut held = Vec::new();
+    for _ in 0..limits::STREAMS_PER_PEER {
+        held.push(client.open(&to, Protocol::Shard).await.unwrap());
+    }
+    tokio::task::yield_now().await;
+    let shards = ShardClient::new(client, certificate(1, 1, Role::Producer));
+    assert_eq!(kind(shards.list(&to).await), Some(ErrorKind::Unavailable));
+    drop(held);
+    tokio::task::yield_now().await;
+    assert!(shards.list(&to).await.is_ok());
+}
