@@ -92,12 +92,18 @@ impl SupervisorClient {
 
     /// Starts a process and waits until it is ready.
     pub async fn start(&mut self, name: String) -> Result<String, Error> {
-        Ok(within_time(&self.socket, limits::SUPERVISOR_TIMEOUT, self.inner.start(ProcessRequest { name })).await?.into_inner().json)
+        Ok(within_time(&self.socket, limits::SUPERVISOR_TIMEOUT, self.inner.start(ProcessRequest { name }))
+            .await?
+            .into_inner()
+            .json)
     }
 
     /// Stops a process in order.
     pub async fn stop(&mut self, name: String) -> Result<String, Error> {
-        Ok(within_time(&self.socket, limits::SUPERVISOR_TIMEOUT, self.inner.stop(ProcessRequest { name })).await?.into_inner().json)
+        Ok(within_time(&self.socket, limits::SUPERVISOR_TIMEOUT, self.inner.stop(ProcessRequest { name }))
+            .await?
+            .into_inner()
+            .json)
     }
 }
 
