@@ -61,6 +61,36 @@ pub const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// A consumer is suspect (no new shards) when its last beat is older.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(15);
 
+/// Inodes kept in memory before idle ones are dropped.
+pub const CELLS: usize = 1 << 17;
+/// Dirty bytes of one fsync that the intent log carries itself.
+pub const INLINE_BYTES: u64 = 64 << 10;
+/// Extents changed in one batch, at most.
+pub const EXTENTS_PER_BATCH: usize = 1024;
+/// Chunks being encoded or scattered at a time.
+pub const FLIGHTS: usize = 6;
+/// Pieces of files in one chunk, at most.
+pub const PIECES_PER_CHUNK: usize = 4096;
+/// A file that was not written to for this long is uploaded though it is open.
+pub const LINGER: Duration = Duration::from_secs(2);
+/// Changed data and metadata are made durable at least this often without an fsync.
+pub const WRITEBACK_INTERVAL: Duration = Duration::from_secs(5);
+/// The first wait after a failed upload; doubles up to `RETRY_MAX`.
+pub const RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest wait between tries.
+pub const RETRY_MAX: Duration = Duration::from_secs(60);
+/// A writer that finds the staging area full gives up when nothing drained for this long.
+pub const STAGING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Extended attributes of one inode, at most.
+pub const XATTRS: usize = 1024;
+/// Bytes of a segment file of shards, unless one shard needs more.
+pub const SEGMENT_BYTES: u64 = 256 << 20;
+/// Shards on their way to the disk at a time, in one store.
+pub const STORE_QUEUE: usize = 64;
+/// Segment files held open at a time.
+pub const OPEN_SEGMENTS: usize = 128;
+/// One operation of a store on its disk, its waiting included, at most.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connecting to the daemon's socket, at most.
 pub const RPC_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence of the daemon within a call, at most.
@@ -78,14 +108,6 @@ pub const STAGING_BYTES: u64 = 10 << 30;
 pub const CACHE_DISK_BYTES: u64 = 10 << 30;
 /// Bytes of the cache in memory, at most, unless configured.
 pub const CACHE_MEMORY_BYTES: u64 = 128 << 20;
-/// Bytes of a segment file of shards, unless one shard needs more.
-pub const SEGMENT_BYTES: u64 = 256 << 20;
-/// Shards on their way to the disk at a time, in one store.
-pub const STORE_QUEUE: usize = 64;
-/// Segment files held open at a time.
-pub const OPEN_SEGMENTS: usize = 128;
-/// One operation of a store on its disk, its waiting included, at most.
-pub const STORE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a key file, at most.
 pub const KEY_FILE_BYTES: usize = 4 << 10;
 /// Bytes of a refusal's text on the wire, at most.
@@ -116,6 +138,56 @@ pub const FOUND_PEERS: usize = 256;
 pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
 /// Bytes of a program's version as peers tell it.
 pub const VERSION_BYTES: usize = 64;
+/// The tracker is asked for the consumers this often.
+pub const TRACKER_REFRESH: Duration = Duration::from_secs(10);
+/// The least time between two questions to the tracker; doubles with each failure up to the refresh.
+pub const TRACKER_RETRY: Duration = Duration::from_millis(500);
+/// Who is short of consumers waits so long for the tracker's next answer.
+pub const TRACKER_WAIT: Duration = Duration::from_secs(5);
+/// Consumers that a producer remembers.
+pub const KNOWN_CONSUMERS: usize = 4096;
+/// A consumer that was unreachable or slow is asked last for so long.
+pub const CONSUMER_REST: Duration = Duration::from_secs(5);
+/// A consumer that failed to take a shard gets no new ones for so long, unless there are no others.
+pub const PUT_BACK_OFF: Duration = Duration::from_secs(10);
+/// Chunks on their way to consumers at a time, their last shards included.
+pub const SCATTERS: usize = 8;
+/// Placing the shards of a chunk, the last ones included, at most.
+pub const SCATTER_TIMEOUT: Duration = Duration::from_secs(60);
+/// After the commit threshold the remaining shards have so long.
+pub const SCATTER_TAIL: Duration = Duration::from_secs(15);
+/// A put is slow when it takes this more than twice as long as the third finisher of its chunk.
+pub const STALL_FLOOR: Duration = Duration::from_millis(500);
+/// A put is slow after this when no third has finished.
+pub const STALL_CEILING: Duration = Duration::from_secs(3);
+/// Consumers that are tried for one shard, at most.
+pub const PLACE_TRIES: usize = 4;
+/// Times that every consumer of a chunk is asked before a read fails.
+pub const GATHER_ROUNDS: u32 = 3;
+/// The pause before the second of these rounds; doubles.
+pub const GATHER_PAUSE: Duration = Duration::from_millis(500);
+/// A read asks another consumer at the earliest after this.
+pub const HEDGE_FLOOR: Duration = Duration::from_millis(50);
+/// A read asks another consumer at the latest after this.
+pub const HEDGE_CEILING: Duration = Duration::from_secs(2);
+/// How long the kernel may trust entries and attributes: the mount is the only writer.
+pub const KERNEL_TRUST: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of one write or read request of the kernel.
+pub const KERNEL_REQUEST_BYTES: u32 = 1 << 20;
+/// Bytes that the kernel reads ahead.
+pub const KERNEL_READAHEAD_BYTES: u32 = 2 << 20;
+/// Read-ahead and write-back requests of the kernel under way at a time.
+pub const KERNEL_BACKGROUND: u16 = 64;
+/// Threads that take requests from the kernel, at most.
+pub const KERNEL_THREADS: usize = 4;
+/// Directory entries fetched from the bucket for one answer to the kernel.
+pub const DIRECTORY_PAGE: usize = 512;
+/// Asking a mounted file system whether it is alive, and the mount helper for its work, at most.
+pub const MOUNT_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Unmounting, the kernel's write-back of dirty pages included, at most.
+pub const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Dropping the kernel's pages of the inodes of one call, their write-back included, at most.
+pub const INVALIDATE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Bytes of a status document.
 pub const STATUS_BYTES: usize = 4 << 20;
@@ -133,8 +205,6 @@ pub const FORGET_AFTER: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const UPTIME_INTERVALS: usize = 64;
 /// After its own restart a tracker takes a beat within this for unbroken presence.
 pub const RESTART_GRACE: Duration = Duration::from_secs(60);
-/// A consumer tries a tracker that is away again after at most this.
-pub const TRACKER_RETRY: Duration = Duration::from_secs(30);
 /// Saying goodbye and finishing what is on its way, at most.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections being made at a time, in each direction.
@@ -147,3 +217,7 @@ pub const CONNECTIONS_PER_PEER: u32 = 8;
 pub const HANG_UP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a group's name.
 pub const GROUP_BYTES: usize = 32;
+/// Progress is told at least this often.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest sync or drain that can be asked for, in seconds: a week.
+pub const SYNC_SECONDS: u64 = 7 * 24 * 3600;

@@ -1,10 +1,97 @@
 //! The file tree, its write path, its read path, its cache.
+//!
+//! A [`Bucket`] knows no kernel: the mount translates for it, tests call it
+//! directly. Metadata calls are plain functions that do not wait; what may wait
+//! for the local disk ends in `_blocking`; what may wait for the network is async.
+//!
+//! - `tree`: names and directories; `attributes`: stat and extended attributes
+//! - `write`: staging, fsync and the intent log; `commit`: staged bytes to consumers
+//! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
+//! - `extents`: which bytes lie in which chunk; `reap`: what goes when a file goes
+//! - `tend`: late shards, queued deletions; `inspect` and `local`: what the commands ask
+//!
+//! Locks, in the order in which they may be taken: the namespace, cells by
+//! inode, the chunk accounts, the database.
 
 mod attr;
+mod attributes;
+mod cache;
+mod cell;
+mod commit;
+mod error;
+mod extents;
+mod handles;
+mod inspect;
+mod local;
+mod open;
+mod read;
+mod reap;
+mod records;
 mod report;
+mod staging;
+mod tend;
+mod tree;
+mod write;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, watch};
 
 pub use attr::{Attr, DirItem, FileKind, NewInode, RenameMode, SetAttr, SetTime, Space, Timestamp, XattrMode};
+pub use error::Error;
+pub use open::{Options, Parts};
 pub use report::{
     Availability, BucketStatus, CacheReport, ChunkReport, FileReport, FileState, FileSummary, Pending, PolicyReport,
     ShardReport,
 };
+
+use crate::{
+    base::{ChunkId, Ino},
+    coding::BucketKey,
+    dispatch::Dispatcher,
+    runtime::{Chance, Clock, CpuPool, Tasks},
+    store::{Database, StateLock},
+};
+
+/// An open bucket. Clones share it.
+#[derive(Clone)]
+pub struct Bucket {
+    inner: Arc<Inner>,
+}
+
+/// What the parts of a bucket share.
+struct Inner {
+    options: Options,
+    key: BucketKey,
+    database: Database,
+    staging: Arc<staging::Staging>,
+    cache: cache::BlockCache,
+    flights: cache::Flights<(ChunkId, u16, u16), Arc<Vec<Bytes>>, String>,
+    dispatcher: Arc<Dispatcher>,
+    pool: CpuPool,
+    clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
+    tasks: Tasks,
+    /// Orders changes of names.
+    namespace: Mutex<tree::Namespace>,
+    cells: Mutex<HashMap<Ino, Arc<cell::Cell>>>,
+    /// Orders changes of what chunks are needed for.
+    accounts: Mutex<()>,
+    handles: handles::Handles,
+    uploader: commit::Uploader,
+    reaper: reap::Reaper,
+    /// Committed chunks whose last shards are still on their way.
+    resting: Mutex<HashSet<ChunkId>>,
+    /// Wakes the tender.
+    tend: Notify,
+    /// Read-ahead fetches at a time.
+    ahead: Arc<Semaphore>,
+    /// Counts what changed: states of files, placements.
+    changes: watch::Sender<u64>,
+    _lock: StateLock,
+}

@@ -1,1 +1,27 @@
-//! dispatch
+//! Place shards on consumers, and collect them again.
+//!
+//! A [`Dispatcher`] knows consumers: from the tracker while it answers, from
+//! memory while it does not. [`Dispatcher::scatter`] puts the n shards of a
+//! chunk on n consumers and answers at the commit threshold;
+//! [`Dispatcher::gather_blocks`] brings the sealed bytes of blocks back from
+//! whoever has them, verified; [`Dispatcher::rebuild`] and
+//! [`Dispatcher::place`] are what repair is made of.
+//!
+//! Nothing here holds a key, and nothing here outlives its deadline.
+
+mod choose;
+mod counters;
+mod directory;
+mod dispatcher;
+mod error;
+mod fetch;
+mod flights;
+mod gather;
+mod pace;
+mod scatter;
+
+pub use counters::Counters;
+pub use dispatcher::{Dispatcher, Options, Parts, Placed};
+pub use error::Error;
+pub use gather::Gathered;
+pub use scatter::{Health, Placement, Scattered, Settled};

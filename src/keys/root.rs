@@ -77,7 +77,6 @@ impl RootSecret {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::keys::Phrase;
 
     /// The published vectors: `abandon` 23 times, then `art`.

@@ -1,1 +1,33 @@
-//! mount
+//! Speaks FUSE to the kernel on behalf of a bucket, and only translates.
+//!
+//! [`check_mountpoint`] says in one line why a directory cannot be mounted on; [`mount`] attaches the file system
+//! (`attach`), starts the threads that take the kernel's requests (`session`), and gives a [`Mounted`] to unmount it by.
+//! Each request becomes one call of the bucket (`filesystem`, with the help of `work`). Calls that do not wait are answered on the thread that took
+//! the request; what waits for the network or the disk takes the reply along into a tracked task (`door`).
+//!
+//! The mount is the only writer, so the kernel caches without limits: entries and attributes for a day, pages across
+//! opens, writes until it chooses to send them. With the write-back cache the kernel is right about the size and the times of
+//! a file in use, and tells the bucket. It checks permissions itself and applies the umask; what is left to do
+//! here is the set-group-id inheritance of directories and the clearing of set-user-id bits.
+//!
+//! After mounting, nothing in this process may touch a path below the mount point: it would wait for itself.
+
+mod attach;
+mod check;
+mod convert;
+mod door;
+mod error;
+mod filesystem;
+mod options;
+mod session;
+mod table;
+mod work;
+
+pub use check::check_mountpoint;
+pub use convert::errno;
+pub use error::Error;
+pub use options::Options;
+pub use session::{Invalidator, Mounted, mount};
+
+/// The extended attribute by which a command finds the daemon of a path: the path of its API socket.
+pub const SOCKET_ATTRIBUTE: &str = "user.openbucket.socket";

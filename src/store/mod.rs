@@ -3,14 +3,19 @@
 //! Every process owns one state directory, held by a [`StateLock`]. Files go
 //! through the [`Disk`] seam, so that a test can lose what was not flushed.
 
+mod database;
 mod disk;
 mod error;
 mod lock;
+mod log;
+mod schema;
 mod shards;
 mod table;
 
+pub use database::{Batch, Database, Sequence, StagingFiles};
 pub use disk::{Disk, DiskFile, DiskOp, FaultyDisk, RealDisk, SimulatedDisk};
 pub use error::Error;
 pub use lock::StateLock;
+pub use schema::Table;
 pub use shards::{ShardStore, ShardStoreOptions, ShardUsage, SpaceGuard};
-pub use table::{Table, Tables};
+pub use table::{RecordTable, Tables};

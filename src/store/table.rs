@@ -35,8 +35,8 @@ impl Tables {
     }
 
     /// The table of this name.
-    pub fn table<V: Record>(&self, name: &str) -> Result<Table<V>, Error> {
-        Ok(Table { tree: self.db.open_tree(name).map_err(trees)?, path: self.path.clone(), values: PhantomData })
+    pub fn table<V: Record>(&self, name: &str) -> Result<RecordTable<V>, Error> {
+        Ok(RecordTable { tree: self.db.open_tree(name).map_err(trees)?, path: self.path.clone(), values: PhantomData })
     }
 
     /// Makes everything durable. Slow: call it off the async threads.
@@ -47,13 +47,13 @@ impl Tables {
 
 /// Records by key, in the order of the keys' bytes.
 #[derive(Clone)]
-pub struct Table<V> {
+pub struct RecordTable<V> {
     tree: sled::Tree,
     path: PathBuf,
     values: PhantomData<fn() -> V>,
 }
 
-impl<V: Record> Table<V> {
+impl<V: Record> RecordTable<V> {
     /// The record of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<V>, Error> {
         match self.tree.get(key).map_err(trees)? {

@@ -220,8 +220,11 @@ mod tests {
         let golden = concat!(
             "01",
             "0101010101010101010101010101010101010101010101010101010101010101",
-            "01142f6970342f3139322e302e322e372f7463702f310a05013",
-            "1c0843dd0d23d0001c0843dd0d23d0000"
+            "01142f6970342f3139322e302e322e372f7463702f31",
+            "0a05",
+            "0131",
+            "c0843dd0d23d00",
+            "01c0843dd0d23d0000"
         );
         assert_eq!(hex::encode(record.encode()), golden);
         assert_eq!(ConsumerRecord::decode(&hex::decode(golden).expect("hex")), Ok(record));

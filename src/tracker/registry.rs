@@ -11,7 +11,7 @@ use crate::{
     base::{ErrorKind, OwnerId, PeerId, UnixMillis, limits},
     net::{Beat, Candidate, CandidateQuery, Refusal, Registration},
     runtime::Chance,
-    store::{Error, Table, Tables},
+    store::{Error, RecordTable, Tables},
 };
 
 const PAGE: usize = 1024;
@@ -20,8 +20,8 @@ const TRACKER_KEY: &[u8] = b"tracker";
 /// All known consumers.
 pub struct Registry {
     consumers: HashMap<PeerId, ConsumerRecord>,
-    records: Table<ConsumerRecord>,
-    own: Table<TrackerRecord>,
+    records: RecordTable<ConsumerRecord>,
+    own: RecordTable<TrackerRecord>,
     outage: Outage,
 }
 

@@ -95,10 +95,19 @@ impl Libp2pNetwork {
             }
         }
         addresses.truncate(limits::ADDRESSES);
-        let (reply, answer) = oneshot::channel();
-        let wish = Wish { protocol, reply };
-        let opened = self.command(Command::Open { peer: id, addresses, wish }, answer).await?;
-        opened.map_err(|why| Error::Unreachable { to: to.peer.to_string(), why })
+        // A connection may turn out dead only when it is used: then a second attempt makes a new one.
+        for _ in 0..2 {
+            let (reply, answer) = oneshot::channel();
+            let (wish, addresses) = (Wish { protocol, reply }, addresses.clone());
+            let command = Command::Open { peer: id, addresses, wish };
+            self.commands.send(command).await.map_err(|_| Error::Closed)?;
+            match answer.await {
+                Ok(opened) => return opened.map_err(|why| Error::Unreachable { to: to.peer.to_string(), why }),
+                Err(_) if self.commands.is_closed() => return Err(Error::Closed),
+                Err(_) => tracing::debug!(peer = %to.peer, "the connection closed while a stream was opened"),
+            }
+        }
+        Err(Error::Unreachable { to: to.peer.to_string(), why: "the connection closed".into() })
     }
 }
 
@@ -193,6 +202,7 @@ async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[String]) -> Result<Vec<M
     let mut waiting = Vec::new();
     for text in wanted {
         for address in resolve(&parse_address(text)?.0).await? {
+            check_free(&address).map_err(|error| fail(text, &error))?;
             let listener = swarm.listen_on(address).map_err(|error| fail(text, &innermost(&error)))?;
             waiting.push((listener, text));
         }
@@ -217,6 +227,21 @@ async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[String]) -> Result<Vec<M
         }
     }
     Ok(listening)
+}
+
+/// Fails when another process listens on the same TCP port: libp2p shares ports (SO_REUSEPORT) and would
+/// silently take half of the other one's connections.
+fn check_free(address: &Multiaddr) -> std::io::Result<()> {
+    let mut parts = address.iter();
+    let ip: std::net::IpAddr = match parts.next() {
+        Some(Part::Ip4(ip)) => ip.into(),
+        Some(Part::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Part::Tcp(port)) if port != 0 => std::net::TcpListener::bind((ip, port)).map(drop),
+        _ => Ok(()),
+    }
 }
 
 fn innermost(error: &dyn std::error::Error) -> String {

@@ -28,7 +28,9 @@ use crate::{
 
 /// Who takes the streams that peers open.
 #[derive(Clone, Default)]
-pub(super) struct Accepting(Arc<Mutex<HashMap<Protocol, mpsc::Sender<(PeerId, BoxStream)>>>>);
+pub(super) struct Accepting(Arc<Mutex<HashMap<Protocol, Taker>>>);
+
+type Taker = mpsc::Sender<(PeerId, BoxStream)>;
 
 impl Accepting {
     /// Starts to take the streams of a protocol; None when somebody does already.

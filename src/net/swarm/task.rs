@@ -239,16 +239,16 @@ impl SwarmTask {
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 self.on_identified(peer_id, info);
             }
-            BehaviourEvent::Identify(identify::Event::Error { peer_id, error, .. }) => {
-                if !self.members.contains(&peer_id) {
-                    self.fail(peer_id, &format!("it does not say who it is: {error}"));
-                }
+            BehaviourEvent::Identify(identify::Event::Error { peer_id, error, .. })
+                if !self.members.contains(&peer_id) =>
+            {
+                self.fail(peer_id, &format!("it does not say who it is: {error}"));
             }
-            BehaviourEvent::Ping(ping::Event { peer, connection, result: Err(error) }) => {
-                if !matches!(error, ping::Failure::Unsupported) {
-                    tracing::debug!(%peer, %error, "closed a dead connection");
-                    self.swarm.close_connection(connection);
-                }
+            BehaviourEvent::Ping(ping::Event { peer, connection, result: Err(error) })
+                if !matches!(error, ping::Failure::Unsupported) =>
+            {
+                tracing::debug!(%peer, %error, "closed a dead connection");
+                self.swarm.close_connection(connection);
             }
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.on_found(&found),
             _ => {}

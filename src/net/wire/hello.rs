@@ -44,7 +44,7 @@ pub(in crate::net) struct Refused {
 
 impl From<Refusal> for Refused {
     fn from((kind, mut text): Refusal) -> Self {
-        text.truncate(text.floor_char_boundary(limits::REFUSAL_BYTES));
+        text.truncate(bounded(&text).len());
         Self { code: code_of(kind), text }
     }
 }
@@ -52,10 +52,16 @@ impl From<Refusal> for Refused {
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         // The text comes from a stranger and goes to a terminal or a log.
-        let text = &refused.text[..refused.text.floor_char_boundary(limits::REFUSAL_BYTES)];
-        let clean = text.chars().map(|c| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c });
+        let clean =
+            bounded(&refused.text).chars().map(|c| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c });
         (kind_of(refused.code), clean.collect())
     }
+}
+
+/// As much of a text, whole characters, as a refusal may carry.
+fn bounded(text: &str) -> &str {
+    let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    &text[..ends.take_while(|end| *end <= limits::REFUSAL_BYTES).last().unwrap_or(0)]
 }
 
 /// Characters that change how the text around them is shown.

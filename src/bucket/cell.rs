@@ -1,0 +1,205 @@
+//! The living part of an inode: what is newer than its record, and who uses it.
+
+use std::{ops::Range, sync::Arc};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use super::{
+    Error, Inner,
+    records::{Dirty, Inode},
+};
+use crate::{
+    base::{Ino, RangeMap, RangeSet, Record},
+    store::{Batch, DiskFile, Table},
+};
+
+/// A chunk on its way to its consumers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Flight(pub u64);
+
+/// One inode in memory.
+pub(super) struct Cell {
+    pub ino: Ino,
+    state: Mutex<CellState>,
+}
+
+/// What [`Cell::lock`] guards.
+pub(super) struct CellState {
+    /// The inode as programs see it.
+    pub inode: Inode,
+    /// Up to here the data survives a crash; what is stored says this size.
+    pub logged_size: u64,
+    /// Times or size are newer than the stored record.
+    pub is_changed: bool,
+    /// Staged ranges, which win over extents; with the chunk that carries them away, if one does.
+    pub dirty: RangeMap<Option<Flight>>,
+    /// The part of `dirty` that is not durable on the local disk yet.
+    pub unlogged: RangeSet,
+    pub file: Option<Arc<dyn DiskFile>>,
+    /// How often the kernel has looked it up and not forgotten it.
+    pub lookups: u64,
+    /// Open file handles.
+    pub handles: u32,
+    pub last_write: Instant,
+    /// Why the last upload failed.
+    pub problem: Option<String>,
+    pub failures: u32,
+    pub retry_at: Instant,
+    /// The inode is gone; nothing may be stored for it any more.
+    pub is_gone: bool,
+}
+
+impl Cell {
+    pub fn new(ino: Ino, inode: Inode, dirty: &Dirty) -> Self {
+        let mut ranges = RangeMap::new();
+        for (start, end) in &dirty.0 {
+            ranges.insert(*start..*end, None);
+        }
+        let now = Instant::now();
+        Self {
+            ino,
+            state: Mutex::new(CellState {
+                logged_size: inode.size,
+                inode,
+                is_changed: false,
+                dirty: ranges,
+                unlogged: RangeSet::new(),
+                file: None,
+                lookups: 0,
+                handles: 0,
+                last_write: now,
+                problem: None,
+                failures: 0,
+                retry_at: now,
+                is_gone: false,
+            }),
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, CellState> {
+        self.state.lock()
+    }
+}
+
+/// Several cells locked together, in the order of their inodes. A batch that stores
+/// records of cells is committed while they are locked, so that records and memory have one order.
+pub(super) struct Locked<'a>(Vec<(Ino, MutexGuard<'a, CellState>)>);
+
+impl<'a> Locked<'a> {
+    /// Locks them all; the same cell may be named twice.
+    pub fn new(cells: impl IntoIterator<Item = &'a Arc<Cell>>) -> Self {
+        let mut cells: Vec<_> = cells.into_iter().collect();
+        cells.sort_by_key(|cell| cell.ino);
+        cells.dedup_by_key(|cell| cell.ino);
+        Self(cells.into_iter().map(|cell| (cell.ino, cell.lock())).collect())
+    }
+
+    /// The state of one of them.
+    pub fn of(&mut self, ino: Ino) -> &mut CellState {
+        let found = self.0.iter_mut().find(|(locked, _)| *locked == ino);
+        &mut found.expect("only cells that were locked are asked for").1
+    }
+}
+
+impl CellState {
+    /// Whether nothing would be lost if the cell were dropped and loaded again.
+    pub fn is_idle(&self) -> bool {
+        self.lookups == 0 && self.handles == 0 && !self.is_changed && self.dirty.is_empty()
+    }
+
+    /// The record as it may be stored: no byte counted that a crash could lose.
+    fn stored(&self) -> Vec<u8> {
+        Inode { size: self.logged_size, ..self.inode.clone() }.encode()
+    }
+
+    /// Adds the inode's record to a batch.
+    pub fn put(&mut self, ino: Ino, batch: &mut Batch) {
+        debug_assert!(!self.is_gone);
+        batch.put(Table::Inode, &[&ino.0.to_be_bytes()], self.stored());
+        if self.logged_size == self.inode.size {
+            self.is_changed = false;
+        }
+    }
+
+    /// Adds the durable dirty ranges to a batch.
+    pub fn put_dirty(&self, ino: Ino, batch: &mut Batch) {
+        let mut durable = RangeSet::new();
+        for (range, _) in self.dirty.iter() {
+            durable.insert(range, ());
+        }
+        for (range, ()) in self.unlogged.iter() {
+            durable.remove(range);
+        }
+        let key = ino.0.to_be_bytes();
+        if durable.is_empty() {
+            batch.delete(Table::Dirty, &[&key]);
+        } else {
+            let ranges = durable.iter().map(|(range, ())| (range.start, range.end)).collect();
+            batch.put(Table::Dirty, &[&key], Dirty(ranges).encode());
+        }
+    }
+
+    /// Dirty bytes that no chunk carries yet.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.dirty.iter().filter(|(_, flight)| flight.is_none()).map(|(range, _)| range.end - range.start).sum()
+    }
+
+    /// Whether a chunk carries some of it.
+    pub fn is_uploading(&self) -> bool {
+        self.dirty.iter().any(|(_, flight)| flight.is_some())
+    }
+
+    /// The parts of a range that are still as that chunk took them.
+    pub fn unmodified_since(&self, flight: Flight, range: Range<u64>) -> Vec<Range<u64>> {
+        let same = |value: &Option<Flight>| *value == Some(flight);
+        self.dirty.within(range).filter(|(_, value)| same(value)).map(|(part, _)| part).collect()
+    }
+}
+
+impl Inner {
+    /// The cell of an inode, loaded if it is not in memory.
+    pub fn cell(&self, ino: Ino) -> Result<Arc<Cell>, Error> {
+        let mut cells = self.cells.lock();
+        if let Some(cell) = cells.get(&ino) {
+            return Ok(Arc::clone(cell));
+        }
+        let key = ino.0.to_be_bytes();
+        let inode = self.database.get(Table::Inode, &[&key])?.ok_or(Error::Stale)?;
+        let inode = Inode::decode(&inode).map_err(crate::store::Error::from)?;
+        let dirty = match self.database.get(Table::Dirty, &[&key])? {
+            Some(bytes) => Dirty::decode(&bytes).map_err(crate::store::Error::from)?,
+            None => Dirty::default(),
+        };
+        let cell = Arc::new(Cell::new(ino, inode, &dirty));
+        if cells.len() >= crate::base::limits::CELLS {
+            cells.retain(|_, cell| {
+                Arc::strong_count(cell) > 1 || cell.state.try_lock().is_none_or(|state| !state.is_idle())
+            });
+        }
+        cells.insert(ino, Arc::clone(&cell));
+        Ok(cell)
+    }
+
+    /// Puts a new inode's cell in place.
+    pub fn adopt(&self, cell: Arc<Cell>) {
+        self.cells.lock().insert(cell.ino, cell);
+    }
+
+    /// The staging file of a locked cell.
+    pub fn staging_file(&self, cell: &Cell, state: &mut CellState) -> Result<Arc<dyn DiskFile>, Error> {
+        if let Some(file) = &state.file {
+            return Ok(Arc::clone(file));
+        }
+        let file = self.staging.open(cell.ino)?;
+        state.file = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Drops the staging file of a locked cell that has nothing staged.
+    pub fn drop_staging_file(&self, cell: &Cell, state: &mut CellState) {
+        debug_assert!(state.dirty.is_empty());
+        state.file = None;
+        self.staging.remove(cell.ino);
+    }
+}

@@ -1,0 +1,418 @@
+//! The committer: gathers staged bytes into chunks, scatters them, and commits each in one transaction.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    time::Instant,
+};
+
+use super::{
+    Error, Inner,
+    cell::{Cell, Flight, Locked},
+    extents::queue_deletes,
+    records::{Attempt, Chunk, Extent},
+};
+use crate::{
+    base::{ChunkId, Ino, PeerId, Record, Scheme, ShardId, limits},
+    coding::{self, Encoded},
+    dispatch::{self, Settled},
+    store::{Batch, DiskFile, Table},
+};
+
+/// How often files are looked at that nobody announced.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Which files have bytes to upload, and how it goes.
+pub(super) struct Uploader {
+    dirty: Mutex<BTreeSet<Ino>>,
+    wake: Notify,
+    /// Somebody waits: upload now what would linger or wait for a retry.
+    is_hurried: AtomicBool,
+    next_flight: AtomicU64,
+    flights: Arc<Semaphore>,
+    problem: Mutex<Option<String>>,
+}
+
+/// A run of a file on its way into a chunk.
+struct Piece {
+    cell: Arc<Cell>,
+    file: Arc<dyn DiskFile>,
+    range: Range<u64>,
+    chunk_offset: u32,
+}
+
+/// A chunk in the making.
+struct Job {
+    flight: Flight,
+    scheme: Scheme,
+    pieces: Vec<Piece>,
+    bytes: usize,
+}
+
+impl Uploader {
+    pub fn new() -> Self {
+        Self {
+            dirty: Mutex::default(),
+            wake: Notify::new(),
+            is_hurried: AtomicBool::new(false),
+            next_flight: AtomicU64::new(1),
+            flights: Arc::new(Semaphore::new(limits::FLIGHTS)),
+            problem: Mutex::new(None),
+        }
+    }
+
+    /// A file has bytes to upload; with `is_ready` they may go at once.
+    pub fn note(&self, ino: Ino, is_ready: bool) {
+        self.dirty.lock().insert(ino);
+        if is_ready {
+            self.wake();
+        }
+    }
+
+    /// Looks for work now.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Uploads everything now: no lingering, no waiting for a retry.
+    pub fn hurry(&self) {
+        self.is_hurried.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Why uploads fail, if the last one did.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().clone()
+    }
+
+    /// Files that are not wholly on their consumers.
+    pub fn pending(&self) -> u64 {
+        self.dirty.lock().len() as u64
+    }
+}
+
+impl Inner {
+    /// Uploads until shutdown.
+    pub async fn upload_until_shutdown(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.tasks.shutdown().started() => return,
+                () = self.uploader.wake.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+            let is_hurried = self.uploader.is_hurried.swap(false, Ordering::Relaxed);
+            loop {
+                let permit = tokio::select! {
+                    biased;
+                    () = self.tasks.shutdown().started() => return,
+                    permit = Arc::clone(&self.uploader.flights).acquire_owned() => permit,
+                };
+                let permit = permit.expect("the flights are never closed");
+                match self.next_job(is_hurried) {
+                    Ok(Some(job)) => self.tasks.spawn(Arc::clone(&self).fly(job, permit)),
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot gather staged files");
+                        *self.uploader.problem.lock() = Some(error.to_string());
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gathers the next chunk from files that are ready: one large file, or many small ones of one policy.
+    fn next_job(&self, is_hurried: bool) -> Result<Option<Job>, Error> {
+        let candidates: Vec<Ino> = self.uploader.dirty.lock().iter().copied().collect();
+        let flight = Flight(self.uploader.next_flight.fetch_add(1, Ordering::Relaxed));
+        let mut job: Option<Job> = None;
+        let now = Instant::now();
+        for ino in candidates {
+            let Ok(cell) = self.cell(ino) else {
+                self.uploader.dirty.lock().remove(&ino);
+                continue;
+            };
+            let mut state = cell.lock();
+            if state.is_gone || state.dirty.is_empty() {
+                self.uploader.dirty.lock().remove(&ino);
+                continue;
+            }
+            let waiting = state.waiting_bytes();
+            let has_rested = state.handles == 0 || now.duration_since(state.last_write) >= limits::LINGER;
+            let is_large = waiting >= limits::CHUNK_BYTES as u64;
+            let is_ready = is_hurried || (now >= state.retry_at && (has_rested || is_large));
+            if waiting == 0 || !is_ready {
+                continue;
+            }
+            let scheme = self.scheme_of(&state.inode);
+            if job.as_ref().is_some_and(|job| is_large || job.scheme != scheme) {
+                continue;
+            }
+            let file = self.staging_file(&cell, &mut state)?;
+            let job = job.get_or_insert_with(|| Job { flight, scheme, pieces: Vec::new(), bytes: 0 });
+            let ranges: Vec<_> =
+                state.dirty.iter().filter(|(_, flight)| flight.is_none()).map(|(range, _)| range).collect();
+            for range in ranges {
+                let room = (limits::CHUNK_BYTES - job.bytes) as u64;
+                if room == 0 || job.pieces.len() >= limits::PIECES_PER_CHUNK {
+                    break;
+                }
+                let range = range.start..range.end.min(range.start + room);
+                state.dirty.insert(range.clone(), Some(flight));
+                let chunk_offset = job.bytes as u32;
+                job.bytes += (range.end - range.start) as usize;
+                job.pieces.push(Piece { cell: Arc::clone(&cell), file: Arc::clone(&file), range, chunk_offset });
+            }
+            if job.bytes == limits::CHUNK_BYTES || job.pieces.len() >= limits::PIECES_PER_CHUNK {
+                break;
+            }
+        }
+        Ok(job)
+    }
+
+    /// Takes one chunk all the way; whatever fails, its bytes stay staged and are tried again.
+    async fn fly(self: Arc<Self>, job: Job, permit: OwnedSemaphorePermit) {
+        let job = Arc::new(job);
+        self.note_change();
+        let result = self.encode_and_scatter(&job).await;
+        drop(permit);
+        match result {
+            Ok(()) => *self.uploader.problem.lock() = None,
+            Err(error) => {
+                let why = error.to_string();
+                tracing::warn!(bytes = job.bytes, error = %why, "an upload failed; the data stays staged");
+                self.land_failed(&job, &why);
+                *self.uploader.problem.lock() = Some(why);
+            }
+        }
+        self.note_change();
+        self.uploader.wake();
+    }
+
+    async fn encode_and_scatter(self: &Arc<Self>, job: &Arc<Job>) -> Result<(), Error> {
+        let (inner, gathered) = (Arc::clone(self), Arc::clone(job));
+        let encoded = self.pool.run(move || inner.encode_job(&gathered)).await?;
+        let id = encoded.layout.chunk;
+        let chunk = Chunk { layout: encoded.layout.clone(), roots: encoded.roots.clone(), placements: Vec::new() };
+        let mut batch = Batch::new();
+        let attempt = Attempt { roots: chunk.roots.clone() };
+        batch.put(Table::Attempt, &[id.as_bytes()], attempt.encode());
+        self.database.commit(batch)?;
+        let scattered = match self.dispatcher.scatter(encoded).await {
+            Ok(scattered) => scattered,
+            Err(failure) => {
+                self.forget_attempt(id, failure.placed())?;
+                return Err(failure.into());
+            }
+        };
+        let chunk = Chunk { placements: scattered.now.placements, ..chunk };
+        if scattered.rest.is_some() {
+            self.resting.lock().insert(id);
+        }
+        let (inner, landed, record) = (Arc::clone(self), Arc::clone(job), chunk.clone());
+        let committed = blocking(move || inner.land(&landed, &record, &scattered.now.surplus)).await;
+        if let Some(rest) = scattered.rest {
+            self.await_rest(chunk, rest);
+        }
+        committed
+    }
+
+    fn encode_job(&self, job: &Job) -> Result<Encoded, Error> {
+        let mut plain = vec![0; job.bytes];
+        for piece in &job.pieces {
+            let start = piece.chunk_offset as usize;
+            let end = start + (piece.range.end - piece.range.start) as usize;
+            piece
+                .file
+                .read_at(&mut plain[start..end], piece.range.start)
+                .map_err(crate::store::Error::io("cannot read", "staging"))?;
+        }
+        Ok(coding::encode(&self.key, &plain, job.scheme, &*self.chance)?)
+    }
+
+    /// Commits a scattered chunk: extents, freed chunks, cleared dirty ranges and its record, all or nothing.
+    fn land(&self, job: &Job, chunk: &Chunk, surplus: &[(PeerId, ShardId)]) -> Result<(), Error> {
+        let id = chunk.layout.chunk;
+        let mut batch = Batch::new();
+        let mut parts: BTreeMap<Ino, (Arc<Cell>, Vec<Range<u64>>)> = BTreeMap::new();
+        let mut locked = Locked::new(job.pieces.iter().map(|piece| &piece.cell));
+        let mut change = self.change_extents();
+        let mut live = 0;
+        for piece in &job.pieces {
+            let ino = piece.cell.ino;
+            let state = locked.of(ino);
+            if state.is_gone {
+                continue;
+            }
+            let before = state.dirty.covered_bytes();
+            for part in state.unmodified_since(job.flight, piece.range.clone()) {
+                while !change.cut(ino, part.clone(), &mut batch)? {}
+                let skipped = (part.start - piece.range.start) as u32;
+                let bytes = (part.end - part.start) as u32;
+                change.insert(
+                    ino,
+                    part.start,
+                    Extent { bytes, chunk: id, chunk_offset: piece.chunk_offset + skipped },
+                    &mut batch,
+                );
+                state.dirty.remove(part.clone());
+                state.unlogged.remove(part.clone());
+                state.logged_size = state.logged_size.max(part.end.min(state.inode.size));
+                batch.supersede(ino.0, part.start, part.end);
+                live += u64::from(bytes);
+                parts.entry(ino).or_insert_with(|| (Arc::clone(&piece.cell), Vec::new())).1.push(part);
+            }
+            self.staging.account(before, state.dirty.covered_bytes());
+            (state.problem, state.failures) = (None, 0);
+        }
+        for ino in parts.keys() {
+            let state = locked.of(*ino);
+            state.put_dirty(*ino, &mut batch);
+            state.put(*ino, &mut batch);
+        }
+        batch.delete(Table::Attempt, &[id.as_bytes()]);
+        put_deletes(surplus, &mut batch);
+        if live == 0 {
+            queue_deletes(chunk, &mut batch);
+        } else {
+            self.put_chunk(chunk, &mut batch);
+        }
+        let dead = change.settle(&mut batch)?;
+        let committed = self.database.commit(batch)?;
+        drop(change);
+        drop(locked);
+        self.forget_chunks(&dead);
+        self.database.sync(committed)?;
+        self.drop_staged(parts);
+        if live == 0 || !surplus.is_empty() {
+            self.wake_deleter();
+        }
+        Ok(())
+    }
+
+    /// Gives the staging space of committed ranges back, where nothing newer was written.
+    fn drop_staged(&self, parts: BTreeMap<Ino, (Arc<Cell>, Vec<Range<u64>>)>) {
+        for (_, (cell, ranges)) in parts {
+            let mut state = cell.lock();
+            if state.is_gone {
+                continue;
+            }
+            if state.dirty.is_empty() {
+                self.drop_staging_file(&cell, &mut state);
+                continue;
+            }
+            let Some(file) = state.file.clone() else { continue };
+            for range in ranges {
+                for gap in state.dirty.gaps(range) {
+                    if let Err(error) = file.punch(gap.start, gap.end - gap.start) {
+                        tracing::warn!(%error, "cannot give staging space back; it is freed with the file");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts the bytes of a failed upload back in line, later each time.
+    fn land_failed(&self, job: &Job, why: &str) {
+        for piece in &job.pieces {
+            let mut state = piece.cell.lock();
+            for part in state.unmodified_since(job.flight, piece.range.clone()) {
+                state.dirty.insert(part, None);
+            }
+            if state.problem.is_none() || Instant::now() >= state.retry_at {
+                let wait = limits::RETRY_MIN.saturating_mul(1 << state.failures.min(6)).min(limits::RETRY_MAX);
+                state.retry_at = Instant::now() + wait;
+                state.failures += 1;
+            }
+            state.problem = Some(why.to_owned());
+        }
+    }
+
+    fn forget_attempt(&self, id: ChunkId, placed: &[(PeerId, ShardId)]) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        batch.delete(Table::Attempt, &[id.as_bytes()]);
+        put_deletes(placed, &mut batch);
+        self.database.commit(batch)?;
+        self.wake_deleter();
+        Ok(())
+    }
+
+    /// Stores a chunk's record, and whether shards of it are missing.
+    pub(super) fn put_chunk(&self, chunk: &Chunk, batch: &mut Batch) {
+        let id = chunk.layout.chunk;
+        batch.put(Table::Chunk, &[id.as_bytes()], chunk.encode());
+        for (placement, root) in chunk.placements.iter().zip(&chunk.roots) {
+            if let (Some(consumer), dispatch::Health::Held) = (placement.consumer, placement.health) {
+                // It may have been queued while the consumer held a surplus copy.
+                batch.delete(Table::Delete, &[consumer.as_bytes(), root.as_bytes()]);
+            }
+        }
+        if chunk.placements.iter().all(|placement| placement.health == dispatch::Health::Held) {
+            batch.delete(Table::Incomplete, &[id.as_bytes()]);
+        } else {
+            batch.put(Table::Incomplete, &[id.as_bytes()], Vec::new());
+        }
+    }
+
+    /// Waits in the background for the shards that were still on their way at the commit.
+    fn await_rest(self: &Arc<Self>, chunk: Chunk, rest: oneshot::Receiver<Settled>) {
+        let inner = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let id = chunk.layout.chunk;
+            // No answer means shutdown: the chunk stays in the table of incomplete ones.
+            if let Ok(settled) = rest.await {
+                let record = Arc::clone(&inner);
+                let chunk = Chunk { placements: settled.placements, ..chunk };
+                let updated = blocking(move || record.update_placements(&chunk, &settled.surplus));
+                if let Err(error) = updated.await {
+                    tracing::warn!(chunk = %id, %error, "cannot record late shards");
+                }
+            }
+            inner.resting.lock().remove(&id);
+            inner.note_change();
+        });
+    }
+
+    /// Records where the shards of a chunk are now. If it is gone meanwhile, they go too.
+    pub(super) fn update_placements(&self, chunk: &Chunk, surplus: &[(PeerId, ShardId)]) -> Result<(), Error> {
+        let _accounts = self.accounts.lock();
+        let mut batch = Batch::new();
+        put_deletes(surplus, &mut batch);
+        if self.chunk(chunk.layout.chunk)?.is_some() {
+            self.put_chunk(chunk, &mut batch);
+        } else {
+            queue_deletes(chunk, &mut batch);
+            self.wake_deleter();
+        }
+        self.database.commit(batch)?;
+        Ok(())
+    }
+}
+
+/// Queues deletions of single shards.
+fn put_deletes(shards: &[(PeerId, ShardId)], batch: &mut Batch) {
+    for (consumer, shard) in shards {
+        batch.put(Table::Delete, &[consumer.as_bytes(), shard.as_bytes()], Vec::new());
+    }
+}
+
+/// Runs what blocks on the disk off the async threads.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,165 @@
+//! Which bytes of a file lie in which chunk, and how many bytes of a chunk are still needed.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use parking_lot::MutexGuard;
+
+use super::{
+    Error, Inner,
+    records::{Chunk, Extent},
+};
+use crate::{
+    base::{ChunkId, Ino, Record, limits},
+    store::{self, Batch, Table},
+};
+
+/// A change of extents in the making. Holds the lock on all chunks' accounts until it is dropped,
+/// which must be after its batch was committed.
+pub(super) struct ExtentChange<'a> {
+    inner: &'a Inner,
+    /// Extents put (Some) or taken (None) by the batch in the making.
+    pending: BTreeMap<(Ino, u64), Option<Extent>>,
+    /// Live bytes that chunks gain or lose.
+    live: BTreeMap<ChunkId, i64>,
+    _accounts: MutexGuard<'a, ()>,
+}
+
+impl Inner {
+    /// The extents of a file that overlap a range, in order, with their file offsets.
+    pub fn extents(&self, ino: Ino, range: Range<u64>, limit: usize) -> Result<Vec<(u64, Extent)>, Error> {
+        let prefix = ino.0.to_be_bytes();
+        // An extent is at most a chunk long, so one that reaches into the range begins at most so far before it.
+        let from = range.start.saturating_sub(limits::CHUNK_BYTES as u64).to_be_bytes();
+        let mut found = Vec::new();
+        let mut from = from.to_vec();
+        loop {
+            let page = self.database.scan(Table::Extent, &prefix, &from, 256)?;
+            let is_last = page.len() < 256;
+            for (key, value) in page {
+                let offset = u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?);
+                if offset >= range.end || found.len() >= limit {
+                    return Ok(found);
+                }
+                let extent = Extent::decode(&value).map_err(store::Error::from)?;
+                if offset + u64::from(extent.bytes) > range.start {
+                    found.push((offset, extent));
+                }
+                from = (offset + 1).to_be_bytes().to_vec();
+            }
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// A chunk's record.
+    pub fn chunk(&self, id: ChunkId) -> Result<Option<Chunk>, Error> {
+        let Some(bytes) = self.database.get(Table::Chunk, &[id.as_bytes()])? else { return Ok(None) };
+        let chunk = Chunk::decode(&bytes).map_err(store::Error::from)?;
+        chunk.layout.validate()?;
+        Ok(Some(chunk))
+    }
+
+    /// Bytes of a chunk that extents need.
+    pub fn live_bytes(&self, id: ChunkId) -> Result<u64, Error> {
+        let bytes = self.database.get(Table::Live, &[id.as_bytes()])?;
+        Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    /// Begins a change of extents.
+    pub fn change_extents(&self) -> ExtentChange<'_> {
+        ExtentChange { inner: self, pending: BTreeMap::new(), live: BTreeMap::new(), _accounts: self.accounts.lock() }
+    }
+}
+
+impl ExtentChange<'_> {
+    /// Takes a range of a file out of its chunks. Returns false when there was more than one batch may
+    /// change; the last extents went first, so call again for the same range in the next batch.
+    pub fn cut(&mut self, ino: Ino, range: Range<u64>, batch: &mut Batch) -> Result<bool, Error> {
+        let mut extents = self.current(ino, range.clone())?;
+        let excess = extents.len().saturating_sub(limits::EXTENTS_PER_BATCH);
+        for (offset, extent) in extents.drain(excess..) {
+            let end = offset + u64::from(extent.bytes);
+            self.remove(ino, offset, extent, batch);
+            if offset < range.start {
+                let bytes = (range.start - offset) as u32;
+                self.insert(ino, offset, Extent { bytes, ..extent }, batch);
+            }
+            if end > range.end {
+                let skipped = (range.end - offset) as u32;
+                let rest = Extent {
+                    bytes: extent.bytes - skipped,
+                    chunk_offset: extent.chunk_offset + skipped,
+                    chunk: extent.chunk,
+                };
+                self.insert(ino, range.end, rest, batch);
+            }
+        }
+        Ok(excess == 0)
+    }
+
+    /// The extents of a file that overlap a range, the batch in the making included.
+    fn current(&self, ino: Ino, range: Range<u64>) -> Result<Vec<(u64, Extent)>, Error> {
+        let mut extents: BTreeMap<u64, Extent> =
+            self.inner.extents(ino, range.clone(), usize::MAX)?.into_iter().collect();
+        let from = range.start.saturating_sub(limits::CHUNK_BYTES as u64);
+        for ((_, offset), extent) in self.pending.range((ino, from)..(ino, range.end)) {
+            match extent {
+                Some(extent) if offset + u64::from(extent.bytes) > range.start => extents.insert(*offset, *extent),
+                _ => extents.remove(offset),
+            };
+        }
+        Ok(extents.into_iter().collect())
+    }
+
+    /// Puts a run of a chunk into a file; the range must have been cut before.
+    pub fn insert(&mut self, ino: Ino, offset: u64, extent: Extent, batch: &mut Batch) {
+        let (ino, at) = (ino.0.to_be_bytes(), offset.to_be_bytes());
+        batch.put(Table::Extent, &[&ino, &at], extent.encode());
+        batch.put(Table::User, &[extent.chunk.as_bytes(), &ino, &at], Vec::new());
+        self.pending.insert((Ino(u64::from_be_bytes(ino)), offset), Some(extent));
+        *self.live.entry(extent.chunk).or_default() += i64::from(extent.bytes);
+    }
+
+    fn remove(&mut self, ino: Ino, offset: u64, extent: Extent, batch: &mut Batch) {
+        let (ino, at) = (ino.0.to_be_bytes(), offset.to_be_bytes());
+        batch.delete(Table::Extent, &[&ino, &at]);
+        batch.delete(Table::User, &[extent.chunk.as_bytes(), &ino, &at]);
+        self.pending.insert((Ino(u64::from_be_bytes(ino)), offset), None);
+        *self.live.entry(extent.chunk).or_default() -= i64::from(extent.bytes);
+    }
+
+    /// Settles the accounts: chunks that nobody needs any more go, and their shards are queued for deletion.
+    /// Returns the chunks that went. Call once, last, before the commit.
+    pub fn settle(&mut self, batch: &mut Batch) -> Result<Vec<ChunkId>, Error> {
+        self.pending.clear();
+        let mut dead = Vec::new();
+        for (id, change) in std::mem::take(&mut self.live) {
+            if change == 0 {
+                continue;
+            }
+            let live = self.inner.live_bytes(id)?.saturating_add_signed(change);
+            if live > 0 {
+                batch.put(Table::Live, &[id.as_bytes()], live.to_be_bytes().to_vec());
+                continue;
+            }
+            if let Some(chunk) = self.inner.chunk(id)? {
+                queue_deletes(&chunk, batch);
+            }
+            batch.delete(Table::Chunk, &[id.as_bytes()]);
+            batch.delete(Table::Live, &[id.as_bytes()]);
+            batch.delete(Table::Incomplete, &[id.as_bytes()]);
+            dead.push(id);
+        }
+        Ok(dead)
+    }
+}
+
+/// Queues the deletion of every shard of a chunk on its consumer.
+pub(super) fn queue_deletes(chunk: &Chunk, batch: &mut Batch) {
+    for (placement, root) in chunk.placements.iter().zip(&chunk.roots) {
+        if let Some(consumer) = placement.consumer {
+            batch.put(Table::Delete, &[consumer.as_bytes(), root.as_bytes()], Vec::new());
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Open handles and how each is read: sequentially, or here and there.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+
+use crate::base::limits;
+
+/// How far around the last read the next may be and still count as sequential: the kernel reads
+/// ahead in several requests at a time, which arrive in any order.
+const WINDOW_BYTES: u64 = 2 << 20;
+
+#[derive(Clone, Copy, Default)]
+struct Pattern {
+    furthest: u64,
+    streak: u32,
+}
+
+/// All open handles.
+#[derive(Default)]
+pub(super) struct Handles {
+    next: AtomicU64,
+    patterns: Mutex<HashMap<u64, Pattern>>,
+}
+
+impl Handles {
+    /// A new handle.
+    pub fn open(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A handle is used no more.
+    pub fn close(&self, handle: u64) {
+        self.patterns.lock().remove(&handle);
+    }
+
+    /// Notes a read and says how many chunks to fetch whole, this one first: 0 for a read that stands alone.
+    pub fn note(&self, handle: u64, offset: u64, len: u64) -> u64 {
+        let mut patterns = self.patterns.lock();
+        if patterns.len() >= limits::CELLS && !patterns.contains_key(&handle) {
+            return 0;
+        }
+        let pattern = patterns.entry(handle).or_default();
+        let is_near = offset + WINDOW_BYTES >= pattern.furthest && offset <= pattern.furthest + WINDOW_BYTES;
+        let is_forward = offset + len > pattern.furthest;
+        if !is_near || (pattern.streak == 0 && offset != pattern.furthest) {
+            *pattern = Pattern { furthest: offset + len, streak: 1 };
+            return 0;
+        }
+        if is_forward {
+            pattern.furthest = offset + len;
+            pattern.streak += 1;
+        }
+        match pattern.streak {
+            0 | 1 => 0,
+            2 | 3 => 1,
+            4..8 => 2,
+            _ => 3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequential_reads_grow_and_random_reads_stay_small() {
+        let handles = Handles::default();
+        let (a, b) = (handles.open(), handles.open());
+        let ahead: Vec<_> = (0..10).map(|i| handles.note(a, i * 131_072, 131_072)).collect();
+        assert_eq!(ahead[0], 0);
+        assert_eq!(ahead[1], 1);
+        assert_eq!(ahead[9], 3);
+        let random = [900, 5, 700, 33, 512, 100].map(|mib: u64| handles.note(b, mib << 20, 4096));
+        assert_eq!(random, [0; 6]);
+    }
+}

@@ -1,0 +1,353 @@
+//! What people and programs ask: states of files, what is missing under a path, the bucket's figures.
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use super::{
+    Availability, Bucket, BucketStatus, ChunkReport, Error, FileKind, FileReport, FileState, FileSummary, Inner,
+    Pending, PolicyReport, ShardReport, Space,
+    cell::Cell,
+    records::{Chunk, Inode},
+};
+use crate::{
+    base::{ChunkId, Ino, Scheme, limits},
+    dispatch::Health,
+    store::Table,
+};
+
+/// Examples and reasons in a [`Pending`].
+const EXAMPLES: usize = 5;
+/// Directory entries read at a time.
+const PAGE: usize = 512;
+
+/// The state of a file and how safe it is.
+pub(super) struct Standing {
+    pub state: FileState,
+    pub availability: Availability,
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for FileState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            FileState::Lost => "lost",
+            FileState::Failed => "failed",
+            FileState::Local => "local",
+            FileState::Uploading => "uploading",
+            FileState::Degraded => "degraded",
+            FileState::Available => "available",
+            FileState::Uploaded => "uploaded",
+        })
+    }
+}
+
+impl FileKind {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FileKind::File => "file",
+            FileKind::Directory => "directory",
+            FileKind::Symlink => "symlink",
+            FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => "other",
+        }
+    }
+}
+
+/// Something under a path: its place and its cell.
+struct Found {
+    path: Vec<u8>,
+    cell: Arc<Cell>,
+}
+
+impl Inner {
+    /// How the data of an inode is to be kept.
+    pub fn scheme_of(&self, inode: &Inode) -> Scheme {
+        inode.scheme.unwrap_or(self.options.scheme)
+    }
+
+    /// The chunks that a file's extents name, each once, in the order of the file.
+    pub fn chunks_of(&self, ino: Ino) -> Result<Vec<ChunkId>, Error> {
+        let mut seen = BTreeSet::new();
+        let mut chunks = Vec::new();
+        for (_, extent) in self.extents(ino, 0..u64::MAX, usize::MAX)? {
+            if seen.insert(extent.chunk) {
+                chunks.push(extent.chunk);
+            }
+        }
+        Ok(chunks)
+    }
+}
+
+/// How a committed chunk stands.
+fn chunk_state(chunk: &Chunk) -> (FileState, i32) {
+    let held = chunk.placements.iter().filter(|placement| placement.health == Health::Held).count();
+    let has_suspects = chunk.placements.iter().any(|placement| placement.health == Health::Suspect);
+    let scheme = chunk.layout.scheme;
+    let state = match held {
+        held if held >= scheme.n() => FileState::Uploaded,
+        held if held < scheme.k() => FileState::Lost,
+        held if has_suspects || held < scheme.commit_threshold() => FileState::Degraded,
+        _ => FileState::Available,
+    };
+    (state, held as i32 - scheme.k() as i32 + 1)
+}
+
+impl Bucket {
+    /// The inode of a path relative to the root; symlinks are not followed.
+    pub fn resolve(&self, path: &[u8]) -> Result<Ino, Error> {
+        let mut ino = Ino::ROOT;
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
+            ino = self.lookup(ino, name)?.ino;
+        }
+        Ok(ino)
+    }
+
+    /// Calls `visit` for a path and everything under it, each directory before what is in it.
+    fn walk(&self, path: &[u8], mut visit: impl FnMut(Found) -> Result<(), Error>) -> Result<(), Error> {
+        let path: Vec<u8> = path.split(|b| *b == b'/').filter(|n| !n.is_empty()).collect::<Vec<_>>().join(&b'/');
+        let root = self.resolve(&path)?;
+        let mut stack = vec![(path, root)];
+        while let Some((path, ino)) = stack.pop() {
+            let cell = match self.inner.cell(ino) {
+                Ok(cell) => cell,
+                // Gone since its name was read.
+                Err(Error::Stale) => continue,
+                Err(error) => return Err(error),
+            };
+            let is_directory = cell.lock().inode.kind == FileKind::Directory;
+            visit(Found { path: path.clone(), cell })?;
+            let mut after = 0;
+            while is_directory {
+                let items = self.readdir(ino, after, PAGE)?;
+                let Some(last) = items.last() else { break };
+                after = last.cookie;
+                for item in items {
+                    let separator: &[u8] = if path.is_empty() { b"" } else { b"/" };
+                    stack.push(([&path[..], separator, &item.name[..]].concat(), item.ino));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The state of a file.
+    pub(super) fn state_of(&self, cell: &Arc<Cell>) -> Result<Standing, Error> {
+        let inner = &self.inner;
+        let state = cell.lock();
+        let scheme = inner.scheme_of(&state.inode);
+        let desired = scheme.m() as i32 + 1;
+        let (is_dirty, is_uploading) = (!state.dirty.is_empty(), state.is_uploading());
+        let problem = state.problem.clone();
+        drop(state);
+        if is_dirty {
+            let state = match (is_uploading, &problem) {
+                (true, _) => FileState::Uploading,
+                (false, Some(_)) => FileState::Failed,
+                (false, None) => FileState::Local,
+            };
+            return Ok(Standing { state, availability: Availability { actual: 0, desired }, reason: problem });
+        }
+        let mut worst = (FileState::Uploaded, desired);
+        for id in inner.chunks_of(cell.ino)? {
+            let Some(chunk) = inner.chunk(id)? else { continue };
+            let (state, actual) = chunk_state(&chunk);
+            worst = (worst.0.min(state), worst.1.min(actual));
+        }
+        let reason = match worst.0 {
+            FileState::Uploaded => None,
+            FileState::Available => Some("not all shards have found a consumer yet".to_owned()),
+            FileState::Degraded => Some("shards were found bad or absent and are being replaced".to_owned()),
+            _ => Some("fewer than k shards are left".to_owned()),
+        };
+        Ok(Standing { state: worst.0, availability: Availability { actual: worst.1, desired }, reason })
+    }
+
+    fn summary(&self, found: &Found) -> Result<FileSummary, Error> {
+        let standing = self.state_of(&found.cell)?;
+        let state = found.cell.lock();
+        Ok(FileSummary {
+            path: String::from_utf8_lossy(&found.path).into_owned(),
+            id: found.cell.ino.0,
+            kind: state.inode.kind.name().to_owned(),
+            state: standing.state,
+            size: state.inode.size,
+            availability: standing.availability,
+            is_pinned: state.inode.is_pinned,
+        })
+    }
+
+    /// A path, and what is in it (all the way down when `is_recursive`), sorted by path. Blocks on the disk.
+    pub fn list(&self, path: &[u8], is_recursive: bool) -> Result<Vec<FileSummary>, Error> {
+        let mut summaries = Vec::new();
+        if is_recursive {
+            self.walk(path, |found| {
+                summaries.push(self.summary(&found)?);
+                Ok(())
+            })?;
+        } else {
+            let ino = self.resolve(path)?;
+            let cell = self.inner.cell(ino)?;
+            let is_directory = cell.lock().inode.kind == FileKind::Directory;
+            if !is_directory {
+                summaries.push(self.summary(&Found { path: path.to_vec(), cell })?);
+            }
+            let mut after = 0;
+            while is_directory {
+                let items = self.readdir(ino, after, PAGE)?;
+                let Some(last) = items.last() else { break };
+                after = last.cookie;
+                for item in items {
+                    let separator: &[u8] = if path.is_empty() || path.ends_with(b"/") { b"" } else { b"/" };
+                    let path = [path, separator, &item.name].concat();
+                    let Ok(cell) = self.inner.cell(item.ino) else { continue };
+                    summaries.push(self.summary(&Found { path, cell })?);
+                }
+            }
+        }
+        summaries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(summaries)
+    }
+
+    /// Everything about one file. Blocks on the disk.
+    pub fn report(&self, path: &[u8]) -> Result<FileReport, Error> {
+        let cell = self.inner.cell(self.resolve(path)?)?;
+        let standing = self.state_of(&cell)?;
+        let mut chunks = Vec::new();
+        for id in self.inner.chunks_of(cell.ino)? {
+            if let Some(chunk) = self.inner.chunk(id)? {
+                chunks.push(chunk_report(&chunk, self.inner.live_bytes(id)?));
+            }
+        }
+        let state = cell.lock();
+        let scheme = self.inner.scheme_of(&state.inode);
+        Ok(FileReport {
+            path: String::from_utf8_lossy(path).into_owned(),
+            id: cell.ino.0,
+            kind: state.inode.kind.name().to_owned(),
+            state: standing.state,
+            size: state.inode.size,
+            staged_bytes: state.dirty.covered_bytes(),
+            availability: standing.availability,
+            policy: PolicyReport { k: scheme.k() as u8, m: scheme.m() as u8 },
+            is_pinned: state.inode.is_pinned,
+            reason: standing.reason,
+            chunks,
+        })
+    }
+
+    /// What under a path has not reached a state. Blocks on the disk.
+    pub fn pending(&self, path: &[u8], level: FileState) -> Result<Pending, Error> {
+        let mut pending = Pending::default();
+        let mut reasons = Vec::new();
+        self.walk(path, |found| {
+            let (kind, size) = {
+                let state = found.cell.lock();
+                (state.inode.kind, state.inode.size)
+            };
+            if kind != FileKind::File {
+                return Ok(());
+            }
+            pending.total_files += 1;
+            pending.total_bytes += size;
+            let standing = self.state_of(&found.cell)?;
+            if standing.state >= level {
+                return Ok(());
+            }
+            pending.files += 1;
+            let staged = found.cell.lock().dirty.covered_bytes();
+            pending.bytes += if staged > 0 { staged } else { size };
+            if pending.examples.len() < EXAMPLES {
+                pending.examples.push(String::from_utf8_lossy(&found.path).into_owned());
+            }
+            if let Some(reason) = standing.reason
+                && reasons.len() < EXAMPLES
+                && !reasons.contains(&reason)
+            {
+                reasons.push(reason);
+            }
+            Ok(())
+        })?;
+        pending.reasons = reasons;
+        Ok(pending)
+    }
+
+    /// Files under a path. Blocks on the disk.
+    pub(super) fn files_under(&self, path: &[u8]) -> Result<Vec<Ino>, Error> {
+        let mut files = Vec::new();
+        self.walk(path, |found| {
+            if found.cell.lock().inode.kind == FileKind::File {
+                files.push(found.cell.ino);
+            }
+            Ok(())
+        })?;
+        Ok(files)
+    }
+
+    /// The bucket's figures. Blocks on the disk.
+    pub fn status(&self) -> Result<BucketStatus, Error> {
+        let inner = &*self.inner;
+        let count = |table| -> Result<u64, Error> {
+            let mut count = 0;
+            let mut from = Vec::new();
+            loop {
+                let page = inner.database.scan(table, b"", &from, 4096)?;
+                count += page.len() as u64;
+                match page.last() {
+                    Some((last, _)) if page.len() == 4096 => from = [&last[..], &[0]].concat(),
+                    _ => return Ok(count),
+                }
+            }
+        };
+        let (files, directories) = {
+            let namespace = inner.namespace.lock();
+            (namespace.files, namespace.directories.saturating_sub(1))
+        };
+        Ok(BucketStatus {
+            bucket: inner.options.name.clone(),
+            bucket_id: inner.options.id.to_string(),
+            files,
+            directories,
+            staged_bytes: inner.staging.bytes(),
+            staging_limit_bytes: inner.staging.limit_bytes(),
+            pending_uploads: inner.uploader.pending(),
+            pending_deletes: count(Table::Delete)?,
+            chunks: count(Table::Live)?,
+            incomplete_chunks: count(Table::Incomplete)?,
+            cache_memory_bytes: inner.cache.memory_bytes(),
+            cache_disk_bytes: inner.cache.disk_bytes(),
+            cache_limit_bytes: inner.options.cache_disk_bytes,
+            upload_problem: inner.uploader.problem(),
+        })
+    }
+
+    /// Space as `df` shows it: what the network offers, divided by what coding costs; from memory.
+    pub fn statfs(&self) -> Space {
+        let inner = &*self.inner;
+        let (total, free) = inner.dispatcher.network_space();
+        let scheme = inner.options.scheme;
+        let usable = |bytes: u64| (u128::from(bytes) * scheme.k() as u128 / scheme.n() as u128) as u64;
+        let (local_free, local_total) = inner.staging.space();
+        // Nobody known yet: what can be staged here.
+        let (total, free) = if total == 0 { (local_total, local_free) } else { (usable(total), usable(free)) };
+        let inodes = {
+            let namespace = inner.namespace.lock();
+            namespace.files + namespace.directories
+        };
+        Space { total_bytes: total, free_bytes: free.min(total), inodes }
+    }
+}
+
+fn chunk_report(chunk: &Chunk, live_bytes: u64) -> ChunkReport {
+    let shards = chunk.placements.iter().zip(&chunk.roots).enumerate().take(limits::SHARDS);
+    let shards = shards.map(|(index, (placement, root))| ShardReport {
+        index: index as u8,
+        id: root.to_string(),
+        consumer: placement.consumer.map_or_else(String::new, |consumer| consumer.to_string()),
+        state: match placement.health {
+            Health::Held => "held",
+            Health::Missing => "pending",
+            Health::Suspect => "suspect",
+        }
+        .to_owned(),
+    });
+    ChunkReport { id: chunk.layout.chunk.to_string(), live_bytes, shards: shards.collect() }
+}

@@ -1,0 +1,209 @@
+//! Opening and closing a bucket.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::{
+    Bucket, Error, Inner, cache,
+    commit::{Uploader, blocking},
+    handles::Handles,
+    reap::Reaper,
+    records::Counters,
+    staging::Staging,
+    tree::Namespace,
+};
+use crate::{
+    base::{BucketId, Ino, Record, Scheme, limits},
+    coding::BucketKey,
+    dispatch::Dispatcher,
+    net::Candidate,
+    runtime::{Chance, Clock, CpuPool, Tasks},
+    store::{self, Batch, Database, Disk, RealDisk, StagingFiles, StateLock, Table},
+};
+
+/// How a bucket is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub name: String,
+    pub id: BucketId,
+    /// The bucket's own directory: database, log, staging, cache.
+    pub directory: PathBuf,
+    /// How files are kept that say nothing of their own.
+    pub scheme: Scheme,
+    pub staging_bytes: u64,
+    pub cache_memory_bytes: u64,
+    pub cache_disk_bytes: u64,
+    pub read_timeout: Duration,
+    /// Who owns the root of a new bucket.
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// What a bucket needs from outside.
+pub struct Parts {
+    pub key: BucketKey,
+    pub dispatcher: Arc<Dispatcher>,
+    pub clock: Arc<dyn Clock>,
+    pub chance: Arc<dyn Chance>,
+    pub tasks: Tasks,
+}
+
+impl Bucket {
+    /// Opens a bucket (its state directory), replays what a crash left, and starts its background work. Blocks on the disk;
+    /// call it inside a tokio runtime.
+    pub fn start(options: Options, parts: Parts) -> Result<Self, Error> {
+        let lock = StateLock::acquire(&options.directory, "mount")?;
+        let disk = |name: &str| -> Result<Arc<RealDisk>, Error> {
+            let path = options.directory.join(name);
+            Ok(Arc::new(RealDisk::new(&path).map_err(store::Error::io("cannot create", &path))?))
+        };
+        let log_disk = disk("log")?;
+        let staging = Arc::new(Staging::new(disk("staging")? as Arc<dyn Disk>, options.staging_bytes));
+        let files = Arc::clone(&staging) as Arc<dyn StagingFiles>;
+        let database = Database::open(&options.directory, &*log_disk, files)?;
+        let cache = cache::BlockCache::open(
+            disk("cache")? as Arc<dyn Disk>,
+            options.cache_memory_bytes,
+            options.cache_disk_bytes,
+        )
+        .map_err(store::Error::io("cannot open the cache in", &options.directory))?;
+        let counters = match database.get(Table::Meta, &[b"counters"])? {
+            Some(bytes) => Counters::decode(&bytes).map_err(store::Error::from)?,
+            None => Counters::default(),
+        };
+        let inner = Arc::new(Inner {
+            key: parts.key,
+            database,
+            staging,
+            cache,
+            flights: cache::Flights::default(),
+            dispatcher: parts.dispatcher,
+            pool: CpuPool::for_this_machine(),
+            clock: parts.clock,
+            chance: parts.chance,
+            tasks: parts.tasks,
+            namespace: Mutex::new(Namespace::new(counters)),
+            cells: Mutex::default(),
+            accounts: Mutex::new(()),
+            handles: Handles::default(),
+            uploader: Uploader::new(),
+            reaper: Reaper::default(),
+            resting: Mutex::default(),
+            tend: Notify::new(),
+            ahead: Arc::new(Semaphore::new(4)),
+            changes: watch::Sender::new(0),
+            _lock: lock,
+            options,
+        });
+        inner.make_root(inner.options.uid, inner.options.gid)?;
+        inner.recover()?;
+        inner.start();
+        Ok(Self { inner })
+    }
+
+    /// Makes everything durable on the local disk, ends the background work and closes the database.
+    /// What is staged and not uploaded yet goes on at the next mount.
+    pub async fn close(&self, deadline: Duration) -> Result<(), Error> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.log_all()).await?;
+        if !self.inner.tasks.stop(deadline).await {
+            tracing::warn!("background work of the bucket did not end in time; it goes on at the next mount");
+        }
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            inner.log_all()?;
+            Ok(inner.database.close()?)
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// Takes up what the last run left: staged files, orphans, uploads cut short, known consumers.
+    fn recover(&self) -> Result<(), Error> {
+        let known: Vec<Candidate> = self
+            .database
+            .scan(Table::Consumer, b"", b"", limits::CANDIDATES)?
+            .into_iter()
+            .filter_map(|(_, value)| postcard::from_bytes(value.get(1..)?).ok())
+            .collect();
+        self.dispatcher.learn(known);
+        self.queue_cut_attempts()?;
+        for (key, _) in self.database.scan(Table::Orphan, b"", b"", usize::MAX)? {
+            self.reap(Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?)));
+        }
+        let mut staged = std::collections::BTreeSet::new();
+        for (key, _) in self.database.scan(Table::Dirty, b"", b"", usize::MAX)? {
+            let ino = Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?));
+            let bytes = self.cell(ino)?.lock().dirty.covered_bytes();
+            self.staging.account(0, bytes);
+            staged.insert(ino);
+            self.uploader.note(ino, true);
+        }
+        for ino in self.staging.inodes()? {
+            if !staged.contains(&ino) {
+                self.staging.remove(ino);
+            }
+        }
+        for (key, value) in self.database.scan(Table::Inode, b"", b"", usize::MAX)? {
+            let inode = super::records::Inode::decode(&value).map_err(store::Error::from)?;
+            if inode.is_pinned && inode.kind == super::FileKind::File {
+                let ino = Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?));
+                for chunk in self.chunks_of(ino)? {
+                    self.cache.set_pinned(chunk, true);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start(self: &Arc<Self>) {
+        self.tasks.spawn(Arc::clone(self).upload_until_shutdown());
+        self.tasks.spawn(Arc::clone(self).reap_until_shutdown());
+        self.tasks.spawn(Arc::clone(self).tend_until_shutdown());
+        self.tasks.spawn(Arc::clone(self).write_back_until_shutdown());
+        self.tasks.spawn(Arc::clone(self).remember_consumers_until_shutdown());
+    }
+
+    /// Makes changed files durable now and then, without an fsync.
+    async fn write_back_until_shutdown(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.tasks.shutdown().started() => return,
+                () = tokio::time::sleep(limits::WRITEBACK_INTERVAL) => {}
+            }
+            let inner = Arc::clone(&self);
+            if let Err(error) = blocking(move || inner.log_all()).await {
+                tracing::warn!(%error, "background write-back failed");
+            }
+        }
+    }
+
+    /// Stores who the consumers are, so that the bucket can be read with the tracker away.
+    async fn remember_consumers_until_shutdown(self: Arc<Self>) {
+        let mut changed = self.dispatcher.changed();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.tasks.shutdown().started() => return,
+                result = changed.changed() => if result.is_err() { return },
+            }
+            let mut batch = Batch::new();
+            for candidate in self.dispatcher.known().into_iter().take(limits::CANDIDATES) {
+                let value = postcard::to_extend(&candidate, vec![1]).expect("candidates serialise");
+                batch.put(Table::Consumer, &[candidate.contact.peer.as_bytes()], value);
+            }
+            if let Err(error) = self.database.commit(batch) {
+                tracing::warn!(%error, "cannot remember the consumers");
+            }
+        }
+    }
+
+    /// Tells whoever waits that a state has changed.
+    pub fn note_change(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+}

@@ -1,0 +1,261 @@
+//! The read path: staged ranges win, else extents, blocks, the cache in two tiers, and the consumers.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    Bucket, Error, FileKind, Inner,
+    records::{Chunk, Extent},
+};
+use crate::{
+    base::{ChunkId, Ino, limits},
+    coding,
+};
+
+/// Where the bytes of a read are.
+struct Plan {
+    /// Zeros, with the staged parts filled in.
+    bytes: BytesMut,
+    /// Parts that lie in chunks: where in `bytes`, and what of the chunk.
+    remote: Vec<(Range<usize>, Extent)>,
+}
+
+impl Inner {
+    /// Reads the staged parts and finds the others, all at one moment.
+    fn plan(&self, ino: Ino, offset: u64, len: u32) -> Result<Plan, Error> {
+        let cell = self.cell(ino)?;
+        let mut state = cell.lock();
+        if state.is_gone {
+            return Err(Error::Stale);
+        }
+        if state.inode.kind != FileKind::File {
+            return Err(Error::IsDirectory);
+        }
+        let end = offset.saturating_add(u64::from(len)).min(state.inode.size);
+        if offset >= end {
+            return Ok(Plan { bytes: BytesMut::new(), remote: Vec::new() });
+        }
+        let window = offset..end;
+        let mut bytes = BytesMut::zeroed((end - offset) as usize);
+        let place = |range: &Range<u64>| (range.start - offset) as usize..(range.end - offset) as usize;
+        if !state.dirty.is_empty() {
+            let staged: Vec<_> = state.dirty.within(window.clone()).map(|(range, _)| range).collect();
+            if !staged.is_empty() {
+                let file = self.staging_file(&cell, &mut state)?;
+                for range in staged {
+                    file.read_at(&mut bytes[place(&range)], range.start)
+                        .map_err(crate::store::Error::io("cannot read", "staging"))?;
+                }
+            }
+        }
+        let mut remote = Vec::new();
+        for gap in state.dirty.gaps(window) {
+            for (at, extent) in self.extents(ino, gap.clone(), usize::MAX)? {
+                let range = at.max(gap.start)..(at + u64::from(extent.bytes)).min(gap.end);
+                let part = Extent {
+                    bytes: (range.end - range.start) as u32,
+                    chunk_offset: extent.chunk_offset + (range.start - at) as u32,
+                    chunk: extent.chunk,
+                };
+                remote.push((place(&range), part));
+            }
+        }
+        Ok(Plan { bytes, remote })
+    }
+
+    /// Copies a part of a chunk from the memory cache; false when a block is not there.
+    fn copy_cached(&self, part: &Extent, target: &mut [u8]) -> bool {
+        let block_bytes = limits::BLOCK_BYTES as u32;
+        let (mut at, end) = (part.chunk_offset, part.chunk_offset + part.bytes);
+        let mut filled = 0;
+        while at < end {
+            let Some(block) = self.cache.get(part.chunk, (at / block_bytes) as u16) else { return false };
+            let from = (at % block_bytes) as usize;
+            let count = (block.len().saturating_sub(from)).min((end - at) as usize);
+            if count == 0 {
+                return false;
+            }
+            target[filled..filled + count].copy_from_slice(&block[from..from + count]);
+            filled += count;
+            at += count as u32;
+        }
+        true
+    }
+
+    /// Fills one part of a read from its chunk, fetching what is not cached.
+    async fn fill(self: &Arc<Self>, part: Extent, is_whole: bool, target: &mut [u8]) -> Result<(), Error> {
+        if self.copy_cached(&part, target) {
+            return Ok(());
+        }
+        let chunk = self.chunk(part.chunk)?.ok_or(Error::Stale)?;
+        let needed = chunk.layout.blocks_of(part.chunk_offset..part.chunk_offset + part.bytes);
+        let blocks = if is_whole { 0..chunk.layout.blocks.len() } else { needed.clone() };
+        let plain = self.blocks(chunk, blocks.clone()).await?;
+        let mut filled = 0;
+        for index in needed {
+            let block = &plain[index - blocks.start];
+            let start = (index * limits::BLOCK_BYTES) as u32;
+            let from = part.chunk_offset.saturating_sub(start) as usize;
+            let to = ((part.chunk_offset + part.bytes - start) as usize).min(block.len());
+            let (Some(source), Some(target)) =
+                (block.get(from..to), target.get_mut(filled..filled + to.saturating_sub(from)))
+            else {
+                return Err(Error::Unreadable(format!("chunk {} is shorter than its extents say", part.chunk)));
+            };
+            target.copy_from_slice(source);
+            filled += to - from;
+        }
+        Ok(())
+    }
+
+    /// Blocks of a chunk from the disk tier or the consumers, one fetch for all who ask for the same.
+    async fn blocks(self: &Arc<Self>, chunk: Chunk, blocks: Range<usize>) -> Result<Arc<Vec<Bytes>>, Error> {
+        let key = (chunk.layout.chunk, blocks.start as u16, blocks.end as u16);
+        let inner = Arc::clone(self);
+        let fetched = self.flights.run(key, move || async move {
+            // In a task of its own, so that a reader that goes away does not take the fetch with it.
+            inner.fetch(chunk, blocks).await.map(Arc::new).map_err(|error| error.to_string())
+        });
+        fetched.await.map_err(|error| Error::Unreadable(error.to_string()))
+    }
+
+    async fn fetch(self: Arc<Self>, chunk: Chunk, blocks: Range<usize>) -> Result<Vec<Bytes>, Error> {
+        let id = chunk.layout.chunk;
+        let chunk = Arc::new(chunk);
+        if let Some(plain) = self.fetch_cached(&chunk, blocks.clone()).await {
+            return Ok(plain);
+        }
+        let gathered =
+            self.dispatcher.gather_blocks(&chunk.layout, &chunk.roots, &chunk.placements, blocks.clone()).await?;
+        if !gathered.suspects.is_empty() {
+            self.note_suspects(id, &gathered.suspects);
+        }
+        let sealed = gathered.sealed;
+        let (inner, layout) = (Arc::clone(&self), Arc::clone(&chunk));
+        let (range, bytes) = (blocks.clone(), sealed.clone());
+        let opened = self.pool.run(move || coding::open_blocks(&inner.key, &layout.layout, range, &bytes)).await?;
+        self.remember_blocks(id, &blocks, &opened);
+        let inner = Arc::clone(&self);
+        self.tasks.spawn(async move {
+            let written = tokio::task::spawn_blocking(move || inner.cache.write_sealed(&chunk.layout, blocks, &sealed));
+            if let Err(error) = written.await {
+                tracing::error!(%error, "writing to the disk cache failed");
+            }
+        });
+        Ok(opened)
+    }
+
+    /// Brings a whole chunk into the disk tier and waits until it is there.
+    pub async fn fetch_to_disk(self: &Arc<Self>, chunk: Chunk) -> Result<(), Error> {
+        let all = 0..chunk.layout.blocks.len();
+        let record = Arc::new(chunk);
+        if self.fetch_cached(&record, all.clone()).await.is_some() {
+            return Ok(());
+        }
+        let gathered =
+            self.dispatcher.gather_blocks(&record.layout, &record.roots, &record.placements, all.clone()).await?;
+        let inner = Arc::clone(self);
+        super::commit::blocking(move || {
+            inner.cache.write_sealed(&record.layout, all, &gathered.sealed);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Blocks from the disk tier, verified; None when they are not there or damaged.
+    async fn fetch_cached(self: &Arc<Self>, chunk: &Arc<Chunk>, blocks: Range<usize>) -> Option<Vec<Bytes>> {
+        let (inner, record, range) = (Arc::clone(self), Arc::clone(chunk), blocks.clone());
+        let opened = self
+            .pool
+            .run(move || {
+                let sealed = inner.cache.read_sealed(&record.layout, range.clone())?;
+                let opened = coding::open_blocks(&inner.key, &record.layout, range, &sealed);
+                if opened.is_err() {
+                    tracing::warn!(chunk = %record.layout.chunk, "a cached chunk is damaged; fetching it again");
+                    inner.cache.forget(record.layout.chunk);
+                }
+                opened.ok()
+            })
+            .await?;
+        self.remember_blocks(chunk.layout.chunk, &blocks, &opened);
+        Some(opened)
+    }
+
+    fn remember_blocks(&self, id: ChunkId, blocks: &Range<usize>, opened: &[Bytes]) {
+        for (index, block) in blocks.clone().zip(opened) {
+            self.cache.insert(id, index as u16, block.clone());
+        }
+    }
+
+    /// Fetches the chunks after an offset in the background.
+    fn read_ahead(self: &Arc<Self>, ino: Ino, offset: u64, chunks: u64) {
+        let ahead = offset..offset.saturating_add(chunks * limits::CHUNK_BYTES as u64);
+        let Ok(extents) = self.extents(ino, ahead, 16) else { return };
+        for (_, extent) in extents.into_iter().take(chunks as usize + 1) {
+            let last_block = ((extent.chunk_offset + extent.bytes.saturating_sub(1)) as usize) / limits::BLOCK_BYTES;
+            if self.cache.get(extent.chunk, last_block as u16).is_some() {
+                continue;
+            }
+            let Ok(permit) = Arc::clone(&self.ahead).try_acquire_owned() else { return };
+            let inner = Arc::clone(self);
+            self.tasks.spawn(async move {
+                let _permit = permit;
+                let Ok(Some(chunk)) = inner.chunk(extent.chunk) else { return };
+                let all = 0..chunk.layout.blocks.len();
+                if let Err(error) = inner.blocks(chunk, all).await {
+                    tracing::debug!(chunk = %extent.chunk, %error, "read-ahead failed");
+                }
+            });
+        }
+    }
+}
+
+impl Bucket {
+    /// Reads when everything is staged, a hole, or in memory; otherwise None: use [`Bucket::read`].
+    pub fn read_now(&self, ino: Ino, offset: u64, len: u32) -> Result<Option<Bytes>, Error> {
+        let mut plan = self.inner.plan(ino, offset, len)?;
+        for (place, part) in &plan.remote {
+            if !self.inner.copy_cached(part, &mut plan.bytes[place.clone()]) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(plan.bytes.freeze()))
+    }
+
+    /// Reads, from consumers if need be; fewer bytes only at the end of the file. Ends within the read timeout.
+    pub async fn read(&self, ino: Ino, handle: u64, offset: u64, len: u32) -> Result<Bytes, Error> {
+        let timeout = self.inner.options.read_timeout;
+        match tokio::time::timeout(timeout, self.read_unbounded(ino, handle, offset, len)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Unreadable(format!("no answer from consumers within {} s", timeout.as_secs()))),
+        }
+    }
+
+    async fn read_unbounded(&self, ino: Ino, handle: u64, offset: u64, len: u32) -> Result<Bytes, Error> {
+        let inner = &self.inner;
+        let ahead = inner.handles.note(handle, offset, u64::from(len));
+        // A chunk may be replaced between the plan and its reading: then plan anew.
+        let mut tries = 0;
+        'plan: loop {
+            let mut plan = inner.plan(ino, offset, len)?;
+            if ahead > 1 {
+                inner.read_ahead(ino, offset + u64::from(len), ahead - 1);
+            }
+            for (place, part) in std::mem::take(&mut plan.remote) {
+                match inner.fill(part, ahead > 0, &mut plan.bytes[place]).await {
+                    Ok(()) => {}
+                    Err(_) if tries < 3 && inner.chunk(part.chunk)?.is_none() => {
+                        tries += 1;
+                        continue 'plan;
+                    }
+                    Err(error) => {
+                        tracing::warn!(op = "read", file = ino.0, chunk = %part.chunk, %error, "a read failed");
+                        return Err(error);
+                    }
+                }
+            }
+            return Ok(plan.bytes.freeze());
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What goes when a file's last name and its last user are gone: its extents, in steps, then its inode.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{
+    Error, Inner,
+    cell::{Cell, Locked},
+};
+use crate::{
+    base::{ChunkId, Ino},
+    store::{Batch, Table},
+};
+
+/// The line of inodes to remove; the database's orphans are its durable form.
+#[derive(Default)]
+pub(super) struct Reaper {
+    line: Mutex<Vec<Ino>>,
+    wake: Notify,
+}
+
+impl Inner {
+    /// Puts an inode in line when nothing names it and nobody uses it.
+    pub fn reap_if_unused(&self, cell: &Cell) {
+        let state = cell.lock();
+        if state.inode.links == 0 && state.lookups == 0 && state.handles == 0 && !state.is_gone {
+            drop(state);
+            self.reap(cell.ino);
+        }
+    }
+
+    /// Puts an inode in line.
+    pub fn reap(&self, ino: Ino) {
+        self.reaper.line.lock().push(ino);
+        self.reaper.wake.notify_one();
+    }
+
+    /// Removes what is in line until shutdown; the rest goes at the next mount.
+    pub async fn reap_until_shutdown(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.tasks.shutdown().started() => return,
+                () = self.reaper.wake.notified() => {}
+            }
+            let inner = Arc::clone(&self);
+            let reaped = super::commit::blocking(move || {
+                let line = std::mem::take(&mut *inner.reaper.line.lock());
+                for ino in line {
+                    inner.remove_inode(ino)?;
+                }
+                Ok(())
+            });
+            if let Err(error) = reaped.await {
+                tracing::warn!(%error, "cannot remove an unlinked file; it goes at the next mount");
+            }
+            self.wake_deleter();
+            self.note_change();
+        }
+    }
+
+    fn remove_inode(&self, ino: Ino) -> Result<(), Error> {
+        let cell = match self.cell(ino) {
+            Ok(cell) => cell,
+            Err(Error::Stale) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        {
+            let mut state = cell.lock();
+            if state.is_gone || state.inode.links > 0 || state.lookups > 0 || state.handles > 0 {
+                return Ok(());
+            }
+            state.is_gone = true;
+            let staged = state.dirty.covered_bytes();
+            state.dirty = Default::default();
+            state.unlogged = Default::default();
+            self.staging.account(staged, 0);
+        }
+        let mut is_done = false;
+        while !is_done {
+            let mut batch = Batch::new();
+            let locked = Locked::new([&cell]);
+            let mut change = self.change_extents();
+            is_done = change.cut(ino, 0..u64::MAX, &mut batch)?;
+            let dead = change.settle(&mut batch)?;
+            if is_done {
+                self.delete_records(ino, &mut batch)?;
+            }
+            self.database.commit(batch)?;
+            drop(change);
+            drop(locked);
+            self.forget_chunks(&dead);
+        }
+        let mut state = cell.lock();
+        if state.file.take().is_some() {
+            self.staging.remove(ino);
+        }
+        drop(state);
+        self.cells.lock().remove(&ino);
+        Ok(())
+    }
+
+    fn delete_records(&self, ino: Ino, batch: &mut Batch) -> Result<(), Error> {
+        let key = ino.0.to_be_bytes();
+        for table in [Table::Inode, Table::Orphan, Table::Dirty] {
+            batch.delete(table, &[&key]);
+        }
+        for (name, _) in self.database.scan(Table::Xattr, &key, b"", crate::base::limits::XATTRS)? {
+            batch.delete(Table::Xattr, &[&key, &name]);
+        }
+        batch.supersede(ino.0, 0, u64::MAX);
+        Ok(())
+    }
+
+    /// Drops what is cached of chunks that are gone, and lets the deleter go to work.
+    pub fn forget_chunks(&self, dead: &[ChunkId]) {
+        for id in dead {
+            self.cache.forget(*id);
+        }
+        if !dead.is_empty() {
+            self.wake_deleter();
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Staging files: one sparse file per inode with bytes that are not on consumers yet.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{
+    base::Ino,
+    store::{Disk, DiskFile, Error, StagingFiles},
+};
+
+/// All staging files of a bucket and the account of their bytes.
+pub(super) struct Staging {
+    disk: Arc<dyn Disk>,
+    /// Dirty bytes of all inodes.
+    bytes: AtomicU64,
+    limit_bytes: u64,
+    drained: Notify,
+    /// Files that exist but whose directory entry was not flushed yet.
+    new_entries: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Staging {
+    pub fn new(disk: Arc<dyn Disk>, limit_bytes: u64) -> Self {
+        Self { disk, bytes: AtomicU64::new(0), limit_bytes, drained: Notify::new(), new_entries: Mutex::default() }
+    }
+
+    /// Opens (or makes) the file of an inode.
+    pub fn open(&self, ino: Ino) -> Result<Arc<dyn DiskFile>, Error> {
+        let path = path_of(ino.0);
+        if let Ok(file) = self.disk.open(&path, false) {
+            return Ok(file);
+        }
+        let file = self.disk.open(&path, true).map_err(Error::io("cannot create staging file", &path))?;
+        self.new_entries.lock().insert(path);
+        Ok(file)
+    }
+
+    /// Makes the data of an open staging file durable, its directory entry included.
+    pub fn flush_file(&self, ino: Ino, file: &dyn DiskFile) -> Result<(), Error> {
+        let path = path_of(ino.0);
+        file.sync().map_err(Error::io("cannot flush staging file", &path))?;
+        self.flush_entry(&path)
+    }
+
+    fn flush_entry(&self, path: &Path) -> Result<(), Error> {
+        if self.new_entries.lock().contains(path) {
+            let parent = path.parent().unwrap_or(Path::new(""));
+            self.disk.sync_directory(parent).map_err(Error::io("cannot flush", parent))?;
+            self.disk.sync_directory(Path::new("")).map_err(Error::io("cannot flush", "staging"))?;
+            self.new_entries.lock().remove(path);
+        }
+        Ok(())
+    }
+
+    /// Removes the file of an inode, if there is one.
+    pub fn remove(&self, ino: Ino) {
+        let path = path_of(ino.0);
+        self.new_entries.lock().remove(&path);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "cannot remove a staging file; it is removed at the next mount");
+            }
+            _ => {}
+        }
+    }
+
+    /// The inodes that have a staging file.
+    pub fn inodes(&self) -> Result<Vec<Ino>, Error> {
+        let mut inodes = Vec::new();
+        let list = |path: &Path| self.disk.list(path).map_err(Error::io("cannot list staging files in", path));
+        for directory in list(Path::new(""))? {
+            if directory.to_str().is_none_or(|name| name.len() != 2) {
+                continue;
+            }
+            for name in list(&directory)? {
+                if let Some(ino) = name.to_str().and_then(|name| u64::from_str_radix(name, 16).ok()) {
+                    inodes.push(Ino(ino));
+                }
+            }
+        }
+        Ok(inodes)
+    }
+
+    /// Dirty bytes of all inodes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
+    /// Whether so many more bytes may be staged. An empty staging area takes any one write.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let staged = self.bytes();
+        staged == 0 || staged + bytes <= self.limit_bytes
+    }
+
+    /// Accounts a change of an inode's dirty bytes and wakes writers when there is more room.
+    pub fn account(&self, before: u64, after: u64) {
+        if after >= before {
+            self.bytes.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.bytes.fetch_sub(before - after, Ordering::Relaxed);
+            self.drained.notify_waiters();
+        }
+    }
+
+    /// Wakes when dirty bytes went down.
+    pub fn drained(&self) -> tokio::sync::futures::Notified<'_> {
+        self.drained.notified()
+    }
+
+    /// (free, total) bytes of the disk below.
+    pub fn space(&self) -> (u64, u64) {
+        self.disk.space().unwrap_or((0, 0))
+    }
+}
+
+impl StagingFiles for Staging {
+    fn flush(&self, inodes: &BTreeSet<u64>) -> Result<(), Error> {
+        for ino in inodes {
+            let path = path_of(*ino);
+            match self.disk.open(&path, false) {
+                Ok(file) => self.flush_file(Ino(*ino), &*file)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("cannot open staging file", &path)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn restore(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.open(Ino(ino))?.write_at(bytes, offset).map_err(Error::io("cannot restore staging file", path_of(ino)))
+    }
+}
+
+fn path_of(ino: u64) -> PathBuf {
+    PathBuf::from(format!("{:02x}/{ino:x}", ino & 0xff))
+}

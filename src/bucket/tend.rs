@@ -1,0 +1,256 @@
+//! What is finished later: deletions for consumers that were away, shards that found no consumer.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::StreamExt;
+use tokio::time::Instant;
+
+use super::{Error, Inner, commit::blocking, records::Attempt, records::Chunk};
+use crate::{
+    base::{ChunkId, PeerId, Record, ShardId, limits},
+    dispatch::{Health, Placement},
+    store::{self, Batch, Table},
+};
+
+/// How often the queues are looked at when nobody wakes the tender.
+const TICK: Duration = Duration::from_secs(2);
+/// Deletions taken from the queue at a time.
+const DELETES_PER_PASS: usize = 1024;
+/// Deletions on their way at a time.
+const DELETES_AT_A_TIME: usize = 16;
+/// Incomplete chunks looked at in one pass.
+const CHUNKS_PER_PASS: usize = 16;
+
+/// When something that failed may be tried again.
+#[derive(Default)]
+struct Backoff<K> {
+    waits: HashMap<K, (Instant, u32)>,
+}
+
+impl<K: std::hash::Hash + Eq> Backoff<K> {
+    fn may_try(&self, key: &K) -> bool {
+        self.waits.get(key).is_none_or(|(until, _)| Instant::now() >= *until)
+    }
+
+    fn failed(&mut self, key: K) {
+        if self.waits.len() >= limits::CELLS {
+            self.waits.retain(|_, (until, _)| Instant::now() < *until);
+        }
+        let failures = self.waits.get(&key).map_or(0, |(_, failures)| *failures);
+        let wait = limits::RETRY_MIN.saturating_mul(1 << failures.min(6)).min(limits::RETRY_MAX);
+        self.waits.insert(key, (Instant::now() + wait, failures + 1));
+    }
+
+    fn succeeded(&mut self, key: &K) {
+        self.waits.remove(key);
+    }
+}
+
+impl Inner {
+    /// There is something to delete.
+    pub fn wake_deleter(&self) {
+        self.tend.notify_one();
+    }
+
+    /// Works on the queues until shutdown; what is left is done after the next mount.
+    pub async fn tend_until_shutdown(self: Arc<Self>) {
+        let mut peers = Backoff { waits: HashMap::new() };
+        let mut chunks = Backoff { waits: HashMap::new() };
+        loop {
+            tokio::select! {
+                biased;
+                () = self.tasks.shutdown().started() => return,
+                () = self.tend.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+            let pass = async {
+                if let Err(error) = self.delete_queued(&mut peers).await {
+                    tracing::warn!(%error, "cannot work on the queue of deletions");
+                }
+                if let Err(error) = self.complete_chunks(&mut chunks).await {
+                    tracing::warn!(%error, "cannot work on incomplete chunks");
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.tasks.shutdown().started() => return,
+                () = pass => {}
+            }
+        }
+    }
+
+    async fn delete_queued(&self, peers: &mut Backoff<PeerId>) -> Result<(), Error> {
+        let mut by_peer: BTreeMap<PeerId, Vec<ShardId>> = BTreeMap::new();
+        let mut from = Vec::new();
+        // Peers that are away must not hide others behind them: skip from peer to peer.
+        loop {
+            let page = self.database.scan(Table::Delete, b"", &from, DELETES_PER_PASS)?;
+            let Some((last, _)) = page.last() else { break };
+            let last_peer = split(last)?.0;
+            for (key, _) in &page {
+                let (peer, shard) = split(key)?;
+                if peers.may_try(&peer) {
+                    by_peer.entry(peer).or_default().push(shard);
+                }
+            }
+            if page.len() < DELETES_PER_PASS || by_peer.len() >= 64 {
+                break;
+            }
+            from = match increment(last_peer.as_bytes()) {
+                Some(next) => next,
+                None => break,
+            };
+        }
+        let work: Vec<_> = by_peer.into_iter().map(|(peer, shards)| self.delete_at(peer, shards)).collect();
+        let results: Vec<_> = futures::stream::iter(work).buffer_unordered(DELETES_AT_A_TIME).collect().await;
+        let mut batch = Batch::new();
+        for (peer, done, is_reachable) in results {
+            for shard in done {
+                batch.delete(Table::Delete, &[peer.as_bytes(), shard.as_bytes()]);
+            }
+            if is_reachable { peers.succeeded(&peer) } else { peers.failed(peer) }
+        }
+        if !batch.is_empty() {
+            self.database.commit(batch)?;
+            self.note_change();
+        }
+        Ok(())
+    }
+
+    /// Deletes shards at one consumer until it does not answer.
+    async fn delete_at(&self, peer: PeerId, shards: Vec<ShardId>) -> (PeerId, Vec<ShardId>, bool) {
+        let mut done = Vec::new();
+        for shard in shards {
+            match self.dispatcher.delete(peer, shard).await {
+                Ok(()) => done.push(shard),
+                Err(error) => {
+                    tracing::debug!(%peer, %shard, %error, "a deletion waits for its consumer");
+                    return (peer, done, false);
+                }
+            }
+        }
+        (peer, done, true)
+    }
+
+    async fn complete_chunks(self: &Arc<Self>, chunks: &mut Backoff<ChunkId>) -> Result<(), Error> {
+        let mut taken = 0;
+        let mut from = Vec::new();
+        while taken < CHUNKS_PER_PASS {
+            let page = self.database.scan(Table::Incomplete, b"", &from, 256)?;
+            let Some((last, _)) = page.last() else { break };
+            let Some(next) = increment(last) else { break };
+            for (key, _) in &page {
+                let id = ChunkId(key.as_slice().try_into().map_err(|_| Error::Stale)?);
+                if self.resting.lock().contains(&id) || !chunks.may_try(&id) || taken >= CHUNKS_PER_PASS {
+                    continue;
+                }
+                taken += 1;
+                match self.complete_chunk(id).await {
+                    Ok(()) => chunks.succeeded(&id),
+                    Err(error) => {
+                        tracing::debug!(chunk = %id, %error, "a chunk stays incomplete");
+                        chunks.failed(id);
+                    }
+                }
+            }
+            from = next;
+        }
+        Ok(())
+    }
+
+    /// Rebuilds the shards that are missing from k good ones and places them.
+    async fn complete_chunk(self: &Arc<Self>, id: ChunkId) -> Result<(), Error> {
+        let Some(chunk) = self.chunk(id)? else { return Ok(()) };
+        let missing: Vec<usize> =
+            (0..chunk.roots.len()).filter(|index| chunk.placements[*index].health != Health::Held).collect();
+        let shards = self.dispatcher.rebuild(&chunk.layout, &chunk.roots, &chunk.placements, &missing).await?;
+        let mut placements = chunk.placements.clone();
+        let (mut failure, mut surplus) = (None, Vec::new());
+        for (index, data) in missing.into_iter().zip(shards) {
+            let shard = chunk.roots[index];
+            if let (Health::Suspect, Some(consumer)) = (placements[index].health, placements[index].consumer) {
+                // A bad copy must not be taken for the good one.
+                self.dispatcher.delete(consumer, shard).await?;
+            }
+            let others: Vec<PeerId> = holders(&placements, index).collect();
+            match self.dispatcher.place(shard, data, &others).await {
+                Ok(placed) => {
+                    placements[index] = Placement::held(placed.consumer);
+                    surplus.extend(placed.surplus);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        let (inner, chunk) = (Arc::clone(self), Chunk { placements, ..chunk });
+        blocking(move || inner.update_placements(&chunk, &surplus)).await?;
+        self.note_change();
+        failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// A read found shards bad or absent.
+    pub fn note_suspects(&self, id: ChunkId, suspects: &[usize]) {
+        let note = || -> Result<(), Error> {
+            let accounts = self.accounts.lock();
+            let Some(mut chunk) = self.chunk(id)? else { return Ok(()) };
+            for index in suspects {
+                if let Some(placement) = chunk.placements.get_mut(*index) {
+                    placement.health = Health::Suspect;
+                }
+            }
+            let mut batch = Batch::new();
+            self.put_chunk(&chunk, &mut batch);
+            self.database.commit(batch)?;
+            drop(accounts);
+            Ok(())
+        };
+        tracing::warn!(chunk = %id, shards = ?suspects, "shards are bad or absent");
+        if let Err(error) = note() {
+            tracing::warn!(chunk = %id, %error, "cannot note a bad shard");
+        }
+        self.note_change();
+    }
+
+    /// Uploads that a crash cut short: their shards may be anywhere, so every known consumer is asked to delete.
+    pub fn queue_cut_attempts(&self) -> Result<(), Error> {
+        let consumers: Vec<PeerId> =
+            self.dispatcher.known().into_iter().map(|candidate| candidate.contact.peer).collect();
+        for (id, value) in self.database.scan(Table::Attempt, b"", b"", limits::FLIGHTS * 16)? {
+            let attempt = Attempt::decode(&value).map_err(store::Error::from)?;
+            let mut batch = Batch::new();
+            for consumer in &consumers {
+                for root in &attempt.roots {
+                    batch.put(Table::Delete, &[consumer.as_bytes(), root.as_bytes()], Vec::new());
+                }
+            }
+            batch.delete(Table::Attempt, &[&id]);
+            self.database.commit(batch)?;
+        }
+        Ok(())
+    }
+}
+
+/// Who holds the other shards of a chunk.
+fn holders(placements: &[Placement], except: usize) -> impl Iterator<Item = PeerId> {
+    placements.iter().enumerate().filter(move |(index, _)| *index != except).filter_map(|(_, p)| p.consumer)
+}
+
+fn split(key: &[u8]) -> Result<(PeerId, ShardId), Error> {
+    match (key.get(..32), key.get(32..)) {
+        (Some(peer), Some(shard)) if shard.len() == 32 => {
+            Ok((PeerId(peer.try_into().expect("32 bytes")), ShardId(shard.try_into().expect("32 bytes"))))
+        }
+        _ => Err(Error::Stale),
+    }
+}
+
+/// The least key after all that begin with this one.
+fn increment(key: &[u8]) -> Option<Vec<u8>> {
+    let last = key.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut next = key[..=last].to_vec();
+    next[last] += 1;
+    Some(next)
+}

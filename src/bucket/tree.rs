@@ -1,0 +1,464 @@
+//! The namespace: names, links, directories. One lock orders its changes; each is one batch.
+
+use std::sync::Arc;
+
+use super::{
+    Attr, Bucket, DirItem, Error, FileKind, Inner, NewInode, RenameMode, Timestamp,
+    cell::{Cell, Locked},
+    records::{Counters, Dirty, Entry, Inode},
+};
+use crate::{
+    base::{Ino, Record, limits},
+    store::{self, Batch, Table},
+};
+
+/// The ids below are never cookies or inode numbers of new inodes: 1 is the root, and a
+/// directory reader needs numbers of its own for `.` and `..`.
+pub(super) const FIRST_ID: u64 = 16;
+/// Ids are reserved in the database in steps, so that not every new file writes a counter.
+const ID_STEP: u64 = 4096;
+
+/// What the namespace lock guards.
+pub(super) struct Namespace {
+    next_id: u64,
+    reserved: u64,
+    pub files: u64,
+    pub directories: u64,
+}
+
+impl Namespace {
+    pub fn new(counters: Counters) -> Self {
+        let next_id = counters.next_id.max(FIRST_ID);
+        Self { next_id, reserved: next_id, files: counters.files, directories: counters.directories }
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    /// Counters are exact at the end of each batch that calls this.
+    fn put(&mut self, batch: &mut Batch) {
+        if self.next_id + 8 > self.reserved {
+            self.reserved = self.next_id + ID_STEP;
+        }
+        let counters = Counters { next_id: self.reserved, files: self.files, directories: self.directories };
+        batch.put(Table::Meta, &[b"counters"], counters.encode());
+    }
+
+    fn count(&mut self, kind: FileKind, is_new: bool) {
+        let counter = if kind == FileKind::Directory { &mut self.directories } else { &mut self.files };
+        *counter = if is_new { *counter + 1 } else { counter.saturating_sub(1) };
+    }
+}
+
+/// Refuses names that no directory may hold.
+fn check_name(name: &[u8]) -> Result<(), Error> {
+    match name {
+        [] | b"." | b".." => Err(Error::Invalid("this name cannot be used")),
+        name if name.len() > limits::NAME_BYTES => Err(Error::NameTooLong),
+        name if name.contains(&b'/') || name.contains(&0) => Err(Error::Invalid("a name cannot contain / or NUL")),
+        _ => Ok(()),
+    }
+}
+
+impl Inner {
+    fn entry(&self, parent: Ino, name: &[u8]) -> Result<Option<Entry>, Error> {
+        let bytes = self.database.get(Table::Entry, &[&parent.0.to_be_bytes(), name])?;
+        bytes.map(|bytes| Entry::decode(&bytes).map_err(|error| store::Error::from(error).into())).transpose()
+    }
+
+    fn put_entry(&self, batch: &mut Batch, parent: Ino, name: &[u8], entry: &Entry) {
+        let parent = parent.0.to_be_bytes();
+        batch.put(Table::Entry, &[&parent, name], entry.encode());
+        batch.put(Table::Cookie, &[&parent, &entry.cookie.to_be_bytes()], name.to_vec());
+    }
+
+    fn delete_entry(&self, batch: &mut Batch, parent: Ino, name: &[u8], entry: &Entry) {
+        let parent = parent.0.to_be_bytes();
+        batch.delete(Table::Entry, &[&parent, name]);
+        batch.delete(Table::Cookie, &[&parent, &entry.cookie.to_be_bytes()]);
+    }
+
+    fn directory(&self, ino: Ino) -> Result<Arc<Cell>, Error> {
+        let cell = self.cell(ino)?;
+        let state = cell.lock();
+        if state.inode.kind != FileKind::Directory {
+            return Err(Error::NotDirectory);
+        }
+        if state.is_gone || state.inode.links == 0 {
+            return Err(Error::NotFound);
+        }
+        drop(state);
+        Ok(cell)
+    }
+
+    fn is_empty(&self, directory: Ino) -> Result<bool, Error> {
+        Ok(self.database.scan(Table::Entry, &directory.0.to_be_bytes(), b"", 1)?.is_empty())
+    }
+
+    /// A directory's links and times after an entry came or went.
+    fn touch_directory(&self, ino: Ino, links: i32, locked: &mut Locked<'_>, batch: &mut Batch) {
+        let now = self.timestamp();
+        let state = locked.of(ino);
+        state.inode.links = state.inode.links.saturating_add_signed(links);
+        state.inode.modified = now;
+        state.inode.changed = now;
+        state.put(ino, batch);
+    }
+
+    /// Takes one link of an inode away. Whoever holds it open keeps it; the reaper takes it after that.
+    fn drop_link(&self, ino: Ino, locked: &mut Locked<'_>, namespace: &mut Namespace, batch: &mut Batch) {
+        let state = locked.of(ino);
+        let is_directory = state.inode.kind == FileKind::Directory;
+        state.inode.links = if is_directory { 0 } else { state.inode.links.saturating_sub(1) };
+        state.inode.changed = self.timestamp();
+        if state.inode.links == 0 {
+            namespace.count(state.inode.kind, false);
+            batch.put(Table::Orphan, &[&ino.0.to_be_bytes()], Vec::new());
+        }
+        state.put(ino, batch);
+    }
+
+    /// Whether `inner` is `outer` or lies below it.
+    fn is_within(&self, inner: Ino, outer: Ino) -> Result<bool, Error> {
+        let mut at = inner;
+        loop {
+            if at == outer {
+                return Ok(true);
+            }
+            if at == Ino::ROOT {
+                return Ok(false);
+            }
+            at = self.cell(at)?.lock().inode.parent;
+        }
+    }
+
+    pub fn timestamp(&self) -> Timestamp {
+        let nanos = self.clock.unix_nanos();
+        Timestamp {
+            seconds: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),
+            nanos: (nanos % 1_000_000_000) as u32,
+        }
+    }
+
+    /// Makes the root of a new bucket.
+    pub fn make_root(&self, uid: u32, gid: u32) -> Result<(), Error> {
+        if self.database.get(Table::Inode, &[&Ino::ROOT.0.to_be_bytes()])?.is_some() {
+            return Ok(());
+        }
+        let now = self.timestamp();
+        let new = NewInode { kind: FileKind::Directory, mode: 0o755, uid, gid, rdev: 0, target: Vec::new() };
+        let mut batch = Batch::new();
+        batch.put(Table::Inode, &[&Ino::ROOT.0.to_be_bytes()], new_inode(&new, Ino::ROOT, now).encode());
+        let mut namespace = self.namespace.lock();
+        namespace.count(FileKind::Directory, true);
+        namespace.put(&mut batch);
+        let made = self.database.commit(batch)?;
+        self.database.sync(made)?;
+        Ok(())
+    }
+}
+
+fn new_inode(new: &NewInode, parent: Ino, now: Timestamp) -> Inode {
+    let is_directory = new.kind == FileKind::Directory;
+    Inode {
+        kind: new.kind,
+        mode: new.mode & 0o7777,
+        uid: new.uid,
+        gid: new.gid,
+        links: if is_directory { 2 } else { 1 },
+        rdev: new.rdev,
+        size: new.target.len() as u64,
+        accessed: now,
+        modified: now,
+        changed: now,
+        created: now,
+        parent,
+        target: new.target.clone(),
+        scheme: None,
+        is_pinned: false,
+    }
+}
+
+impl Bucket {
+    /// The inode of a name in a directory.
+    pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr, Error> {
+        if name.len() > limits::NAME_BYTES {
+            return Err(Error::NameTooLong);
+        }
+        let entry = self.inner.entry(parent, name)?;
+        match entry {
+            Some(entry) => self.getattr(entry.ino),
+            None => {
+                self.inner.directory(parent)?;
+                Err(Error::NotFound)
+            }
+        }
+    }
+
+    /// The directory that a directory is in; the root is in itself.
+    pub fn parent(&self, ino: Ino) -> Result<Ino, Error> {
+        Ok(self.inner.cell(ino)?.lock().inode.parent)
+    }
+
+    /// The target of a symlink.
+    pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>, Error> {
+        let cell = self.inner.cell(ino)?;
+        let state = cell.lock();
+        match state.inode.kind {
+            FileKind::Symlink => Ok(state.inode.target.clone()),
+            _ => Err(Error::Invalid("not a symbolic link")),
+        }
+    }
+
+    /// Up to `limit` entries after a cookie (0: from the start), without `.` and `..`.
+    pub fn readdir(&self, ino: Ino, after: u64, limit: usize) -> Result<Vec<DirItem>, Error> {
+        let directory = ino.0.to_be_bytes();
+        let from = (after + 1).to_be_bytes();
+        let mut items = Vec::new();
+        for (cookie, name) in self.inner.database.scan(Table::Cookie, &directory, &from, limit)? {
+            let cookie = u64::from_be_bytes(cookie.as_slice().try_into().map_err(|_| Error::Stale)?);
+            // Gone between the two reads: as if it had gone before.
+            let Some(entry) = self.inner.entry(ino, &name)? else { continue };
+            items.push(DirItem { cookie, ino: entry.ino, kind: entry.kind, name });
+        }
+        Ok(items)
+    }
+
+    /// Makes a file, directory, symlink or special file.
+    pub fn make(&self, parent: Ino, name: &[u8], new: NewInode) -> Result<Attr, Error> {
+        check_name(name)?;
+        if new.target.len() > limits::SYMLINK_BYTES {
+            return Err(Error::NameTooLong);
+        }
+        let inner = &*self.inner;
+        let mut namespace = inner.namespace.lock();
+        let directory = inner.directory(parent)?;
+        if inner.entry(parent, name)?.is_some() {
+            return Err(Error::Exists);
+        }
+        let mut locked = Locked::new([&directory]);
+        let (scheme, is_pinned) = {
+            let state = locked.of(parent);
+            (state.inode.scheme, state.inode.is_pinned)
+        };
+        let ino = Ino(namespace.id());
+        let inode = Inode { scheme, is_pinned, ..new_inode(&new, parent, inner.timestamp()) };
+        let entry = Entry { ino, kind: new.kind, cookie: namespace.id() };
+        let mut batch = Batch::new();
+        batch.put(Table::Inode, &[&ino.0.to_be_bytes()], inode.encode());
+        inner.put_entry(&mut batch, parent, name, &entry);
+        inner.touch_directory(parent, i32::from(new.kind == FileKind::Directory), &mut locked, &mut batch);
+        namespace.count(new.kind, true);
+        namespace.put(&mut batch);
+        let attr = inode.attr(ino, 0);
+        inner.adopt(Arc::new(Cell::new(ino, inode, &Dirty::default())));
+        inner.database.commit(batch)?;
+        Ok(attr)
+    }
+
+    /// Gives an inode one more name.
+    pub fn link(&self, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr, Error> {
+        check_name(name)?;
+        let inner = &*self.inner;
+        let mut namespace = inner.namespace.lock();
+        let directory = inner.directory(parent)?;
+        if inner.entry(parent, name)?.is_some() {
+            return Err(Error::Exists);
+        }
+        let cell = inner.cell(ino)?;
+        let mut batch = Batch::new();
+        let mut locked = Locked::new([&directory, &cell]);
+        let state = locked.of(ino);
+        if state.inode.kind == FileKind::Directory {
+            return Err(Error::NotPermitted);
+        }
+        if state.is_gone || state.inode.links == 0 {
+            return Err(Error::NotFound);
+        }
+        if state.inode.links >= limits::LINKS {
+            return Err(Error::TooManyLinks);
+        }
+        state.inode.links += 1;
+        state.inode.changed = inner.timestamp();
+        state.put(ino, &mut batch);
+        let entry = Entry { ino, kind: state.inode.kind, cookie: namespace.id() };
+        inner.put_entry(&mut batch, parent, name, &entry);
+        inner.touch_directory(parent, 0, &mut locked, &mut batch);
+        namespace.put(&mut batch);
+        inner.database.commit(batch)?;
+        drop(locked);
+        drop(namespace);
+        self.getattr(ino)
+    }
+
+    /// Takes a name of a file away.
+    pub fn unlink(&self, parent: Ino, name: &[u8]) -> Result<(), Error> {
+        self.remove(parent, name, false)
+    }
+
+    /// Removes an empty directory.
+    pub fn rmdir(&self, parent: Ino, name: &[u8]) -> Result<(), Error> {
+        match name {
+            b"." => Err(Error::Invalid("a directory cannot be removed by the name .")),
+            b".." => Err(Error::NotEmpty),
+            _ => self.remove(parent, name, true),
+        }
+    }
+
+    fn remove(&self, parent: Ino, name: &[u8], is_rmdir: bool) -> Result<(), Error> {
+        if name.len() > limits::NAME_BYTES {
+            return Err(Error::NameTooLong);
+        }
+        let inner = &*self.inner;
+        let mut namespace = inner.namespace.lock();
+        let directory = inner.directory(parent)?;
+        let entry = inner.entry(parent, name)?.ok_or(Error::NotFound)?;
+        match (entry.kind == FileKind::Directory, is_rmdir) {
+            (true, false) => return Err(Error::IsDirectory),
+            (false, true) => return Err(Error::NotDirectory),
+            (true, true) if !inner.is_empty(entry.ino)? => return Err(Error::NotEmpty),
+            _ => {}
+        }
+        let cell = inner.cell(entry.ino)?;
+        let mut batch = Batch::new();
+        inner.delete_entry(&mut batch, parent, name, &entry);
+        let mut locked = Locked::new([&directory, &cell]);
+        inner.drop_link(entry.ino, &mut locked, &mut namespace, &mut batch);
+        inner.touch_directory(parent, -i32::from(is_rmdir), &mut locked, &mut batch);
+        namespace.put(&mut batch);
+        inner.database.commit(batch)?;
+        drop(locked);
+        drop(namespace);
+        inner.reap_if_unused(&cell);
+        Ok(())
+    }
+
+    /// Renames, as renameat2(2) does.
+    pub fn rename(
+        &self,
+        parent: Ino,
+        name: &[u8],
+        new_parent: Ino,
+        new_name: &[u8],
+        mode: RenameMode,
+    ) -> Result<(), Error> {
+        check_name(name)?;
+        check_name(new_name)?;
+        let inner = &*self.inner;
+        let mut namespace = inner.namespace.lock();
+        let (from, to) = (inner.directory(parent)?, inner.directory(new_parent)?);
+        let source = inner.entry(parent, name)?.ok_or(Error::NotFound)?;
+        let target = inner.entry(new_parent, new_name)?;
+        if source.kind == FileKind::Directory && inner.is_within(new_parent, source.ino)? {
+            return Err(Error::Invalid("a directory cannot be moved into itself"));
+        }
+        let moved = Move { from, to, name, new_name, source };
+        match (mode, target) {
+            (RenameMode::NoReplace, Some(_)) => Err(Error::Exists),
+            (RenameMode::Exchange, None) => Err(Error::NotFound),
+            (RenameMode::Exchange, Some(target)) => {
+                if target.kind == FileKind::Directory && inner.is_within(parent, target.ino)? {
+                    return Err(Error::Invalid("a directory cannot be moved into itself"));
+                }
+                inner.exchange(&mut namespace, &moved, target)
+            }
+            (_, Some(target)) if target.ino == moved.source.ino => Ok(()),
+            (_, target) => {
+                let replaced = inner.replace(&mut namespace, &moved, target)?;
+                drop(namespace);
+                if let Some(cell) = replaced {
+                    inner.reap_if_unused(&cell);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A rename that was looked up.
+struct Move<'a> {
+    from: Arc<Cell>,
+    to: Arc<Cell>,
+    name: &'a [u8],
+    new_name: &'a [u8],
+    source: Entry,
+}
+
+impl Inner {
+    /// Moves the source over the target, if there is one; returns what lost its name.
+    fn replace(
+        &self,
+        namespace: &mut Namespace,
+        moved: &Move<'_>,
+        target: Option<Entry>,
+    ) -> Result<Option<Arc<Cell>>, Error> {
+        let is_directory = moved.source.kind == FileKind::Directory;
+        let cell = self.cell(moved.source.ino)?;
+        let replaced = match &target {
+            Some(target) => Some(self.cell(target.ino)?),
+            None => None,
+        };
+        let mut batch = Batch::new();
+        let mut locked = Locked::new([&moved.from, &moved.to, &cell].into_iter().chain(&replaced));
+        if let Some(target) = &target {
+            match (is_directory, target.kind == FileKind::Directory) {
+                (true, false) => return Err(Error::NotDirectory),
+                (false, true) => return Err(Error::IsDirectory),
+                (true, true) if !self.is_empty(target.ino)? => return Err(Error::NotEmpty),
+                _ => {}
+            }
+            self.delete_entry(&mut batch, moved.to.ino, moved.new_name, target);
+            self.drop_link(target.ino, &mut locked, namespace, &mut batch);
+        }
+        self.delete_entry(&mut batch, moved.from.ino, moved.name, &moved.source);
+        let entry = Entry { cookie: namespace.id(), ..moved.source.clone() };
+        self.put_entry(&mut batch, moved.to.ino, moved.new_name, &entry);
+        self.reparent(moved.source.ino, moved.to.ino, &mut locked, &mut batch);
+        let lost = i32::from(is_directory && target.is_some());
+        if moved.from.ino == moved.to.ino {
+            self.touch_directory(moved.from.ino, -lost, &mut locked, &mut batch);
+        } else {
+            self.touch_directory(moved.from.ino, -i32::from(is_directory), &mut locked, &mut batch);
+            self.touch_directory(moved.to.ino, i32::from(is_directory) - lost, &mut locked, &mut batch);
+        }
+        namespace.put(&mut batch);
+        self.database.commit(batch)?;
+        drop(locked);
+        Ok(replaced)
+    }
+
+    fn exchange(&self, namespace: &mut Namespace, moved: &Move<'_>, target: Entry) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        let cells = [self.cell(moved.source.ino)?, self.cell(target.ino)?];
+        let mut locked = Locked::new([&moved.from, &moved.to].into_iter().chain(&cells));
+        self.delete_entry(&mut batch, moved.from.ino, moved.name, &moved.source);
+        self.delete_entry(&mut batch, moved.to.ino, moved.new_name, &target);
+        let there = Entry { cookie: namespace.id(), ..moved.source.clone() };
+        let here = Entry { cookie: namespace.id(), ..target.clone() };
+        self.put_entry(&mut batch, moved.to.ino, moved.new_name, &there);
+        self.put_entry(&mut batch, moved.from.ino, moved.name, &here);
+        self.reparent(moved.source.ino, moved.to.ino, &mut locked, &mut batch);
+        self.reparent(target.ino, moved.from.ino, &mut locked, &mut batch);
+        let leaves = i32::from(moved.source.kind == FileKind::Directory);
+        let change = i32::from(target.kind == FileKind::Directory) - leaves;
+        if moved.from.ino == moved.to.ino {
+            self.touch_directory(moved.from.ino, 0, &mut locked, &mut batch);
+        } else {
+            self.touch_directory(moved.from.ino, change, &mut locked, &mut batch);
+            self.touch_directory(moved.to.ino, -change, &mut locked, &mut batch);
+        }
+        namespace.put(&mut batch);
+        self.database.commit(batch)?;
+        Ok(())
+    }
+
+    /// A renamed inode's change time, and a directory's new place.
+    fn reparent(&self, ino: Ino, parent: Ino, locked: &mut Locked<'_>, batch: &mut Batch) {
+        let state = locked.of(ino);
+        state.inode.parent = parent;
+        state.inode.changed = self.timestamp();
+        state.put(ino, batch);
+    }
+}

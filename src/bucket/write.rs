@@ -1,0 +1,231 @@
+//! The write path up to the local disk: write, flush, fsync. Nothing here waits for the network.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    Bucket, Error, FileKind, Inner,
+    cell::{Cell, CellState},
+};
+use crate::{
+    base::{Ino, limits},
+    store::Batch,
+};
+
+impl Inner {
+    /// Puts bytes into a locked file's staging file.
+    fn stage(&self, cell: &Cell, state: &mut CellState, offset: u64, data: &[u8]) -> Result<(), Error> {
+        let file = self.staging_file(cell, state)?;
+        file.write_at(data, offset).map_err(crate::store::Error::io("cannot write staging file in", "staging"))?;
+        let end = offset + data.len() as u64;
+        let before = state.dirty.covered_bytes();
+        state.dirty.insert(offset..end, None);
+        state.unlogged.insert(offset..end, ());
+        self.staging.account(before, state.dirty.covered_bytes());
+        let now = self.timestamp();
+        (state.inode.modified, state.inode.changed) = (now, now);
+        state.inode.size = state.inode.size.max(end);
+        state.is_changed = true;
+        state.last_write = tokio::time::Instant::now();
+        Ok(())
+    }
+
+    /// Makes what a cell knows, and the data before it, part of the log; the caller flushes the log.
+    pub(super) fn log_cell(&self, cell: &Cell) -> Result<crate::store::Sequence, Error> {
+        let mut state = cell.lock();
+        if state.is_gone || (!state.is_changed && state.unlogged.is_empty()) {
+            // Its earlier changes are in the log already.
+            return Ok(self.database.last());
+        }
+        let mut batch = Batch::new();
+        if state.unlogged.covered_bytes() <= limits::INLINE_BYTES {
+            self.log_inline(cell, &mut state, &mut batch)?;
+        } else {
+            self.flush_data(cell, &mut state, &mut batch)?;
+            if state.is_gone {
+                return Ok(self.database.last());
+            }
+        }
+        state.put_dirty(cell.ino, &mut batch);
+        state.put(cell.ino, &mut batch);
+        Ok(self.database.commit(batch)?)
+    }
+
+    /// Small data goes into the log itself.
+    fn log_inline(&self, cell: &Cell, state: &mut CellState, batch: &mut Batch) -> Result<(), Error> {
+        let ranges: Vec<_> = state.unlogged.iter().map(|(range, ())| range).collect();
+        if !ranges.is_empty() {
+            let file = self.staging_file(cell, state)?;
+            for range in &ranges {
+                let mut bytes = vec![0; (range.end - range.start) as usize];
+                file.read_at(&mut bytes, range.start).map_err(crate::store::Error::io("cannot read", "staging"))?;
+                batch.inline(cell.ino.0, range.start, bytes);
+            }
+        }
+        state.unlogged = Default::default();
+        state.logged_size = state.inode.size;
+        Ok(())
+    }
+
+    /// Large data is flushed in its staging file first, without the lock, so that writers go on meanwhile.
+    fn flush_data(
+        &self,
+        cell: &Cell,
+        state: &mut parking_lot::MutexGuard<'_, CellState>,
+        batch: &mut Batch,
+    ) -> Result<(), Error> {
+        let file = self.staging_file(cell, state)?;
+        // What is written during the flush is marked anew.
+        let flushing = std::mem::take(&mut state.unlogged);
+        let size = state.inode.size;
+        let flushed = parking_lot::MutexGuard::unlocked(state, || self.staging.flush_file(cell.ino, &*file));
+        if let Err(error) = flushed {
+            for (range, ()) in flushing.iter() {
+                state.unlogged.insert(range, ());
+            }
+            return Err(error.into());
+        }
+        for (range, ()) in flushing.iter() {
+            batch.supersede(cell.ino.0, range.start, range.end);
+        }
+        // A truncate in between has set its own.
+        state.logged_size = state.logged_size.max(size.min(state.inode.size));
+        Ok(())
+    }
+
+    /// Logs every changed cell and flushes once; in the background and at unmount.
+    pub(super) fn log_all(&self) -> Result<(), Error> {
+        let cells: Vec<Arc<Cell>> = self.cells.lock().values().cloned().collect();
+        for cell in cells {
+            let is_changed = {
+                let state = cell.lock();
+                !state.is_gone && (state.is_changed || !state.unlogged.is_empty())
+            };
+            if is_changed {
+                self.log_cell(&cell)?;
+            }
+        }
+        self.database.sync_all()?;
+        Ok(())
+    }
+}
+
+impl Bucket {
+    /// Writes what fits into staging; None when staging is full and [`Bucket::write`] must wait for the drain.
+    pub fn write_now(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<Option<u32>, Error> {
+        let inner = &*self.inner;
+        let length = u32::try_from(data.len()).map_err(|_| Error::TooLarge)?;
+        if offset.checked_add(data.len() as u64).is_none_or(|end| end > limits::FILE_BYTES) {
+            return Err(Error::TooLarge);
+        }
+        if data.is_empty() {
+            return Ok(Some(0));
+        }
+        if !inner.staging.has_room(u64::from(length)) {
+            inner.uploader.wake();
+            return Ok(None);
+        }
+        let cell = inner.cell(ino)?;
+        let mut state = cell.lock();
+        if state.is_gone {
+            return Err(Error::Stale);
+        }
+        if state.inode.kind != FileKind::File {
+            return Err(Error::Invalid("only files are written to"));
+        }
+        inner.stage(&cell, &mut state, offset, data)?;
+        let is_much = state.waiting_bytes() >= limits::CHUNK_BYTES as u64;
+        drop(state);
+        inner.uploader.note(ino, is_much);
+        Ok(Some(length))
+    }
+
+    /// Writes, waiting for the drain while staging is full. Fails with `Full` when nothing drained for
+    /// `limits::STAGING_TIMEOUT`.
+    pub async fn write(&self, ino: Ino, offset: u64, data: Bytes) -> Result<u32, Error> {
+        loop {
+            let drained = self.inner.staging.drained();
+            if let Some(written) = self.write_now(ino, offset, &data)? {
+                return Ok(written);
+            }
+            let before = self.inner.staging.bytes();
+            if tokio::time::timeout(limits::STAGING_TIMEOUT, drained).await.is_err()
+                && self.inner.staging.bytes() >= before
+            {
+                let why = self.inner.uploader.problem().unwrap_or_else(|| "uploads make no progress".to_owned());
+                let limit = crate::base::format_bytes(self.inner.staging.limit_bytes());
+                return Err(Error::Full(format!("the staging area ({limit}) is full and nothing drains: {why}")));
+            }
+        }
+    }
+
+    /// At close(2): the file may go.
+    pub fn flush(&self, ino: Ino) -> Result<(), Error> {
+        self.inner.cell(ino).map(|_| ())
+    }
+
+    /// Makes a file durable as the bucket's durability says: on the local disk. Blocks on the disk.
+    pub fn fsync_blocking(&self, ino: Ino, _data_only: bool) -> Result<(), Error> {
+        let cell = self.inner.cell(ino)?;
+        let logged = self.inner.log_cell(&cell)?;
+        self.inner.database.sync(logged)?;
+        Ok(())
+    }
+
+    /// Makes everything durable on the local disk. Blocks on the disk.
+    pub fn sync_all_blocking(&self) -> Result<(), Error> {
+        self.inner.log_all()
+    }
+
+    /// Opens a file or directory; the handle is for [`Bucket::read`] and [`Bucket::release`].
+    pub fn open(&self, ino: Ino) -> Result<u64, Error> {
+        let cell = self.inner.cell(ino)?;
+        let mut state = cell.lock();
+        if state.is_gone {
+            return Err(Error::Stale);
+        }
+        state.handles += 1;
+        drop(state);
+        Ok(self.inner.handles.open())
+    }
+
+    /// Closes a handle.
+    pub fn release(&self, ino: Ino, handle: u64) {
+        self.inner.handles.close(handle);
+        let Ok(cell) = self.inner.cell(ino) else { return };
+        let is_dirty = {
+            let mut state = cell.lock();
+            state.handles = state.handles.saturating_sub(1);
+            state.handles == 0 && !state.dirty.is_empty()
+        };
+        if is_dirty {
+            self.inner.uploader.note(ino, true);
+        }
+        self.inner.reap_if_unused(&cell);
+    }
+
+    /// Counts lookups that the kernel remembers.
+    pub fn remember(&self, ino: Ino, count: u64) {
+        if let Ok(cell) = self.inner.cell(ino) {
+            cell.lock().lookups += count;
+        }
+    }
+
+    /// The kernel forgot so many lookups.
+    pub fn forget(&self, ino: Ino, count: u64) {
+        // Not loaded only for this: what is not in memory has no lookups.
+        let cell = self.inner.cells.lock().get(&ino).cloned();
+        if let Some(cell) = cell {
+            let mut state = cell.lock();
+            state.lookups = state.lookups.saturating_sub(count);
+            drop(state);
+            self.inner.reap_if_unused(&cell);
+        }
+    }
+
+    /// How long a read may take.
+    pub fn read_timeout(&self) -> Duration {
+        self.inner.options.read_timeout
+    }
+}

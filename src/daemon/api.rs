@@ -1,0 +1,227 @@
+//! The daemon's side of the local API: every command ends in one of these calls.
+
+use std::{path::PathBuf, pin::Pin, time::Duration};
+
+use futures::Stream;
+use serde::{Deserialize, Serialize};
+use tokio::{sync::mpsc, time::Instant};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::stop::{StopCall, progress_of};
+use crate::{
+    base::{OwnerId, PeerId, limits},
+    bucket::{self, Bucket, BucketStatus, FileState},
+    dispatch::{Counters, Dispatcher},
+    mount::Invalidator,
+    rpc::{
+        Document, EvictRequest, Level, ListFilesRequest, PinRequest, Progress, StatFileRequest, StatusRequest,
+        StopRequest, SyncRequest, daemon_server::Daemon, to_status,
+    },
+};
+
+/// What the API speaks of.
+pub(super) struct Context {
+    pub bucket: Bucket,
+    pub dispatcher: std::sync::Arc<Dispatcher>,
+    pub invalidator: Option<Invalidator>,
+    pub mountpoint: Option<PathBuf>,
+    pub socket: PathBuf,
+    pub peer: PeerId,
+    pub owner: OwnerId,
+    pub trackers: Vec<String>,
+    pub stop: mpsc::Sender<StopCall>,
+}
+
+/// `openbucket status --json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    pub version: String,
+    pub pid: u32,
+    pub mountpoint: Option<PathBuf>,
+    pub socket: PathBuf,
+    pub peer: String,
+    pub owner: String,
+    pub trackers: Vec<String>,
+    /// Why the tracker is of no use now, if it is.
+    pub tracker_problem: Option<String>,
+    pub known_consumers: u64,
+    pub online_consumers: u64,
+    #[serde(flatten)]
+    pub bucket: BucketStatus,
+    #[serde(flatten)]
+    pub counters: Counters,
+}
+
+/// Answers the calls of one daemon.
+pub(super) struct Api {
+    context: std::sync::Arc<Context>,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Api {
+    pub fn new(context: Context) -> Self {
+        Self { context: std::sync::Arc::new(context) }
+    }
+
+    /// Runs what blocks on the disk.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Bucket) -> Result<T, bucket::Error> + Send + 'static,
+    ) -> Result<T, Status> {
+        let bucket = self.context.bucket.clone();
+        let done = tokio::task::spawn_blocking(move || work(&bucket)).await;
+        done.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| to_status(&error))
+    }
+}
+
+fn document(value: &impl Serialize) -> Document {
+    Document { json: serde_json::to_string(value).expect("reports serialise") }
+}
+
+fn stream<T: Send + 'static>(receiver: mpsc::Receiver<Result<T, Status>>) -> Response<Answers<T>> {
+    Response::new(Box::pin(futures::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|item| (item, receiver))
+    })))
+}
+
+#[async_trait]
+impl Daemon for Api {
+    type SyncStream = Answers<Progress>;
+    type ListFilesStream = Answers<Document>;
+    type StopStream = Answers<Progress>;
+
+    async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<Document>, Status> {
+        let bucket = self.blocking(Bucket::status).await?;
+        let context = &self.context;
+        let known = context.dispatcher.known();
+        Ok(Response::new(document(&DaemonStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            mountpoint: context.mountpoint.clone(),
+            socket: context.socket.clone(),
+            peer: context.peer.to_string(),
+            owner: context.owner.to_string(),
+            trackers: context.trackers.clone(),
+            tracker_problem: context.dispatcher.tracker_problem(),
+            known_consumers: known.len() as u64,
+            online_consumers: known.iter().filter(|candidate| candidate.is_online).count() as u64,
+            bucket,
+            counters: context.dispatcher.counters(),
+        })))
+    }
+
+    async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<Self::SyncStream>, Status> {
+        let request = request.into_inner();
+        let level = match request.level() {
+            Level::Uploaded => FileState::Uploaded,
+            Level::Available => FileState::Available,
+        };
+        let end = match request.timeout_seconds {
+            0 => None,
+            seconds => Some(Instant::now() + Duration::from_secs(seconds.min(limits::SYNC_SECONDS))),
+        };
+        let bucket = self.context.bucket.clone();
+        // A path that is not there fails the call, not the stream.
+        let path = request.path;
+        let asked = path.clone();
+        self.blocking(move |bucket| bucket.resolve(&asked)).await?;
+        let (sender, receiver) = mpsc::channel(4);
+        tokio::spawn(async move {
+            let failed = sync(&bucket, path, level, end, &sender).await.err();
+            if let Some(status) = failed
+                && sender.send(Err(status)).await.is_err()
+            {
+                tracing::debug!("whoever waited for a sync went away");
+            }
+        });
+        Ok(stream(receiver))
+    }
+
+    async fn list_files(&self, request: Request<ListFilesRequest>) -> Result<Response<Self::ListFilesStream>, Status> {
+        let request = request.into_inner();
+        let summaries = self.blocking(move |bucket| bucket.list(&request.path, request.is_recursive)).await?;
+        Ok(Response::new(Box::pin(futures::stream::iter(summaries.into_iter().map(|summary| Ok(document(&summary)))))))
+    }
+
+    async fn stat_file(&self, request: Request<StatFileRequest>) -> Result<Response<Document>, Status> {
+        let path = request.into_inner().path;
+        let report = self.blocking(move |bucket| bucket.report(&path)).await?;
+        Ok(Response::new(document(&report)))
+    }
+
+    async fn evict(&self, request: Request<EvictRequest>) -> Result<Response<Document>, Status> {
+        let path = request.into_inner().path;
+        let evicted = self.context.bucket.evict(path).await;
+        let (report, files) = evicted.map_err(|error| to_status(&error))?;
+        if let Some(invalidator) = &self.context.invalidator {
+            invalidator.invalidate_all(files).await.map_err(|error| to_status(&error))?;
+        }
+        Ok(Response::new(document(&report)))
+    }
+
+    async fn pin(&self, request: Request<PinRequest>) -> Result<Response<Document>, Status> {
+        let request = request.into_inner();
+        let pinned = self.context.bucket.pin(request.path, request.is_pinned).await;
+        Ok(Response::new(document(&pinned.map_err(|error| to_status(&error))?)))
+    }
+
+    async fn stop(&self, request: Request<StopRequest>) -> Result<Response<Self::StopStream>, Status> {
+        let request = request.into_inner();
+        let (progress, mut updates) = mpsc::channel(4);
+        let call = StopCall {
+            deadline: Duration::from_secs(request.deadline_seconds.min(limits::SYNC_SECONDS)),
+            is_lazy: request.is_lazy,
+            progress,
+        };
+        self.context.stop.try_send(call).map_err(|_| Status::unavailable("the daemon is stopping already"))?;
+        let (sender, receiver) = mpsc::channel(4);
+        tokio::spawn(async move {
+            while let Some(update) = updates.recv().await {
+                if sender.send(update.map_err(Status::unavailable)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(stream(receiver))
+    }
+}
+
+/// Uploads what is under a path and tells how far it is, until the level is reached or the time is over.
+async fn sync(
+    bucket: &Bucket,
+    path: Vec<u8>,
+    level: FileState,
+    end: Option<Instant>,
+    sender: &mpsc::Sender<Result<Progress, Status>>,
+) -> Result<(), Status> {
+    let mut changes = bucket.changes();
+    loop {
+        bucket.hurry();
+        let asked = Instant::now();
+        let (bucket_now, path_now) = (bucket.clone(), path.clone());
+        let pending = tokio::task::spawn_blocking(move || bucket_now.pending(&path_now, level))
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|error| to_status(&error))?;
+        let is_done = pending.files == 0;
+        if sender.send(Ok(Progress { is_done, ..progress_of(&pending) })).await.is_err() || is_done {
+            return Ok(());
+        }
+        if end.is_some_and(|end| Instant::now() >= end) {
+            return Err(Status::unavailable(format!("{} files are not there yet", pending.files)));
+        }
+        // A walk over a large tree must not be all that the daemon does.
+        let pause = (asked.elapsed() * 4).max(limits::PROGRESS_INTERVAL / 4);
+        let not_before = Instant::now() + pause;
+        let step = end.unwrap_or(not_before + limits::PROGRESS_INTERVAL).min(not_before + limits::PROGRESS_INTERVAL);
+        tokio::select! {
+            () = sender.closed() => return Ok(()),
+            () = async {
+                tokio::time::sleep_until(not_before.min(step)).await;
+                // Either something changed, or it is time to say that nothing did.
+                let _changed = tokio::time::timeout_at(step, changes.changed()).await;
+            } => {}
+        }
+    }
+}

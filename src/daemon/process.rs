@@ -1,0 +1,182 @@
+//! The life of the producer's process.
+
+use std::{path::Path, sync::Arc};
+
+use tokio::{runtime::Handle, sync::mpsc};
+use zeroize::Zeroizing;
+
+use super::{
+    Error, Options,
+    api::{Api, Context},
+    stop::{self, StopCall},
+};
+use crate::{
+    base::limits,
+    bucket::{self, Bucket},
+    coding::BucketKey,
+    dispatch::{self, Dispatcher},
+    keys::{Fresh, Identity, KeyStore, Role, RootSecret},
+    mount::{self, Mounted},
+    net::{Libp2pNetwork, Libp2pOptions, Network, ShardClient, TrackerClient},
+    rpc,
+    runtime::{Chance, Clock, CpuPool, Shutdown, SystemChance, SystemClock, Tasks},
+    store::StateLock,
+};
+
+/// Runs the producer's process; returns after it is drained and unmounted. `ready` is called when files can be used.
+pub async fn run(options: Options, shutdown: Shutdown, ready: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
+    check_name(&options.bucket)?;
+    let _lock = StateLock::acquire(&options.state_directory, "mount")?;
+    let (root, identity) = open_keys(&options.state_directory)?;
+    let net_tasks = Tasks::new(Shutdown::new());
+    let network = Libp2pNetwork::start(
+        Libp2pOptions {
+            peer_key: Arc::new(identity.peer_key),
+            listen: options.listen.clone(),
+            group: options.group.clone(),
+            enable_mdns: options.is_mdns,
+        },
+        &net_tasks,
+    )
+    .await?;
+    let network: Arc<dyn Network> = network;
+    let bucket_tasks = Tasks::new(Shutdown::new());
+    let client = Arc::new(ShardClient::new(Arc::clone(&network), identity.certificate.clone()));
+    let tracker = match options.trackers.as_slice() {
+        [] => None,
+        addresses => Some(Arc::new(TrackerClient::new(Arc::clone(&network), identity.certificate.clone(), addresses)?)),
+    };
+    let (clock, chance) =
+        (Arc::new(SystemClock) as Arc<dyn Clock>, Arc::new(SystemChance::default()) as Arc<dyn Chance>);
+    let dispatcher = Dispatcher::new(
+        dispatch::Parts {
+            client: Arc::clone(&client),
+            tracker,
+            clock: Arc::clone(&clock),
+            chance: Arc::clone(&chance),
+            tasks: bucket_tasks.clone(),
+            pool: CpuPool::for_this_machine(),
+        },
+        dispatch::Options { read_timeout: options.read_timeout, ..dispatch::Options::default() },
+    );
+    let dispatcher = Arc::new(dispatcher);
+    let bucket = open_bucket(&options, &root, &dispatcher, (clock, chance), bucket_tasks).await?;
+    let outcome = serve(&options, &bucket, &dispatcher, &network, &identity.certificate, shutdown, ready).await;
+    let closed = bucket.close(limits::STOP_TIMEOUT).await;
+    network.close().await;
+    if !net_tasks.stop(limits::STOP_TIMEOUT).await {
+        tracing::warn!("the network did not end in time");
+    }
+    outcome.and(closed.map_err(Error::from))
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(is_plain) {
+        return Err(Error::Name(name.chars().take(80).collect()));
+    }
+    Ok(())
+}
+
+fn open_keys(state: &Path) -> Result<(RootSecret, Identity), Error> {
+    let keys = KeyStore::open(state.join("keys"))?;
+    let root = keys.root()?.ok_or_else(|| Error::NoKeys(state.to_path_buf()))?;
+    let chance = SystemChance::default();
+    let fresh = Fresh { peer: Zeroizing::new(chance.bytes32()), owner: Zeroizing::new(chance.bytes32()) };
+    let identity = keys.identity(Role::Producer, fresh, SystemClock.now())?;
+    Ok((root, identity))
+}
+
+/// Opens the bucket on a thread that may wait for the disk.
+async fn open_bucket(
+    options: &Options,
+    root: &RootSecret,
+    dispatcher: &Arc<Dispatcher>,
+    (clock, chance): (Arc<dyn Clock>, Arc<dyn Chance>),
+    tasks: Tasks,
+) -> Result<Bucket, Error> {
+    let parts = bucket::Parts {
+        key: BucketKey::new(*root.bucket_key(&options.bucket)),
+        dispatcher: Arc::clone(dispatcher),
+        clock,
+        chance,
+        tasks,
+    };
+    let bucket_options = bucket::Options {
+        name: options.bucket.clone(),
+        id: root.bucket_id(&options.bucket),
+        directory: options.state_directory.join("buckets").join(&options.bucket),
+        scheme: options.scheme,
+        staging_bytes: options.staging_bytes,
+        cache_memory_bytes: options.cache_memory_bytes,
+        cache_disk_bytes: options.cache_disk_bytes,
+        read_timeout: options.read_timeout,
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+    };
+    join(tokio::task::spawn_blocking(move || Bucket::start(bucket_options, parts))).await?.map_err(Error::from)
+}
+
+async fn join<T>(task: tokio::task::JoinHandle<T>) -> Result<T, Error> {
+    task.await.map_err(|error| Error::Bug(error.to_string()))
+}
+
+/// Mounts, answers the API, and stops in order when told to, signalled, or unmounted from outside.
+async fn serve(
+    options: &Options,
+    bucket: &Bucket,
+    dispatcher: &Arc<Dispatcher>,
+    network: &Arc<dyn Network>,
+    certificate: &crate::keys::Certificate,
+    shutdown: Shutdown,
+    ready: Box<dyn FnOnce() + Send>,
+) -> Result<(), Error> {
+    let socket = rpc::Socket::bind(&options.state_directory.join("socket"))?;
+    let io_tasks = Tasks::new(Shutdown::new());
+    let mounted = match &options.mount {
+        Some(mount) => Some(Arc::new(attach(mount, socket.path(), bucket, &io_tasks).await?)),
+        None => None,
+    };
+    let (calls, mut stop_calls) = mpsc::channel::<StopCall>(1);
+    let api = Api::new(Context {
+        bucket: bucket.clone(),
+        dispatcher: Arc::clone(dispatcher),
+        invalidator: mounted.as_ref().map(|mounted| mounted.invalidator()),
+        mountpoint: options.mount.as_ref().map(|mount| mount.mountpoint.clone()),
+        socket: socket.path().to_path_buf(),
+        peer: network.local_peer(),
+        owner: certificate.owner,
+        trackers: options.trackers.clone(),
+        stop: calls,
+    });
+    let api_shutdown = Shutdown::new();
+    let server = tokio::spawn(rpc::serve(socket, api, api_shutdown.clone()));
+    ready();
+    let stopped = stop::wait_and_stop(bucket, mounted.as_deref(), &mut stop_calls, shutdown).await;
+    api_shutdown.start();
+    let served = join(server).await;
+    if !io_tasks.stop(limits::STOP_TIMEOUT).await {
+        tracing::warn!("reads and writes did not end in time");
+    }
+    stopped?;
+    served?.map_err(Error::from)
+}
+
+async fn attach(mount: &super::MountOptions, socket: &Path, bucket: &Bucket, tasks: &Tasks) -> Result<Mounted, Error> {
+    let options = mount::Options {
+        is_read_only: mount.is_read_only,
+        allow_other: mount.allow_other,
+        allow_root: mount.allow_root,
+        default_permissions: mount.default_permissions,
+        nosuid: mount.nosuid,
+        nodev: mount.nodev,
+        noexec: mount.noexec,
+        noatime: mount.noatime,
+        uid: mount.uid,
+        gid: mount.gid,
+        umask: mount.umask,
+        ..mount::Options::new(&mount.mountpoint, socket)
+    };
+    let (bucket, tasks, handle) = (bucket.clone(), tasks.clone(), Handle::current());
+    join(tokio::task::spawn_blocking(move || mount::mount(bucket, options, tasks, handle))).await?.map_err(Error::from)
+}

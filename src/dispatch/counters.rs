@@ -1,0 +1,56 @@
+//! What was moved, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// Sums since the start of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Bytes of shards that consumers confirmed.
+    pub bytes_sent: u64,
+    /// Verified bytes of shards from consumers.
+    pub bytes_received: u64,
+    /// Shards that consumers confirmed.
+    pub shards_sent: u64,
+    /// Requests for a shard or a range that succeeded.
+    pub ranges_received: u64,
+    /// Requests to consumers that failed.
+    pub failures: u64,
+    /// Times that another consumer was asked because one was slow.
+    pub hedges: u64,
+    /// Shards or ranges computed from k others.
+    pub reconstructions: u64,
+}
+
+/// The same, being counted.
+#[derive(Default)]
+pub(super) struct Counting {
+    pub(super) shard_bytes: AtomicU64,
+    pub(super) range_bytes: AtomicU64,
+    pub(super) shards_sent: AtomicU64,
+    pub(super) ranges_received: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) hedges: AtomicU64,
+    pub(super) reconstructions: AtomicU64,
+}
+
+/// Adds to a counter.
+pub(super) fn count(counter: &AtomicU64, by: usize) {
+    counter.fetch_add(by as u64, Ordering::Relaxed);
+}
+
+impl Counting {
+    pub(super) fn read(&self) -> Counters {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            bytes_sent: load(&self.shard_bytes),
+            bytes_received: load(&self.range_bytes),
+            shards_sent: load(&self.shards_sent),
+            ranges_received: load(&self.ranges_received),
+            failures: load(&self.failures),
+            hedges: load(&self.hedges),
+            reconstructions: load(&self.reconstructions),
+        }
+    }
+}

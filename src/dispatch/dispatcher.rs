@@ -1,0 +1,224 @@
+//! The dispatcher itself: what it is made of, and the calls that are one request.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+
+use super::{
+    Counters, Error,
+    choose::Chooser,
+    counters::{Counting, count},
+    directory::Directory,
+    pace::Pace,
+};
+use crate::{
+    base::{ErrorKind, Kinded, PeerId, ShardId, limits},
+    net::{self, Candidate, ShardClient, TrackerClient},
+    runtime::{Chance, Clock, CpuPool, Tasks},
+};
+
+/// What a dispatcher works with.
+pub struct Parts {
+    pub client: Arc<ShardClient>,
+    /// Without one only the consumers given to [`Dispatcher::learn`] are known.
+    pub tracker: Option<Arc<TrackerClient>>,
+    pub clock: Arc<dyn Clock>,
+    pub chance: Arc<dyn Chance>,
+    pub tasks: Tasks,
+    pub pool: CpuPool,
+}
+
+/// What may be configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A gather or rebuild fails after this.
+    pub read_timeout: Duration,
+    /// Chunks on their way at a time, their last shards included: bounds the memory.
+    pub scatters: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { read_timeout: limits::READ_TIMEOUT, scatters: limits::SCATTERS }
+    }
+}
+
+/// Places shards on consumers and collects them again. Clones share it.
+#[derive(Clone)]
+pub struct Dispatcher {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) client: Arc<ShardClient>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) chance: Arc<dyn Chance>,
+    pub(super) tasks: Tasks,
+    pub(super) pool: CpuPool,
+    pub(super) options: Options,
+    pub(super) pace: Mutex<Pace>,
+    pub(super) counting: Counting,
+    pub(super) scatters: Arc<Semaphore>,
+}
+
+/// One shard on a new consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub consumer: PeerId,
+    /// Consumers that may have stored it too before their answer was lost: to be deleted.
+    pub surplus: Vec<(PeerId, ShardId)>,
+}
+
+impl Dispatcher {
+    /// A dispatcher that knows nobody yet; it begins to ask the tracker at once. Call within a tokio runtime.
+    pub fn new(parts: Parts, options: Options) -> Self {
+        let directory = Directory::new(parts.tracker);
+        directory.start(&parts.tasks);
+        let inner = Inner {
+            client: parts.client,
+            directory,
+            clock: parts.clock,
+            chance: parts.chance,
+            tasks: parts.tasks,
+            pool: parts.pool,
+            options,
+            pace: Mutex::default(),
+            counting: Counting::default(),
+            scatters: Arc::new(Semaphore::new(options.scatters.max(1))),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Consumers remembered from earlier; what the tracker said since is not replaced.
+    pub fn learn(&self, candidates: Vec<Candidate>) {
+        self.inner.directory.merge(candidates, false);
+    }
+
+    /// All consumers known, to be remembered.
+    pub fn known(&self) -> Vec<Candidate> {
+        self.inner.directory.known()
+    }
+
+    /// Changes whenever a consumer or its addresses become known.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.inner.directory.changed()
+    }
+
+    /// Why the tracker cannot be asked, if so.
+    pub fn tracker_problem(&self) -> Option<String> {
+        self.inner.directory.problem()
+    }
+
+    /// (total, free) raw bytes of the consumers online; a chunk takes n/k of its size of them.
+    pub fn network_space(&self) -> (u64, u64) {
+        self.inner.directory.space()
+    }
+
+    /// What was moved so far.
+    pub fn counters(&self) -> Counters {
+        self.inner.counting.read()
+    }
+
+    /// Makes a consumer forget a shard, durably; one that has no such shard is fine.
+    ///
+    /// # Errors
+    /// [`Error::Resting`] at once while the consumer is known to be away; [`Error::Net`].
+    pub async fn delete(&self, consumer: PeerId, shard: ShardId) -> Result<(), Error> {
+        if self.inner.directory.is_resting(consumer) {
+            return Err(Error::Resting(consumer));
+        }
+        self.inner.delete(consumer, shard).await.map_err(Error::from)
+    }
+
+    /// Puts one shard on a consumer that is none of `exclude` (the holders of the chunk's other shards), of
+    /// another owner and network than theirs if there is one. Tries a few; may take a minute.
+    ///
+    /// Dropping the future may leave the shard on a consumer.
+    ///
+    /// # Errors
+    /// [`Error::NotEnough`] when none took it; `placed` names those that may have stored it all the same.
+    pub async fn place(&self, shard: ShardId, data: Bytes, exclude: &[PeerId]) -> Result<Placed, Error> {
+        let inner = &self.inner;
+        let mut chooser = inner.chooser_for_one(data.len(), exclude);
+        if chooser.left() == 0 {
+            inner.directory.refresh().await;
+            chooser = inner.chooser_for_one(data.len(), exclude);
+        }
+        let mut surplus = Vec::new();
+        let mut why = "none online has the space and holds no shard of the chunk yet".to_owned();
+        for _ in 0..limits::PLACE_TRIES {
+            let Some(candidate) = chooser.take() else { break };
+            let consumer = candidate.contact.peer;
+            match inner.put(&candidate, shard, data.clone()).await {
+                Ok(()) => return Ok(Placed { consumer, surplus }),
+                Err(error) => {
+                    chooser.release(consumer);
+                    if may_be_stored(&error) {
+                        surplus.push((consumer, shard));
+                    }
+                    why = error.to_string();
+                }
+            }
+        }
+        Err(Error::NotEnough { needed: 1, online: inner.directory.online(), why, placed: surplus })
+    }
+}
+
+impl Inner {
+    fn chooser_for_one(&self, bytes: usize, exclude: &[PeerId]) -> Chooser {
+        let (good, bad) = self.directory.choices(bytes as u64, &exclude.iter().copied().collect());
+        let mut chooser = Chooser::new(if good.is_empty() { bad } else { good }, &*self.chance);
+        for holder in exclude.iter().filter_map(|peer| self.directory.candidate(*peer)) {
+            chooser.hold(&holder);
+        }
+        chooser
+    }
+
+    /// Puts a shard and remembers how the consumer did.
+    pub(super) async fn put(&self, to: &Candidate, shard: ShardId, data: Bytes) -> Result<(), net::Error> {
+        let (peer, bytes) = (to.contact.peer, data.len());
+        match self.client.put(&to.contact, shard, data).await {
+            Ok(_) => {
+                self.directory.took(peer, bytes as u64, self.clock.now());
+                count(&self.counting.shards_sent, 1);
+                count(&self.counting.shard_bytes, bytes);
+                Ok(())
+            }
+            Err(error) => {
+                count(&self.counting.failures, 1);
+                tracing::debug!(op = "put", %peer, %shard, %error);
+                match error.kind() {
+                    ErrorKind::Full => self.directory.is_full(peer),
+                    ErrorKind::Unavailable => {
+                        self.directory.rest(peer);
+                        self.directory.back_off(peer);
+                    }
+                    _ => self.directory.back_off(peer),
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn delete(&self, consumer: PeerId, shard: ShardId) -> Result<(), net::Error> {
+        let contact = self.directory.contact(consumer);
+        match self.client.delete(&contact, shard).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                if error.kind() == ErrorKind::Unavailable {
+                    self.directory.rest(consumer);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Whether a consumer may have stored the shard although its put failed: the answer was lost, or a lie.
+pub(super) fn may_be_stored(error: &net::Error) -> bool {
+    !matches!(error, net::Error::Refused { .. } | net::Error::Closed)
+}

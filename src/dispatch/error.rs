@@ -1,0 +1,59 @@
+//! What can go wrong between the shards and their consumers.
+
+use crate::{
+    base::{ChunkId, ErrorKind, Kinded, PeerId, ShardId},
+    coding, net,
+};
+
+/// A failed placement or collection.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Fewer consumers took a shard than commit a chunk. `placed` are shards that were stored, or may
+    /// have been: the caller deletes them.
+    #[error(
+        "a chunk needs {needed} consumers and {online} are at hand: {why}; start more consumers or choose a smaller k+m"
+    )]
+    NotEnough { needed: usize, online: usize, why: String, placed: Vec<(PeerId, ShardId)> },
+    /// Fewer than k shards of a chunk could be had before the deadline.
+    #[error(
+        "chunk {chunk} cannot be read: {have} of the {need} shards needed answer ({why}); bring its consumers back"
+    )]
+    Unreadable { chunk: ChunkId, have: usize, need: usize, why: String },
+    /// The consumer was unreachable a moment ago and is left alone for a few seconds.
+    #[error("consumer {0} was unreachable a moment ago; it is tried again in a few seconds")]
+    Resting(PeerId),
+    /// A consumer refused, or could not be talked to.
+    #[error(transparent)]
+    Net(#[from] net::Error),
+    /// Shards that do not decode.
+    #[error(transparent)]
+    Coding(#[from] coding::Error),
+    /// The caller's placements, roots or ranges do not fit the chunk.
+    #[error("{0}")]
+    Invalid(String),
+    /// The dispatcher is shutting down. `placed` as in [`Error::NotEnough`].
+    #[error("the dispatcher is shutting down")]
+    Closed { placed: Vec<(PeerId, ShardId)> },
+}
+
+impl Error {
+    /// Shards that were stored on the way to this failure, or may have been: to be deleted.
+    pub fn placed(&self) -> &[(PeerId, ShardId)] {
+        match self {
+            Error::NotEnough { placed, .. } | Error::Closed { placed } => placed,
+            _ => &[],
+        }
+    }
+}
+
+impl Kinded for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Error::NotEnough { .. } | Error::Unreadable { .. } | Error::Resting(_) => ErrorKind::Unavailable,
+            Error::Net(error) => error.kind(),
+            Error::Coding(error) => error.kind(),
+            Error::Invalid(_) => ErrorKind::Invalid,
+            Error::Closed { .. } => ErrorKind::Closed,
+        }
+    }
+}

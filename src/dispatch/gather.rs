@@ -1,0 +1,408 @@
+//! Collecting: the ranges that are needed, from the shards that hold them or from k others, verified, in time.
+
+use std::{ops::Range, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::Instant;
+
+use super::{
+    Dispatcher, Error, Health, Placement,
+    counters::count,
+    dispatcher::Inner,
+    fetch::{Fetch, Fetched, is_damage},
+};
+use crate::{
+    base::{
+        PeerId, ShardId,
+        limits::{self, LEAF_BYTES},
+    },
+    coding::{Layout, leaf_range, merkle, reconstruct_range},
+};
+
+/// The sealed bytes of some blocks.
+#[derive(Clone, Debug)]
+pub struct Gathered {
+    /// The bytes of `layout.sealed_range(blocks)`, every leaf verified against its shard's root.
+    pub sealed: Bytes,
+    /// Shards that their consumers do not have any more, or sent wrong bytes of.
+    pub suspects: Vec<usize>,
+}
+
+impl Dispatcher {
+    /// Fetches the sealed bytes of these blocks: from the data shards that hold them, and where one is away,
+    /// bad or slow, the same range from k others. May be dropped.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] when fewer than k shards could be had within the read timeout;
+    /// [`Error::Invalid`] and [`Error::Coding`] when the arguments do not fit each other.
+    pub async fn gather_blocks(
+        &self,
+        layout: &Layout,
+        roots: &[ShardId],
+        placements: &[Placement],
+        blocks: Range<usize>,
+    ) -> Result<Gathered, Error> {
+        if blocks.start >= blocks.end || blocks.end > layout.blocks.len() {
+            return Err(Error::Invalid(format!("blocks {blocks:?} of a chunk of {}", layout.blocks.len())));
+        }
+        layout.validate()?;
+        let slices = layout.slices(layout.sealed_range(blocks));
+        let wants = slices.iter().map(|slice| Want::new(slice.shard_index, leaf_range(slice.range.clone()))).collect();
+        let mut gather = Gather::new(&self.inner, layout, roots, placements)?;
+        let pieces = gather.collect(wants).await?;
+        let ranges = slices.into_iter().map(|slice| {
+            let start = slice.range.start as usize / LEAF_BYTES * LEAF_BYTES;
+            slice.range.start as usize - start..slice.range.end as usize - start
+        });
+        let mut parts: Vec<Bytes> = pieces.into_iter().zip(ranges).map(|(piece, range)| piece.slice(range)).collect();
+        let sealed = match parts.len() {
+            1 => parts.remove(0),
+            _ => self.inner.pool.run(move || Bytes::from(parts.concat())).await,
+        };
+        Ok(Gathered { sealed, suspects: gather.suspects() })
+    }
+
+    /// Computes whole shards from any k verified others, and checks them against their roots. May be dropped.
+    ///
+    /// # Errors
+    /// As [`gather_blocks`](Self::gather_blocks); a shard that does not match its root after all is
+    /// [`Error::Coding`]: the recorded roots are not those of one chunk.
+    pub async fn rebuild(
+        &self,
+        layout: &Layout,
+        roots: &[ShardId],
+        placements: &[Placement],
+        missing: &[usize],
+    ) -> Result<Vec<Bytes>, Error> {
+        layout.validate()?;
+        let mut gather = Gather::new(&self.inner, layout, roots, placements)?;
+        if let Some(index) = missing.iter().find(|index| **index >= roots.len()) {
+            return Err(Error::Invalid(format!("shard {index} of a chunk of {}", roots.len())));
+        }
+        for index in missing {
+            gather.sources[*index].state = State::Absent;
+        }
+        let leaves = merkle::leaf_count(layout.shard_len as usize);
+        let wants = missing.iter().map(|index| Want::new(*index, 0..leaves)).collect();
+        let shards = gather.collect(wants).await?;
+        let expected: Vec<ShardId> = missing.iter().map(|index| roots[*index]).collect();
+        let checked = self.inner.pool.run(move || {
+            let wrong = shards.iter().zip(expected).find(|(shard, root)| merkle::root(shard) != *root);
+            match wrong.map(|(_, root)| root) {
+                None => Ok(shards),
+                Some(root) => Err(root),
+            }
+        });
+        checked.await.map_err(|root| {
+            let why = "the shard computed from k verified others is another one";
+            Error::Coding(crate::coding::Error::Proof { shard: root.to_string(), why })
+        })
+    }
+}
+
+/// Some leaves of one shard.
+struct Want {
+    index: usize,
+    leaves: Range<u32>,
+}
+
+impl Want {
+    fn new(index: usize, leaves: Range<u32>) -> Self {
+        Self { index, leaves }
+    }
+
+    fn bytes(&self) -> usize {
+        self.leaves.len() * LEAF_BYTES
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// May be asked.
+    Ready,
+    /// Failed in this round; may be asked again in the next.
+    Failed,
+    /// Bad or gone.
+    Damaged,
+    /// Placed nowhere, or not to be used.
+    Absent,
+}
+
+/// One shard: who has it, and what came of it so far.
+struct Source {
+    consumer: Option<PeerId>,
+    state: State,
+    is_last_choice: bool,
+    pieces: Vec<(Range<u32>, Bytes)>,
+}
+
+impl Source {
+    fn piece(&self, leaves: &Range<u32>) -> Option<Bytes> {
+        let (range, bytes) = self.pieces.iter().find(|(range, _)| covers(range, leaves))?;
+        let at = |leaf: u32| (leaf - range.start) as usize * LEAF_BYTES;
+        Some(bytes.slice(at(leaves.start)..at(leaves.end)))
+    }
+}
+
+/// A request under way.
+struct Flight {
+    index: usize,
+    leaves: Range<u32>,
+    slow_at: Instant,
+    is_slow: bool,
+}
+
+fn covers(outer: &Range<u32>, inner: &Range<u32>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end
+}
+
+/// One collection.
+struct Gather<'a> {
+    inner: &'a Inner,
+    layout: &'a Layout,
+    roots: &'a [ShardId],
+    sources: Vec<Source>,
+    wants: Vec<Want>,
+    requests: FuturesUnordered<BoxFuture<'a, Fetched>>,
+    flights: Vec<Flight>,
+    /// Bytes that may still be asked for only because somebody is slow.
+    hedge_bytes: usize,
+    why: Option<String>,
+}
+
+impl<'a> Gather<'a> {
+    fn new(
+        inner: &'a Inner,
+        layout: &'a Layout,
+        roots: &'a [ShardId],
+        placements: &[Placement],
+    ) -> Result<Self, Error> {
+        let n = layout.scheme.n();
+        if roots.len() != n || placements.len() != n {
+            let (roots, placements) = (roots.len(), placements.len());
+            return Err(Error::Invalid(format!("{roots} roots and {placements} placements for a chunk of {n} shards")));
+        }
+        let source = |placement: &Placement| Source {
+            consumer: placement.consumer,
+            state: match (placement.consumer, placement.health) {
+                (None, _) | (_, Health::Missing) => State::Absent,
+                _ => State::Ready,
+            },
+            // A shard that was bad before is only asked for again when there are too few others.
+            is_last_choice: placement.health == Health::Suspect
+                || placement.consumer.is_some_and(|peer| inner.directory.is_last_choice(peer)),
+            pieces: Vec::new(),
+        };
+        let sources = placements.iter().map(source).collect();
+        let (requests, flights) = (FuturesUnordered::new(), Vec::new());
+        Ok(Self { inner, layout, roots, sources, wants: Vec::new(), requests, flights, hedge_bytes: 0, why: None })
+    }
+
+    fn suspects(&self) -> Vec<usize> {
+        (0..self.sources.len()).filter(|index| self.sources[*index].state == State::Damaged).collect()
+    }
+
+    /// The bytes of each want, within the read timeout.
+    async fn collect(&mut self, wants: Vec<Want>) -> Result<Vec<Bytes>, Error> {
+        let total: usize = wants.iter().map(Want::bytes).sum();
+        let largest = wants.iter().map(Want::bytes).max().unwrap_or(0);
+        self.hedge_bytes = total.max(self.layout.scheme.k() * largest);
+        self.wants = wants;
+        let timeout = self.inner.options.read_timeout;
+        let is_complete = match tokio::time::timeout(timeout, self.fetch_all()).await {
+            Ok(is_complete) => is_complete,
+            Err(_) => {
+                self.why = Some(format!("no answer within {} s", timeout.as_secs_f32()));
+                false
+            }
+        };
+        // Losers are dropped with their streams.
+        self.requests.clear();
+        self.flights.clear();
+        if !is_complete {
+            return Err(self.unreadable());
+        }
+        self.assemble().await
+    }
+
+    fn unreadable(&self) -> Error {
+        let have = self.wants.iter().filter(|want| !self.is_had(want)).map(|want| self.had_pieces(want)).min();
+        Error::Unreadable {
+            chunk: self.layout.chunk,
+            have: have.unwrap_or(0),
+            need: self.layout.scheme.k(),
+            why: self.why.clone().unwrap_or_else(|| "its shards are placed nowhere".to_owned()),
+        }
+    }
+
+    /// Asks until every want is had; false when nobody is left to ask.
+    async fn fetch_all(&mut self) -> bool {
+        let mut round = 1;
+        loop {
+            self.plan();
+            if self.wants.iter().all(|want| self.is_had(want)) {
+                return true;
+            }
+            if self.flights.is_empty() {
+                let is_hopeful = self.sources.iter().any(|source| source.state == State::Failed);
+                if !is_hopeful || round >= limits::GATHER_ROUNDS {
+                    return false;
+                }
+                tokio::time::sleep(limits::GATHER_PAUSE * 2u32.pow(round - 1)).await;
+                round += 1;
+                self.revive();
+                continue;
+            }
+            let slow_at = self.flights.iter().filter(|flight| !flight.is_slow).map(|flight| flight.slow_at).min();
+            tokio::select! {
+                biased;
+                Some(fetched) = self.requests.next() => self.land(fetched),
+                () = tokio::time::sleep_until(slow_at.unwrap_or_else(Instant::now)), if slow_at.is_some() => {
+                    self.mark_slow();
+                }
+            }
+        }
+    }
+
+    fn revive(&mut self) {
+        for source in self.sources.iter_mut().filter(|source| source.state == State::Failed) {
+            source.state = State::Ready;
+        }
+    }
+
+    fn mark_slow(&mut self) {
+        let now = Instant::now();
+        for flight in self.flights.iter_mut().filter(|flight| !flight.is_slow && flight.slow_at <= now) {
+            flight.is_slow = true;
+            if let Some(peer) = self.sources[flight.index].consumer {
+                self.inner.directory.lag(peer);
+            }
+        }
+    }
+
+    fn land(&mut self, fetched: Fetched) {
+        let Fetched { index, leaves, result } = fetched;
+        self.flights.retain(|flight| !(flight.index == index && flight.leaves == leaves));
+        let source = &mut self.sources[index];
+        match result {
+            Ok(bytes) => source.pieces.push((leaves, bytes)),
+            Err(error) => {
+                source.state = if is_damage(&error) { State::Damaged } else { State::Failed };
+                if source.state == State::Damaged {
+                    let (shard, chunk) = (self.roots[index], self.layout.chunk);
+                    tracing::warn!(op = "gather", %chunk, %shard, %error, "a bad shard; reading from others");
+                }
+                self.why = Some(error.to_string());
+            }
+        }
+    }
+
+    fn had_pieces(&self, want: &Want) -> usize {
+        self.sources.iter().filter(|source| source.piece(&want.leaves).is_some()).count()
+    }
+
+    fn is_had(&self, want: &Want) -> bool {
+        self.sources[want.index].piece(&want.leaves).is_some() || self.had_pieces(want) >= self.layout.scheme.k()
+    }
+
+    fn flight(&self, index: usize, leaves: &Range<u32>) -> Option<&Flight> {
+        self.flights.iter().find(|flight| flight.index == index && covers(&flight.leaves, leaves))
+    }
+
+    fn is_coming(&self, index: usize, leaves: &Range<u32>) -> bool {
+        self.flight(index, leaves).is_some_and(|flight| !flight.is_slow)
+    }
+
+    /// Sends whatever requests the wants need beyond those under way.
+    fn plan(&mut self) {
+        for (index, leaves) in self.wants.iter().map(|want| (want.index, want.leaves.clone())).collect::<Vec<_>>() {
+            let want = Want { index, leaves };
+            if !self.is_had(&want) && !self.is_coming(want.index, &want.leaves) {
+                self.plan_want(&want);
+            }
+        }
+    }
+
+    fn plan_want(&mut self, want: &Want) {
+        let k = self.layout.scheme.k();
+        let direct = &self.sources[want.index];
+        let can_ask_direct = direct.state == State::Ready && self.flight(want.index, &want.leaves).is_none();
+        let others: Vec<usize> = (0..self.sources.len()).filter(|index| *index != want.index).collect();
+        let settled = |index: &&usize| {
+            self.sources[**index].piece(&want.leaves).is_some() || self.is_coming(**index, &want.leaves)
+        };
+        let mut count = others.iter().filter(settled).count();
+        let mut spares: Vec<(bool, Duration, usize)> = others
+            .iter()
+            .filter(|index| !settled(index) && self.flight(**index, &want.leaves).is_none())
+            .map(|index| (*index, &self.sources[*index]))
+            .filter(|(_, source)| source.state == State::Ready)
+            .map(|(index, source)| (source.is_last_choice, self.latency(source), index))
+            .collect();
+        let good = spares.iter().filter(|spare| !spare.0).count();
+        if can_ask_direct && (!direct.is_last_choice || count + good < k) {
+            self.launch(want.index, want.leaves.clone());
+            return;
+        }
+        if count + spares.len() < k {
+            return;
+        }
+        let is_hedge = self.flights.iter().any(|flight| flight.is_slow && covers(&flight.leaves, &want.leaves));
+        if is_hedge && count < k {
+            let extra = (k - count) * want.bytes();
+            if extra > self.hedge_bytes {
+                return;
+            }
+            self.hedge_bytes -= extra;
+            count_hedge(self.inner);
+        }
+        spares.sort_unstable();
+        for (_, _, index) in spares {
+            if count >= k {
+                break;
+            }
+            self.launch(index, want.leaves.clone());
+            count += 1;
+        }
+    }
+
+    /// What the consumer usually takes to answer; unknown ones count as quick, so that they become known.
+    fn latency(&self, source: &Source) -> Duration {
+        source.consumer.and_then(|peer| self.inner.client.latency(peer)).unwrap_or_default()
+    }
+
+    fn launch(&mut self, index: usize, leaves: Range<u32>) {
+        let consumer = self.sources[index].consumer.expect("a ready source has a consumer");
+        let shard_len = self.layout.shard_len;
+        let fetch = Fetch { index, consumer, shard: self.roots[index], shard_len, leaves: leaves.clone() };
+        let usual = self.inner.pace.lock().expect(fetch.bytes());
+        let patience = usual.map_or(limits::HEDGE_CEILING, |usual| usual * 3 + limits::HEDGE_FLOOR);
+        let slow_at = Instant::now() + patience.min(limits::HEDGE_CEILING);
+        self.flights.push(Flight { index, leaves, slow_at, is_slow: false });
+        self.requests.push(Box::pin(fetch.run(self.inner)));
+    }
+
+    /// The bytes of each want from its own shard, or computed.
+    async fn assemble(&mut self) -> Result<Vec<Bytes>, Error> {
+        let k = self.layout.scheme.k();
+        let mut results = Vec::with_capacity(self.wants.len());
+        for want in &self.wants {
+            if let Some(bytes) = self.sources[want.index].piece(&want.leaves) {
+                results.push(bytes);
+                continue;
+            }
+            let pieces = self.sources.iter().enumerate();
+            let pieces = pieces.filter_map(|(index, source)| Some((index, source.piece(&want.leaves)?)));
+            let pieces: Vec<(usize, Bytes)> = pieces.take(k).collect();
+            let (layout, index) = (self.layout.clone(), want.index);
+            count(&self.inner.counting.reconstructions, 1);
+            results.push(self.inner.pool.run(move || reconstruct_range(&layout, index, &pieces)).await?);
+        }
+        Ok(results)
+    }
+}
+
+fn count_hedge(inner: &Inner) {
+    count(&inner.counting.hedges, 1);
+}

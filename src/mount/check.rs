@@ -1,0 +1,144 @@
+//! What must be so before mounting; each refusal is one line that says what to do.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::mpsc,
+};
+
+use rustix::fs::Access;
+
+use super::{Error, attach, table};
+use crate::base::limits::MOUNT_PROBE_TIMEOUT;
+
+const DEVICE: &str = "/dev/fuse";
+
+/// Checks that a bucket can be mounted on this directory. The remains of a mount whose daemon died are cleared away.
+///
+/// Blocks, for a few seconds at most. Errors: every variant but `Closed` and `Helper`.
+pub fn check_mountpoint(mountpoint: &Path) -> Result<(), Error> {
+    resolve(mountpoint).map(|_| ())
+}
+
+/// The same, and returns the mount point without symlinks in its path.
+pub(super) fn resolve(mountpoint: &Path) -> Result<PathBuf, Error> {
+    if !Path::new(DEVICE).exists() {
+        return Err(Error::NoDevice);
+    }
+    if rustix::fs::access(DEVICE, Access::READ_OK | Access::WRITE_OK).is_err() {
+        return Err(Error::DeviceDenied);
+    }
+    if !rustix::process::geteuid().is_root() && attach::find_helper().is_none() {
+        return Err(Error::NoHelper);
+    }
+    let path = canonical(mountpoint)?;
+    if let Some(entry) = table::find(&path)? {
+        // An automount waits there for us, and touching it would make it wait for ever.
+        if entry.kind == "autofs" {
+            return Ok(path);
+        }
+        if !entry.is_bucket() || is_alive(&path)? {
+            return Err(Error::Mounted { by: format!("{} on {}", entry.kind, entry.source), path });
+        }
+        tracing::warn!(op = "mount", path = %path.display(), "clearing the remains of a mount whose daemon is gone");
+        attach::detach(&path, true)?;
+    }
+    check_directory(&path)?;
+    Ok(path)
+}
+
+/// Resolves symlinks without touching the path itself when it is a mount point: a dead mount answers nothing.
+fn canonical(mountpoint: &Path) -> Result<PathBuf, Error> {
+    let fail = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => Error::Missing(mountpoint.to_path_buf()),
+        io::ErrorKind::NotADirectory => Error::NotDirectory(mountpoint.to_path_buf()),
+        _ => Error::Io { action: "reach", path: mountpoint.to_path_buf(), source },
+    };
+    let absolute = std::path::absolute(mountpoint).map_err(fail)?;
+    if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
+        let candidate = fs::canonicalize(parent).map_err(fail)?.join(name);
+        if table::find(&candidate)?.is_some() {
+            return Ok(candidate);
+        }
+    }
+    // Also reads through a symlink to a dead mount: following a link does not ask the file system behind it.
+    fs::canonicalize(&absolute).map_err(fail)
+}
+
+fn check_directory(path: &Path) -> Result<(), Error> {
+    let fail = |source| Error::Io { action: "read", path: path.to_path_buf(), source };
+    match fs::metadata(path) {
+        Ok(meta) if !meta.is_dir() => return Err(Error::NotDirectory(path.to_path_buf())),
+        Ok(_) => {}
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Err(Error::Missing(path.to_path_buf())),
+        Err(source) => return Err(fail(source)),
+    }
+    match fs::read_dir(path).map_err(fail)?.next() {
+        None => Ok(()),
+        Some(Ok(_)) => Err(Error::NotEmpty(path.to_path_buf())),
+        Some(Err(source)) => Err(fail(source)),
+    }
+}
+
+/// Whether somebody answers for the file system mounted there: statfs is not answered from the kernel's caches.
+fn is_alive(path: &Path) -> Result<bool, Error> {
+    let (answer, answered) = mpsc::sync_channel(1);
+    let owned = path.to_path_buf();
+    // Of its own, because it may never come back when the daemon hangs; then the process exits with this error.
+    std::thread::Builder::new()
+        .name("mount-probe".into())
+        .spawn(move || answer.send(rustix::fs::statfs(&owned).map(|_| ())))
+        .map_err(|source| Error::Io { action: "probe", path: path.to_path_buf(), source })?;
+    match answered.recv_timeout(MOUNT_PROBE_TIMEOUT) {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(rustix::io::Errno::NOTCONN | rustix::io::Errno::CONNABORTED)) => Ok(false),
+        Ok(Err(error)) => Err(Error::Io { action: "probe", path: path.to_path_buf(), source: error.into() }),
+        Err(_) => Err(Error::Slow {
+            what: "the answer of the file system mounted on",
+            path: path.to_path_buf(),
+            seconds: MOUNT_PROBE_TIMEOUT.as_secs(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_directory_is_right() {
+        let dir = tempfile::tempdir().unwrap();
+        check_directory(dir.path()).unwrap();
+        assert_eq!(canonical(&dir.path().join(".")).unwrap(), dir.path().canonicalize().unwrap());
+    }
+
+    #[test]
+    fn what_is_not_an_empty_directory_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "x").unwrap();
+        assert!(matches!(check_directory(dir.path()), Err(Error::NotEmpty(_))));
+        assert!(matches!(check_directory(&file), Err(Error::NotDirectory(_))));
+        assert!(matches!(canonical(&dir.path().join("none")), Err(Error::Missing(_))));
+        assert!(matches!(canonical(&dir.path().join("none/none")), Err(Error::Missing(_))));
+        assert!(matches!(canonical(&file.join("below")), Err(Error::NotDirectory(_) | Error::Missing(_))));
+    }
+
+    #[test]
+    fn a_mount_point_in_use_says_by_whom() {
+        let error = check_mountpoint(Path::new("/proc")).unwrap_err();
+        if matches!(error, Error::NoDevice | Error::DeviceDenied | Error::NoHelper) {
+            return println!("skipped: {error}");
+        }
+        assert!(error.to_string().contains("already a mount point, proc on"), "{error}");
+    }
+
+    #[test]
+    fn symlinks_are_resolved() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().join("real");
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, dir.path().join("link")).unwrap();
+        assert_eq!(canonical(&dir.path().join("link")).unwrap(), real.canonicalize().unwrap());
+    }
+}

@@ -1,0 +1,244 @@
+//! How a request is answered: at once, from a task, or from a blocking thread - and always, whatever goes wrong.
+//!
+//! A reply that is dropped answers EIO by itself, so a task that is stopped or panics never leaves the kernel waiting. A panic
+//! is caught on the kernel's threads too: otherwise it would end one of them.
+
+use std::{
+    any::Any,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use fuser::{Errno, INodeNo};
+use futures::FutureExt;
+use tokio::runtime::Handle;
+
+use super::{Options, convert};
+use crate::{
+    base::{ErrorKind, Ino, Kinded},
+    bucket::{self, Attr, Bucket, NewInode},
+    runtime::Tasks,
+};
+
+/// The file system that the kernel talks to.
+pub(super) struct Door {
+    pub bucket: Bucket,
+    pub options: Options,
+    pub tasks: Tasks,
+    pub runtime: Handle,
+}
+
+/// What is asked, for the log.
+#[derive(Clone, Copy)]
+pub(super) struct Request {
+    pub op: &'static str,
+    pub file: u64,
+}
+
+impl Request {
+    pub(super) fn new(op: &'static str, file: INodeNo) -> Self {
+        Self { op, file: file.0 }
+    }
+
+    fn refused(self, error: &bucket::Error) -> Errno {
+        let errno = convert::refusal(error);
+        let Self { op, file } = self;
+        match error.kind() {
+            ErrorKind::Bug | ErrorKind::Corrupt => tracing::error!(op, file, %error, "refused"),
+            ErrorKind::Unavailable | ErrorKind::Full | ErrorKind::Unpaid => tracing::warn!(op, file, %error, "refused"),
+            ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::Invalid | ErrorKind::Denied | ErrorKind::Closed => {
+                tracing::debug!(op, file, %error, "refused")
+            }
+        }
+        errno
+    }
+
+    fn panicked(self, panic: &(dyn Any + Send)) -> Errno {
+        let what = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        tracing::error!(op = self.op, file = self.file, panic = what, "a defect: the request is answered with EIO");
+        Errno::EIO
+    }
+
+    fn settle<T>(self, outcome: std::thread::Result<Result<T, bucket::Error>>) -> Result<T, Errno> {
+        match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(self.refused(&error)),
+            Err(panic) => Err(self.panicked(panic.as_ref())),
+        }
+    }
+}
+
+/// A reply that can carry an error.
+pub(super) trait Refuse: Send + 'static {
+    fn refuse(self, errno: Errno);
+}
+
+macro_rules! refuse {
+    ($($reply:ident),*) => {
+        $(impl Refuse for fuser::$reply {
+            fn refuse(self, errno: Errno) {
+                self.error(errno);
+            }
+        })*
+    };
+}
+
+refuse!(
+    ReplyAttr,
+    ReplyCreate,
+    ReplyData,
+    ReplyDirectory,
+    ReplyDirectoryPlus,
+    ReplyEmpty,
+    ReplyEntry,
+    ReplyOpen,
+    ReplyStatfs,
+    ReplyWrite,
+    ReplyXattr
+);
+
+impl Door {
+    /// Does what does not wait; an error is the number to answer with, already logged.
+    pub(super) fn attempt<T>(
+        &self,
+        request: Request,
+        work: impl FnOnce(&Bucket) -> Result<T, bucket::Error>,
+    ) -> Result<T, Errno> {
+        request.settle(catch_unwind(AssertUnwindSafe(|| work(&self.bucket))))
+    }
+
+    /// Does what does not wait, and answers.
+    pub(super) fn answer<R: Refuse, T>(
+        &self,
+        request: Request,
+        reply: R,
+        work: impl FnOnce(&Bucket) -> Result<T, bucket::Error>,
+        send: impl FnOnce(R, T),
+    ) {
+        match self.attempt(request, work) {
+            Ok(value) => send(reply, value),
+            Err(errno) => reply.refuse(errno),
+        }
+    }
+
+    /// Answers when the future is ready. The future has its own deadline; the kernel bounds how many there are.
+    pub(super) fn answer_later<R: Refuse, T: Send + 'static>(
+        &self,
+        request: Request,
+        reply: R,
+        work: impl Future<Output = Result<T, bucket::Error>> + Send + 'static,
+        send: impl FnOnce(R, T) + Send + 'static,
+    ) {
+        let _runtime = self.runtime.enter();
+        self.tasks.spawn_until_shutdown(async move {
+            match request.settle(AssertUnwindSafe(work).catch_unwind().await) {
+                Ok(value) => send(reply, value),
+                Err(errno) => reply.refuse(errno),
+            }
+        });
+    }
+
+    /// Answers from a thread that may wait for the disk. What has begun is brought to its end, also at shutdown.
+    pub(super) fn answer_blocking<R: Refuse>(
+        &self,
+        request: Request,
+        reply: R,
+        work: impl FnOnce(&Bucket) -> Result<(), bucket::Error> + Send + 'static,
+        send: impl FnOnce(R) + Send + 'static,
+    ) {
+        let bucket = self.bucket.clone();
+        let _runtime = self.runtime.enter();
+        let waited = tokio::task::spawn_blocking(move || {
+            match request.settle(catch_unwind(AssertUnwindSafe(|| work(&bucket)))) {
+                Ok(()) => send(reply),
+                Err(errno) => reply.refuse(errno),
+            }
+        });
+        self.tasks.spawn(async move {
+            if let Err(error) = waited.await {
+                tracing::error!(op = request.op, file = request.file, %error, "a defect: the answer could not be sent");
+            }
+        });
+    }
+
+    /// A new inode below this directory, counted as known to the kernel.
+    pub(super) fn make(&self, parent: INodeNo, name: &[u8], new: NewInode) -> Result<Attr, bucket::Error> {
+        let parent = convert::ino(parent);
+        let attr = self.bucket.make(parent, name, inherited(&self.bucket.getattr(parent)?, new))?;
+        self.remember(&attr);
+        Ok(attr)
+    }
+
+    /// To be called once for each entry that a reply tells the kernel, before the reply.
+    pub(super) fn remember(&self, attr: &Attr) {
+        self.bucket.remember(attr.ino, 1);
+    }
+
+    /// Truncates, with what the kernel leaves to us: only privileged users keep the set-user-id bits.
+    pub(super) fn truncate(&self, ino: Ino, is_privileged: bool) -> Result<(), bucket::Error> {
+        let mode = if is_privileged { None } else { convert::without_privilege(&self.bucket.getattr(ino)?) };
+        self.bucket.setattr(ino, bucket::SetAttr { size: Some(0), mode, ..Default::default() }).map(|_| ())
+    }
+}
+
+/// In a set-group-id directory the group is the directory's, and directories pass the bit on.
+fn inherited(parent: &Attr, mut new: NewInode) -> NewInode {
+    if parent.mode & convert::SET_GROUP_ID != 0 {
+        new.gid = parent.gid;
+        if new.kind == bucket::FileKind::Directory {
+            new.mode |= convert::SET_GROUP_ID;
+        }
+    }
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::{FileKind, Timestamp};
+
+    fn parent(mode: u32) -> Attr {
+        let time = Timestamp::default();
+        Attr {
+            ino: Ino::ROOT,
+            kind: FileKind::Directory,
+            mode,
+            links: 2,
+            uid: 0,
+            gid: 77,
+            rdev: 0,
+            size: 0,
+            blocks: 0,
+            accessed: time,
+            modified: time,
+            changed: time,
+            created: time,
+        }
+    }
+
+    fn new(kind: FileKind) -> NewInode {
+        NewInode { kind, mode: 0o755, uid: 1, gid: 2, rdev: 0, target: Vec::new() }
+    }
+
+    #[test]
+    fn the_group_is_inherited_from_set_group_id_directories_only() {
+        assert_eq!(inherited(&parent(0o755), new(FileKind::Directory)), new(FileKind::Directory));
+        let file = inherited(&parent(0o2755), new(FileKind::File));
+        assert_eq!((file.gid, file.mode), (77, 0o755));
+        let directory = inherited(&parent(0o2755), new(FileKind::Directory));
+        assert_eq!((directory.gid, directory.mode), (77, 0o2755));
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error_number() {
+        let request = Request::new("read", INodeNo(3));
+        let outcome = catch_unwind(AssertUnwindSafe(|| -> Result<(), bucket::Error> { panic!("defect {}", 1) }));
+        assert_eq!(request.settle(outcome), Err(Errno::EIO));
+        assert_eq!(request.settle::<()>(Ok(Err(bucket::Error::NotEmpty))), Err(Errno::ENOTEMPTY));
+        assert_eq!(request.settle(Ok(Ok(4))), Ok(4));
+    }
+}

@@ -1,0 +1,264 @@
+//! A mounted bucket: from attaching it until the kernel lets go.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
+use tokio::{runtime::Handle, sync::watch};
+
+use super::{Error, Options, attach, check, door::Door, table};
+use crate::{
+    base::{Ino, limits},
+    bucket::Bucket,
+    runtime::Tasks,
+};
+
+/// A bucket in the file tree. Dropped while still mounted, it is taken off lazily.
+pub struct Mounted {
+    place: Arc<Place>,
+    ended: watch::Receiver<bool>,
+    notifier: Notifier,
+}
+
+/// Where a bucket is mounted, and which of the mounts there it is.
+struct Place {
+    mountpoint: PathBuf,
+    /// Of the mount table; None when the table did not show it.
+    id: Option<u64>,
+}
+
+impl Place {
+    /// Takes the mount off, unless it is gone already and the path is somebody else's.
+    fn detach(&self, lazily: bool) -> Result<(), Error> {
+        let found = table::find(&self.mountpoint)?.map(|entry| entry.id);
+        if found.is_none() || (self.id.is_some() && found != self.id) {
+            return Ok(());
+        }
+        attach::detach(&self.mountpoint, lazily)
+    }
+}
+
+/// Mounts a bucket and serves it until it is unmounted, from here or from outside.
+///
+/// Reads and writes that wait run in `tasks` on the `runtime`; those still waiting when the tasks are stopped are answered with
+/// EIO, so unmount first. Blocks shortly (a few seconds when the remains of another mount are cleared): call it from a
+/// thread that may. Errors: those of [`super::check_mountpoint`], and what the kernel or fusermount3 refuses.
+pub fn mount(bucket: Bucket, mut options: Options, tasks: Tasks, runtime: Handle) -> Result<Mounted, Error> {
+    options.mountpoint = check::resolve(&options.mountpoint)?;
+    let mountpoint = options.mountpoint.clone();
+    let acl = acl(&options);
+    let device = attach::attach(&options)?;
+    let entry = table::find(&mountpoint)?.filter(table::Entry::is_bucket);
+    let place = Arc::new(Place { mountpoint: mountpoint.clone(), id: entry.as_ref().map(|entry| entry.id) });
+    let fail = |source| Error::Io { action: "serve the mount on", path: mountpoint.clone(), source };
+
+    let mut config = Config::default();
+    config.acl = acl;
+    config.n_threads = Some(threads());
+    config.clone_fd = true;
+    let door = Door { bucket, options, tasks, runtime };
+    let started = Session::from_fd(door, device, acl, config).map_err(fail).and_then(|session| {
+        let notifier = session.notifier();
+        let (sender, ended) = watch::channel(false);
+        let place = Arc::clone(&place);
+        std::thread::Builder::new()
+            .name("mount".into())
+            .spawn(move || {
+                serve(session, &place);
+                sender.send_replace(true);
+            })
+            .map_err(fail)?;
+        Ok((notifier, ended))
+    });
+    let (notifier, ended) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            // Nobody will ever answer there.
+            place.detach(true)?;
+            return Err(error);
+        }
+    };
+    if let Some(entry) = entry {
+        attach::raise_readahead(&entry.device, limits::KERNEL_READAHEAD_BYTES);
+    }
+    tracing::info!(op = "mount", path = %mountpoint.display(), "mounted");
+    Ok(Mounted { place, ended, notifier })
+}
+
+fn serve(session: Session<Door>, place: &Place) {
+    let path = place.mountpoint.display();
+    match session.run() {
+        Ok(()) => tracing::info!(op = "unmount", %path, "unmounted"),
+        Err(error) => {
+            tracing::error!(op = "unmount", %path, %error, "the kernel can no longer be served: unmounting");
+            if let Err(error) = place.detach(true) {
+                tracing::error!(op = "unmount", %path, %error, "a dead mount stays behind: umount -l it");
+            }
+        }
+    }
+}
+
+/// Whom the session turns away. The kernel itself keeps everybody else out of an owner's mount, and its own write-back,
+/// which comes as root, must not be turned away.
+fn acl(options: &Options) -> SessionACL {
+    if options.allow_root && !options.allow_other { SessionACL::RootAndOwner } else { SessionACL::All }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, limits::KERNEL_THREADS)
+}
+
+impl Mounted {
+    /// Where, without symlinks. Not to be touched by this process.
+    pub fn mountpoint(&self) -> &Path {
+        &self.place.mountpoint
+    }
+
+    /// Whether the session has ended.
+    pub fn is_unmounted(&self) -> bool {
+        *self.ended.borrow()
+    }
+
+    /// Waits until the session has ended, by `unmount` or from outside (umount(8)). May be cancelled.
+    pub async fn wait_unmounted(&self) {
+        let mut ended = self.ended.clone();
+        // An error means that the serving thread is gone, which is the same.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Unmounts and waits for the end of the session; the kernel writes back first what it holds. Repeating it is no error.
+    ///
+    /// Errors: `Busy` while somebody uses a file or directory there, and all stays as it was; `Slow` after the time limit.
+    pub async fn unmount(&self) -> Result<(), Error> {
+        self.take_off(false).await
+    }
+
+    /// Takes the mount out of the tree at once, even when in use; the session goes on for those who still use it. Waits for
+    /// its end within the time limit: `Slow` when they stay longer.
+    pub async fn unmount_lazily(&self) -> Result<(), Error> {
+        self.take_off(true).await
+    }
+
+    async fn take_off(&self, lazily: bool) -> Result<(), Error> {
+        let place = Arc::clone(&self.place);
+        let work = async {
+            if !self.is_unmounted() {
+                blocking(move || place.detach(lazily)).await?;
+            }
+            self.wait_unmounted().await;
+            Ok(())
+        };
+        tokio::time::timeout(limits::UNMOUNT_TIMEOUT, work).await.unwrap_or_else(|_| {
+            Err(Error::Slow {
+                what: "unmounting",
+                path: self.place.mountpoint.clone(),
+                seconds: limits::UNMOUNT_TIMEOUT.as_secs(),
+            })
+        })
+    }
+
+    /// A handle to drop what the kernel holds.
+    pub fn invalidator(&self) -> Invalidator {
+        Invalidator { place: Arc::clone(&self.place), notifier: self.notifier.clone() }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if !self.is_unmounted()
+            && let Err(error) = self.place.detach(true)
+        {
+            tracing::error!(op = "unmount", path = %self.place.mountpoint.display(), %error, "left mounted");
+        }
+    }
+}
+
+/// Drops what the kernel holds of inodes. Never to be used on a thread that answers the kernel: it waits for them.
+#[derive(Clone)]
+pub struct Invalidator {
+    place: Arc<Place>,
+    notifier: Notifier,
+}
+
+impl Invalidator {
+    /// Drops the kernel's pages and attributes of these inodes; dirty pages are written back first. What the kernel
+    /// does not know is no error. When cancelled, or at the time limit, the rest stays.
+    pub async fn invalidate_all(&self, inodes: Vec<Ino>) -> Result<(), Error> {
+        let notifier = self.notifier.clone();
+        let place = Arc::clone(&self.place);
+        let until = Instant::now() + limits::INVALIDATE_TIMEOUT;
+        let work = blocking(move || {
+            for ino in inodes {
+                if Instant::now() > until {
+                    return Err(slow(&place));
+                }
+                // Offset 0, length 0: to the end.
+                notifier.inval_inode(INodeNo(ino.0), 0, 0).map_err(|error| notify_error(&place, error))?;
+            }
+            Ok(())
+        });
+        tokio::time::timeout(limits::INVALIDATE_TIMEOUT, work).await.unwrap_or_else(|_| Err(slow(&self.place)))
+    }
+
+    /// Makes the kernel ask again for this name, also when it holds that there is none.
+    pub async fn invalidate_entry(&self, parent: Ino, name: Vec<u8>) -> Result<(), Error> {
+        let notifier = self.notifier.clone();
+        let place = Arc::clone(&self.place);
+        let work = blocking(move || {
+            let name: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(name);
+            notifier.inval_entry(INodeNo(parent.0), &name).map_err(|error| notify_error(&place, error))
+        });
+        tokio::time::timeout(limits::INVALIDATE_TIMEOUT, work).await.unwrap_or_else(|_| Err(slow(&self.place)))
+    }
+}
+
+fn slow(place: &Place) -> Error {
+    Error::Slow {
+        what: "dropping the kernel's cache of",
+        path: place.mountpoint.clone(),
+        seconds: limits::INVALIDATE_TIMEOUT.as_secs(),
+    }
+}
+
+fn notify_error(place: &Place, source: io::Error) -> Error {
+    match rustix::io::Errno::from_io_error(&source) {
+        Some(rustix::io::Errno::NODEV | rustix::io::Errno::NOTCONN | rustix::io::Errno::PERM) => {
+            Error::Closed(place.mountpoint.clone())
+        }
+        _ => Error::Io { action: "drop the kernel's cache of", path: place.mountpoint.clone(), source },
+    }
+}
+
+async fn blocking(work: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        // Either a defect, or the runtime is being shut down and nobody waits for this.
+        Err(Error::Io { action: "finish work on", path: "the mount".into(), source: io::Error::other(error) })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_allow_root_alone_turns_others_away_here() {
+        let mut options = Options::new("/m", "/s");
+        assert_eq!(acl(&options), SessionACL::All);
+        options.allow_root = true;
+        assert_eq!(acl(&options), SessionACL::RootAndOwner);
+        options.allow_other = true;
+        assert_eq!(acl(&options), SessionACL::All);
+    }
+
+    #[test]
+    fn a_place_that_is_not_mounted_is_left_alone() {
+        Place { mountpoint: "/no/such/mount".into(), id: Some(1) }.detach(false).unwrap();
+        // Something else is mounted there: not ours to take away.
+        Place { mountpoint: "/proc".into(), id: Some(u64::MAX) }.detach(false).unwrap();
+        assert!(table::find(Path::new("/proc")).unwrap().is_some());
+    }
+}

@@ -1,0 +1,201 @@
+//! What a request needs besides one call of the bucket: entries and their counts, opening, listing, flags.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+use fuser::{
+    Errno, Generation, INodeNo, InitFlags, RenameFlags, ReplyAttr, ReplyDirectoryPlus, ReplyEntry, ReplyXattr,
+};
+use rustix::fs::{OFlags, XattrFlags};
+
+use super::{
+    convert,
+    door::{Door, Request},
+};
+use crate::{
+    base::{Ino, limits},
+    bucket::{Attr, Bucket, DirItem, Error, FileKind, NewInode, RenameMode, SetAttr, XattrMode},
+};
+
+/// Inode numbers are never used twice.
+pub(super) const GENERATION: Generation = Generation(0);
+/// Cookies of `.` and `..`; the bucket's begin at [`FIRST_COOKIE`].
+const SELF_COOKIE: u64 = 1;
+const PARENT_COOKIE: u64 = 2;
+const FIRST_COOKIE: u64 = 16;
+
+impl Door {
+    pub(super) fn entry(&self, reply: ReplyEntry, attr: &Attr) {
+        reply.entry(&limits::KERNEL_TRUST, &convert::file_attr(attr, &self.options), GENERATION);
+    }
+
+    pub(super) fn attr(&self, reply: ReplyAttr, attr: &Attr) {
+        reply.attr(&limits::KERNEL_TRUST, &convert::file_attr(attr, &self.options));
+    }
+
+    /// Makes below the directory that the request is about.
+    pub(super) fn make_node(&self, request: Request, name: &OsStr, new: NewInode, reply: ReplyEntry) {
+        let work = |_: &Bucket| self.make(INodeNo(request.file), name.as_bytes(), new);
+        self.answer(request, reply, work, |reply, attr| self.entry(reply, &attr));
+    }
+
+    /// Opens, truncating if asked to.
+    pub(super) fn open_file(&self, caller: &fuser::Request, ino: Ino, flags: i32) -> Result<u64, Error> {
+        if open_flags(flags).contains(OFlags::TRUNC) {
+            self.truncate(ino, caller.uid() == 0)?;
+        }
+        self.bucket.open(ino)
+    }
+
+    /// Makes and opens; opens what somebody else has made in the meantime, unless that is forbidden.
+    pub(super) fn create_file(
+        &self,
+        caller: &fuser::Request,
+        place: (INodeNo, &OsStr),
+        mode: u32,
+        flags: i32,
+    ) -> Result<(Attr, u64), Error> {
+        let (parent, name) = (place.0, place.1.as_bytes());
+        let new = new_inode(caller, FileKind::File, mode);
+        match self.make(parent, name, new) {
+            Ok(attr) => Ok((attr, self.bucket.open(attr.ino)?)),
+            Err(Error::Exists) if !open_flags(flags).contains(OFlags::EXCL) => {
+                let ino = self.bucket.lookup(convert::ino(parent), name)?.ino;
+                let handle = self.open_file(caller, ino, flags)?;
+                let attr = self.bucket.getattr(ino)?;
+                self.remember(&attr);
+                Ok((attr, handle))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Calls `add` for each entry after the cookie, until it says that the reply is full.
+    pub(super) fn list(
+        &self,
+        ino: Ino,
+        after: u64,
+        mut add: impl FnMut(&DirItem) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let dot = |cookie, ino, name: &[u8]| DirItem { cookie, ino, kind: FileKind::Directory, name: name.to_vec() };
+        if after < SELF_COOKIE && add(&dot(SELF_COOKIE, ino, b"."))? {
+            return Ok(());
+        }
+        if after < PARENT_COOKIE && add(&dot(PARENT_COOKIE, self.bucket.parent(ino)?, b".."))? {
+            return Ok(());
+        }
+        let mut after = if after < FIRST_COOKIE { 0 } else { after };
+        loop {
+            let items = self.bucket.readdir(ino, after, limits::DIRECTORY_PAGE)?;
+            let Some(last) = items.last() else { return Ok(()) };
+            after = last.cookie;
+            for item in &items {
+                if add(item)? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    pub(super) fn add_plus(&self, reply: &mut ReplyDirectoryPlus, item: &DirItem) -> Result<bool, Error> {
+        let attr = match self.bucket.getattr(item.ino) {
+            Ok(attr) => attr,
+            // Unlinked since it was listed.
+            Err(Error::NotFound | Error::Stale) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let shown = convert::file_attr(&attr, &self.options);
+        let name = OsStr::from_bytes(&item.name);
+        let is_full = reply.add(shown.ino, item.cookie, name, &limits::KERNEL_TRUST, &shown, GENERATION);
+        // The kernel does not count `.` and `..`.
+        if !is_full && item.cookie >= FIRST_COOKIE {
+            self.remember(&attr);
+        }
+        Ok(is_full)
+    }
+
+    /// `setattr`, with the clearing of set-user-id bits that the kernel leaves to us (FUSE_HANDLE_KILLPRIV_V2):
+    /// on a change of owner always, on a change of size unless the caller is privileged.
+    pub(super) fn change(&self, caller: &fuser::Request, ino: Ino, mut set: SetAttr) -> Result<Attr, Error> {
+        let is_given_away = set.uid.is_some() || set.gid.is_some();
+        if set.mode.is_none() && (is_given_away || (set.size.is_some() && caller.uid() != 0)) {
+            set.mode = convert::without_privilege(&self.bucket.getattr(ino)?);
+        }
+        self.bucket.setattr(ino, set)
+    }
+}
+
+pub(super) fn open_flags(flags: i32) -> OFlags {
+    OFlags::from_bits_retain(flags.cast_unsigned())
+}
+
+pub(super) fn new_inode(caller: &fuser::Request, kind: FileKind, mode: u32) -> NewInode {
+    let mode = convert::permissions(mode);
+    NewInode { kind, mode, uid: caller.uid(), gid: caller.gid(), rdev: 0, target: Vec::new() }
+}
+
+pub(super) fn rename_mode(flags: RenameFlags) -> Result<RenameMode, Error> {
+    if flags.is_empty() {
+        Ok(RenameMode::Replace)
+    } else if flags == RenameFlags::RENAME_NOREPLACE {
+        Ok(RenameMode::NoReplace)
+    } else if flags == RenameFlags::RENAME_EXCHANGE {
+        Ok(RenameMode::Exchange)
+    } else {
+        Err(Error::Invalid("rename takes NOREPLACE or EXCHANGE only"))
+    }
+}
+
+pub(super) fn xattr_mode(flags: i32) -> Result<XattrMode, Error> {
+    match XattrFlags::from_bits_retain(flags.cast_unsigned()) {
+        XattrFlags::CREATE => Ok(XattrMode::Create),
+        XattrFlags::REPLACE => Ok(XattrMode::Replace),
+        flags if flags.is_empty() => Ok(XattrMode::Set),
+        _ => Err(Error::Invalid("setxattr takes CREATE or REPLACE only")),
+    }
+}
+
+/// getxattr(2) and listxattr(2): size 0 asks how large, a size too small is refused.
+pub(super) fn send_xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
+    match u32::try_from(value.len()) {
+        Ok(length) if size == 0 => reply.size(length),
+        Ok(length) if length <= size => reply.data(value),
+        Ok(_) => reply.error(Errno::ERANGE),
+        Err(_) => reply.error(Errno::E2BIG),
+    }
+}
+
+/// Refused, if the kernel does not have them, without harm.
+pub(super) fn wanted() -> [InitFlags; 10] {
+    [
+        InitFlags::FUSE_WRITEBACK_CACHE,
+        InitFlags::FUSE_DO_READDIRPLUS,
+        InitFlags::FUSE_READDIRPLUS_AUTO,
+        InitFlags::FUSE_PARALLEL_DIROPS,
+        InitFlags::FUSE_CACHE_SYMLINKS,
+        InitFlags::FUSE_ATOMIC_O_TRUNC,
+        InitFlags::FUSE_ASYNC_DIO,
+        InitFlags::FUSE_MAX_PAGES,
+        // Pages go when we say so, not when a reply has another time or size.
+        InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+        // The kernel then need not ask for security.capability before every write.
+        InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_are_not_offered_are_refused() {
+        assert_eq!(rename_mode(RenameFlags::empty()).unwrap(), RenameMode::Replace);
+        assert_eq!(rename_mode(RenameFlags::RENAME_EXCHANGE).unwrap(), RenameMode::Exchange);
+        assert_eq!(rename_mode(RenameFlags::RENAME_NOREPLACE).unwrap(), RenameMode::NoReplace);
+        assert!(rename_mode(RenameFlags::RENAME_WHITEOUT).is_err());
+        assert!(rename_mode(RenameFlags::RENAME_EXCHANGE | RenameFlags::RENAME_NOREPLACE).is_err());
+        assert_eq!(xattr_mode(0).unwrap(), XattrMode::Set);
+        assert_eq!(xattr_mode(1).unwrap(), XattrMode::Create);
+        assert_eq!(xattr_mode(2).unwrap(), XattrMode::Replace);
+        assert!(xattr_mode(3).is_err());
+    }
+}

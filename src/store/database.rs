@@ -1,0 +1,499 @@
+//! The bucket's database: batches in the intent log and in memory, checkpointed into sled.
+//!
+//! A [`Batch`] is all or nothing. `commit` appends it to the log (one write,
+//! no flush) and makes it visible; `sync` makes everything committed so far
+//! durable with one fdatasync, shared by all who wait (group commit). A
+//! background thread moves batches from the log into sled: it flushes the log
+//! first, so that sled never holds what the log could lose, then the staging
+//! files whose data the log carries, then sled itself; only then the log file
+//! is free for its next turn.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::{
+    Disk, Error,
+    log::{self, LogFile, Op, RECORD_BYTES},
+    schema::{Table, key},
+};
+use crate::base::RangeMap;
+
+/// What must change together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    ops: Vec<Op>,
+}
+
+impl Batch {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// A key gets a value.
+    pub fn put(&mut self, table: Table, parts: &[&[u8]], value: Vec<u8>) {
+        self.ops.push(Op::Put { key: key(table, parts), value });
+    }
+
+    /// A key goes.
+    pub fn delete(&mut self, table: Table, parts: &[&[u8]]) {
+        self.ops.push(Op::Delete { key: key(table, parts) });
+    }
+
+    /// Bytes that are in a staging file but not flushed there: the log carries them.
+    pub fn inline(&mut self, ino: u64, offset: u64, bytes: Vec<u8>) {
+        self.ops.push(Op::Inline { ino, offset, bytes });
+    }
+
+    /// A range of a staging file is flushed there, or no longer used.
+    pub fn supersede(&mut self, ino: u64, start: u64, end: u64) {
+        self.ops.push(Op::Supersede { ino, start, end });
+    }
+}
+
+/// The place of a batch in the order of all batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sequence(u64);
+
+/// Where the staging files are flushed and replayed; the database calls it.
+pub trait StagingFiles: Send + Sync + 'static {
+    /// Makes all data of these inodes' staging files durable. Files that are gone are fine.
+    fn flush(&self, inodes: &BTreeSet<u64>) -> Result<(), Error>;
+    /// Puts replayed bytes into a staging file.
+    fn restore(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<(), Error>;
+}
+
+type Overlay = BTreeMap<Vec<u8>, Option<Arc<[u8]>>>;
+
+struct Memory {
+    /// Committed since the current log file began.
+    active: Overlay,
+    /// Of the log file that is being checkpointed.
+    frozen: Arc<Overlay>,
+}
+
+struct Log {
+    /// The one at `current` is written, the other waits for its checkpoint or its turn.
+    files: [LogFile; 2],
+    current: usize,
+    epoch: u64,
+    committed: u64,
+    /// Inodes whose staging data only the current file carries.
+    inline: BTreeSet<u64>,
+    checkpoint: Checkpoint,
+    is_closing: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Checkpoint {
+    Idle,
+    Wanted,
+    Running,
+}
+
+#[derive(Default)]
+struct Flushed {
+    upto: u64,
+    is_running: bool,
+    failure: Option<String>,
+}
+
+struct Inner {
+    trees: sled::Db,
+    memory: RwLock<Memory>,
+    log: Mutex<Log>,
+    /// Signals the checkpoint thread, and writers that wait for a free log file.
+    turn: Condvar,
+    flushed: Mutex<Flushed>,
+    flushed_changed: Condvar,
+    staging: Arc<dyn StagingFiles>,
+}
+
+/// The open database. One per state directory.
+pub struct Database {
+    inner: Arc<Inner>,
+    checkpointer: Mutex<Option<JoinHandle<()>>>,
+}
+
+const FORMAT_KEY: &[u8] = b"format";
+const FORMAT: &[u8] = b"openbucket-bucket-1";
+
+impl Database {
+    /// Opens the trees in `directory` and the log on `disk`, and replays what the last run left.
+    pub fn open(directory: &Path, disk: &dyn Disk, staging: Arc<dyn StagingFiles>) -> Result<Self, Error> {
+        let path = directory.join("trees");
+        let trees =
+            sled::Config::new().path(&path).cache_capacity(64 << 20).flush_every_ms(None).open().map_err(|error| {
+                Error::Corrupt {
+                    path: path.clone(),
+                    why: format!("the trees do not open: {error}. Restore the state directory from a backup"),
+                }
+            })?;
+        check_format(&trees, &path)?;
+        let mut files = [LogFile::open(disk, PathBuf::from("log-0"))?, LogFile::open(disk, PathBuf::from("log-1"))?];
+        let newest = replay(&files, &trees, &*staging)?;
+        disk.sync_directory(Path::new("")).map_err(Error::io("cannot flush", directory))?;
+        // The older file first: a crash in between must not leave an older log without its newer one.
+        let older = usize::from(files[0].read_epoch()? > files[1].read_epoch()?);
+        let (current, epoch) = (1 - older, newest + 2);
+        files[older].begin(newest + 1)?;
+        files[current].begin(epoch)?;
+        let inner = Arc::new(Inner {
+            trees,
+            memory: RwLock::new(Memory { active: Overlay::new(), frozen: Arc::default() }),
+            log: Mutex::new(Log {
+                files,
+                current,
+                epoch,
+                committed: 0,
+                inline: BTreeSet::new(),
+                checkpoint: Checkpoint::Idle,
+                is_closing: false,
+            }),
+            turn: Condvar::new(),
+            flushed: Mutex::default(),
+            flushed_changed: Condvar::new(),
+            staging,
+        });
+        let worker = Arc::clone(&inner);
+        let checkpointer = std::thread::Builder::new()
+            .name("checkpoint".to_owned())
+            .spawn(move || worker.checkpoint_until_closed())
+            .map_err(Error::io("cannot start the checkpoint thread for", directory))?;
+        Ok(Self { inner, checkpointer: Mutex::new(Some(checkpointer)) })
+    }
+
+    /// The value of a key.
+    pub fn get(&self, table: Table, parts: &[&[u8]]) -> Result<Option<Vec<u8>>, Error> {
+        let key = key(table, parts);
+        let frozen = {
+            let memory = self.inner.memory.read();
+            if let Some(value) = memory.active.get(&key) {
+                return Ok(value.as_deref().map(<[u8]>::to_vec));
+            }
+            Arc::clone(&memory.frozen)
+        };
+        if let Some(value) = frozen.get(&key) {
+            return Ok(value.as_deref().map(<[u8]>::to_vec));
+        }
+        Ok(self.inner.trees.get(&key).map_err(trees_error)?.map(|value| value.to_vec()))
+    }
+
+    /// Up to `limit` pairs whose key begins with `prefix`, in order, from the key part `from` (inclusive) on.
+    /// The keys come without table byte and prefix.
+    pub fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let start = key(table, &[prefix, from]);
+        let begin = key(table, &[prefix]);
+        let memory = self.inner.memory.read();
+        let in_prefix = |key: &Vec<u8>| key.starts_with(&begin);
+        let mut active = memory.active.range(start.clone()..).take_while(|(key, _)| in_prefix(key)).peekable();
+        let mut frozen = memory.frozen.range(start.clone()..).take_while(|(key, _)| in_prefix(key)).peekable();
+        let mut stored = self.inner.trees.range(start..).peekable();
+        let mut pairs = Vec::new();
+        while pairs.len() < limit {
+            let stored_key = match stored.peek() {
+                Some(Ok((key, _))) if key.starts_with(&begin) => Some(key.to_vec()),
+                Some(Err(error)) => return Err(trees_error(error.clone())),
+                _ => None,
+            };
+            let candidates = [active.peek().map(|pair| pair.0), frozen.peek().map(|pair| pair.0), stored_key.as_ref()];
+            let Some(least) = candidates.into_iter().flatten().min().cloned() else { break };
+            let take = |pair: Option<(&Vec<u8>, &Option<Arc<[u8]>>)>| {
+                pair.map(|(_, value)| value.as_deref().map(<[u8]>::to_vec))
+            };
+            let newest = take(active.next_if(|pair| *pair.0 == least));
+            let older = take(frozen.next_if(|pair| *pair.0 == least));
+            let oldest = match stored_key {
+                Some(key) if key == least => stored.next().and_then(Result::ok).map(|(_, value)| Some(value.to_vec())),
+                _ => None,
+            };
+            if let Some(Some(value)) = newest.or(older).or(oldest) {
+                pairs.push((least[begin.len()..].to_vec(), value));
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// Appends a batch and makes it visible. Waits for the local disk only when both log files are full.
+    pub fn commit(&self, batch: Batch) -> Result<Sequence, Error> {
+        self.inner.commit(batch)
+    }
+
+    /// The newest batch.
+    pub fn last(&self) -> Sequence {
+        Sequence(self.inner.log.lock().committed)
+    }
+
+    /// Makes every batch up to this one durable; shared with all who wait at the same time. Blocks on the disk.
+    pub fn sync(&self, upto: Sequence) -> Result<(), Error> {
+        self.inner.sync(upto.0)
+    }
+
+    /// Makes every batch committed so far durable.
+    pub fn sync_all(&self) -> Result<(), Error> {
+        let committed = self.inner.log.lock().committed;
+        self.inner.sync(committed)
+    }
+
+    /// Makes everything durable, checkpoints it and stops. Later commits fail with [`Error::Closed`].
+    pub fn close(&self) -> Result<(), Error> {
+        let flushed = self.sync_all();
+        self.inner.log.lock().is_closing = true;
+        self.inner.turn.notify_all();
+        if let Some(thread) = self.checkpointer.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the checkpoint thread panicked; the intent log still holds everything");
+        }
+        flushed
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the state directory could not be flushed");
+        }
+    }
+}
+
+impl Inner {
+    fn check(&self) -> Result<(), Error> {
+        match &self.flushed.lock().failure {
+            Some(why) => Err(Error::Closed(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn fail(&self, error: &Error) {
+        tracing::error!(%error, "the state directory cannot be written; the bucket is read-only until a restart");
+        self.flushed.lock().failure = Some(error.to_string());
+        self.flushed_changed.notify_all();
+        self.turn.notify_all();
+    }
+
+    fn commit(&self, batch: Batch) -> Result<Sequence, Error> {
+        self.check()?;
+        let body = log::encode(&batch.ops);
+        if body.len() > RECORD_BYTES {
+            return Err(Error::Full(format!("a change of {} bytes is larger than a log record", body.len())));
+        }
+        let mut log = self.log.lock();
+        while !log.files[log.current].fits(body.len()) {
+            if log.checkpoint == Checkpoint::Idle {
+                log.checkpoint = Checkpoint::Wanted;
+                self.turn.notify_all();
+            }
+            self.turn.wait(&mut log);
+            self.check()?;
+        }
+        if log.is_closing {
+            return Err(Error::Closed("the bucket is shutting down".to_owned()));
+        }
+        let current = log.current;
+        if let Err(error) = log.files[current].append(&body) {
+            self.fail(&error);
+            return Err(error);
+        }
+        log.committed += 1;
+        if log.files[current].is_half_full() && log.checkpoint == Checkpoint::Idle {
+            log.checkpoint = Checkpoint::Wanted;
+            self.turn.notify_all();
+        }
+        // Still under the log's lock, so that memory and log have one order.
+        let mut memory = self.memory.write();
+        for op in batch.ops {
+            match op {
+                Op::Put { key, value } => drop(memory.active.insert(key, Some(value.into()))),
+                Op::Delete { key } => drop(memory.active.insert(key, None)),
+                Op::Inline { ino, .. } => drop(log.inline.insert(ino)),
+                Op::Supersede { .. } => {}
+            }
+        }
+        Ok(Sequence(log.committed))
+    }
+
+    fn sync(&self, upto: u64) -> Result<(), Error> {
+        let mut flushed = self.flushed.lock();
+        loop {
+            if let Some(why) = &flushed.failure {
+                return Err(Error::Closed(why.clone()));
+            }
+            if flushed.upto >= upto {
+                return Ok(());
+            }
+            if !flushed.is_running {
+                break;
+            }
+            self.flushed_changed.wait(&mut flushed);
+        }
+        flushed.is_running = true;
+        drop(flushed);
+        let (committed, (file, path)) = {
+            let log = self.log.lock();
+            (log.committed, log.files[log.current].handle())
+        };
+        let result = file.sync().map_err(Error::io("cannot flush", &path));
+        let mut flushed = self.flushed.lock();
+        flushed.is_running = false;
+        match &result {
+            // Earlier log files were flushed when they were frozen.
+            Ok(()) => flushed.upto = flushed.upto.max(committed),
+            Err(_) => {}
+        }
+        drop(flushed);
+        if let Err(error) = &result {
+            self.fail(error);
+        }
+        self.flushed_changed.notify_all();
+        result
+    }
+
+    fn checkpoint_until_closed(&self) {
+        loop {
+            let is_closing = {
+                let mut log = self.log.lock();
+                while log.checkpoint == Checkpoint::Idle && !log.is_closing {
+                    self.turn.wait(&mut log);
+                }
+                log.checkpoint = Checkpoint::Running;
+                log.is_closing
+            };
+            let result = self.check().and_then(|()| self.checkpoint());
+            let mut log = self.log.lock();
+            log.checkpoint = Checkpoint::Idle;
+            drop(log);
+            if let Err(error) = result
+                && self.check().is_ok()
+            {
+                self.fail(&error);
+            }
+            self.turn.notify_all();
+            if is_closing || self.check().is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Moves the current log file's batches into sled while the other file takes the new ones.
+    fn checkpoint(&self) -> Result<(), Error> {
+        let (old, inline, frozen) = {
+            let mut log = self.log.lock();
+            let old = log.files[log.current].handle();
+            // Flushed before the turn, under the lock: a sync of the new file stands for the old one too.
+            old.0.sync().map_err(Error::io("cannot flush", &old.1))?;
+            let (next, epoch) = (1 - log.current, log.epoch + 1);
+            log.files[next].begin(epoch)?;
+            (log.current, log.epoch) = (next, epoch);
+            let mut memory = self.memory.write();
+            let frozen = Arc::new(std::mem::take(&mut memory.active));
+            memory.frozen = Arc::clone(&frozen);
+            (old, std::mem::take(&mut log.inline), frozen)
+        };
+        self.turn.notify_all();
+        tracing::debug!(log = %old.1.display(), keys = frozen.len(), "checkpoint");
+        self.staging.flush(&inline)?;
+        for step in frozen.iter().collect::<Vec<_>>().chunks(4096) {
+            let mut batch = sled::Batch::default();
+            for (key, value) in step {
+                match value {
+                    Some(value) => batch.insert(key.as_slice(), &value[..]),
+                    None => batch.remove(key.as_slice()),
+                }
+            }
+            self.trees.apply_batch(batch).map_err(trees_error)?;
+        }
+        self.trees.flush().map_err(trees_error)?;
+        self.memory.write().frozen = Arc::default();
+        Ok(())
+    }
+}
+
+fn trees_error(error: sled::Error) -> Error {
+    Error::Trees(error.to_string())
+}
+
+fn check_format(trees: &sled::Db, path: &Path) -> Result<(), Error> {
+    let name = key(Table::Meta, &[FORMAT_KEY]);
+    match trees.get(&name).map_err(trees_error)? {
+        Some(found) if *found == *FORMAT => Ok(()),
+        Some(found) => Err(Error::Corrupt {
+            path: path.to_path_buf(),
+            why: format!(
+                "state of format '{}', this release reads '{}': upgrade openbucket",
+                String::from_utf8_lossy(&found),
+                String::from_utf8_lossy(FORMAT)
+            ),
+        }),
+        None if trees.is_empty() => {
+            trees.insert(&name, FORMAT).map_err(trees_error)?;
+            trees.flush().map_err(trees_error)?;
+            Ok(())
+        }
+        None => {
+            Err(Error::Corrupt { path: path.to_path_buf(), why: "these trees are not those of a bucket".to_owned() })
+        }
+    }
+}
+
+/// Replays both log files in the order of their epochs into sled and the staging files; returns the newest epoch.
+fn replay(files: &[LogFile; 2], trees: &sled::Db, staging: &dyn StagingFiles) -> Result<u64, Error> {
+    let mut order = [(files[0].read_epoch()?, &files[0]), (files[1].read_epoch()?, &files[1])];
+    order.sort_by_key(|(epoch, _)| *epoch);
+    let mut inline: BTreeMap<u64, RangeMap<(u64, Arc<[u8]>)>> = BTreeMap::new();
+    let mut replayed = 0;
+    for (epoch, file) in order {
+        if epoch == 0 {
+            continue;
+        }
+        for ops in file.replay(epoch)? {
+            let mut batch = sled::Batch::default();
+            for op in ops {
+                match op {
+                    Op::Put { key, value } => batch.insert(key, value),
+                    Op::Delete { key } => batch.remove(key),
+                    Op::Inline { ino, offset, bytes } => {
+                        let range = offset..offset + bytes.len() as u64;
+                        inline.entry(ino).or_default().insert(range, (offset, bytes.into()));
+                    }
+                    Op::Supersede { ino, start, end } => {
+                        if let Some(ranges) = inline.get_mut(&ino) {
+                            ranges.remove(start..end);
+                        }
+                    }
+                }
+            }
+            trees.apply_batch(batch).map_err(trees_error)?;
+            replayed += 1;
+        }
+    }
+    for (ino, ranges) in &inline {
+        for (range, (offset, bytes)) in ranges.iter() {
+            let slice = (range.start - offset) as usize..(range.end - offset) as usize;
+            staging.restore(*ino, range.start, &bytes[slice])?;
+        }
+    }
+    staging.flush(&inline.keys().copied().collect())?;
+    trees.flush().map_err(trees_error)?;
+    if replayed > 0 {
+        tracing::info!(batches = replayed, "replayed the intent log");
+    }
+    Ok(order[1].0)
+}

@@ -1,0 +1,193 @@
+//! The intent log: what an fsync needs, in one flush.
+//!
+//! Two preallocated files take turns. A file begins with a header
+//! (magic, version, epoch) in its first 64 bytes; records follow, each
+//! `length u32 | crc32 u32 | epoch u64 | number u64 | body`, little-endian,
+//! the checksum over everything after it. Reading stops at the first record
+//! that does not verify, belongs to another epoch, or is out of order: that is
+//! the torn tail. The body is a version byte and a postcard list of [`Op`].
+//!
+//! All operations are absolute (a key has this value, these bytes are at this
+//! offset), so replaying a log over a checkpoint that already has some of it
+//! ends in the same state.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Disk, DiskFile, Error};
+
+/// Bytes of one log file.
+pub const LOG_BYTES: u64 = 32 << 20;
+/// Bytes of the largest record.
+pub const RECORD_BYTES: usize = 8 << 20;
+
+const MAGIC: [u8; 8] = *b"OBINTENT";
+const FORMAT: u32 = 1;
+const HEADER_BYTES: u64 = 64;
+const PREFIX_BYTES: usize = 24;
+const BODY_VERSION: u8 = 1;
+
+/// One step of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// A key has this value.
+    Put { key: Vec<u8>, value: Vec<u8> },
+    /// A key has none.
+    Delete { key: Vec<u8> },
+    /// These bytes are in the staging file of this inode; put them there again on replay.
+    Inline { ino: u64, offset: u64, bytes: Vec<u8> },
+    /// Whatever `Inline` said earlier of this range no longer holds.
+    Supersede { ino: u64, start: u64, end: u64 },
+}
+
+/// One of the two files.
+pub(super) struct LogFile {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    epoch: u64,
+    next_number: u64,
+    end: u64,
+}
+
+impl LogFile {
+    /// Opens or makes the file; a new one is filled with zeros so that later flushes change no metadata.
+    pub fn open(disk: &dyn Disk, path: PathBuf) -> Result<Self, Error> {
+        let file = disk.open(&path, true).map_err(Error::io("cannot open intent log", &path))?;
+        let fill = |file: &dyn DiskFile| -> std::io::Result<()> {
+            let zeros = vec![0; 1 << 20];
+            let mut at = file.len()?;
+            while at < LOG_BYTES {
+                let step = (LOG_BYTES - at).min(zeros.len() as u64);
+                file.write_at(&zeros[..step as usize], at)?;
+                at += step;
+            }
+            file.sync()
+        };
+        if file.len().map_err(Error::io("cannot read", &path))? < LOG_BYTES {
+            fill(&*file).map_err(Error::io("cannot preallocate intent log", &path))?;
+        }
+        Ok(Self { path, file, epoch: 0, next_number: 0, end: HEADER_BYTES })
+    }
+
+    /// The epoch of the header; 0 when the file holds nothing.
+    pub fn read_epoch(&self) -> Result<u64, Error> {
+        let mut header = [0; HEADER_BYTES as usize];
+        self.file.read_at(&mut header, 0).map_err(Error::io("cannot read", &self.path))?;
+        if header == [0; HEADER_BYTES as usize] {
+            return Ok(0);
+        }
+        let corrupt = |why: String| Error::Corrupt { path: self.path.clone(), why };
+        if header[..8] != MAGIC {
+            return Err(corrupt("this is not an intent log".to_owned()));
+        }
+        let format = u32::from_le_bytes(header[8..12].try_into().expect("four bytes"));
+        if format != FORMAT {
+            return Err(corrupt(format!(
+                "intent log of format {format}, this release reads {FORMAT}: upgrade openbucket"
+            )));
+        }
+        let sum = u32::from_le_bytes(header[20..24].try_into().expect("four bytes"));
+        if crc32fast::hash(&header[..20]) != sum {
+            // Torn while the file changed its turn: its records were checkpointed before.
+            return Ok(0);
+        }
+        Ok(u64::from_le_bytes(header[12..20].try_into().expect("eight bytes")))
+    }
+
+    /// Begins an empty log of this epoch, durably.
+    pub fn begin(&mut self, epoch: u64) -> Result<(), Error> {
+        let mut header = [0; HEADER_BYTES as usize];
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        header[12..20].copy_from_slice(&epoch.to_le_bytes());
+        let sum = crc32fast::hash(&header[..20]);
+        header[20..24].copy_from_slice(&sum.to_le_bytes());
+        self.file.write_at(&header, 0).map_err(Error::io("cannot write", &self.path))?;
+        self.file.sync().map_err(Error::io("cannot flush", &self.path))?;
+        (self.epoch, self.next_number, self.end) = (epoch, 0, HEADER_BYTES);
+        Ok(())
+    }
+
+    /// The batches of this epoch in order, up to the torn tail.
+    pub fn replay(&self, epoch: u64) -> Result<Vec<Vec<Op>>, Error> {
+        let mut batches = Vec::new();
+        let mut at = HEADER_BYTES;
+        let mut prefix = [0; PREFIX_BYTES];
+        while at + PREFIX_BYTES as u64 <= LOG_BYTES {
+            self.file.read_at(&mut prefix, at).map_err(Error::io("cannot read", &self.path))?;
+            let length = u32::from_le_bytes(prefix[..4].try_into().expect("four bytes")) as usize;
+            let fits = length <= RECORD_BYTES && at + (PREFIX_BYTES + length) as u64 <= LOG_BYTES;
+            let number = u64::from_le_bytes(prefix[16..].try_into().expect("eight bytes"));
+            let same = prefix[8..16] == epoch.to_le_bytes() && number == batches.len() as u64;
+            if length == 0 || !fits || !same {
+                break;
+            }
+            let mut body = vec![0; length];
+            self.file.read_at(&mut body, at + PREFIX_BYTES as u64).map_err(Error::io("cannot read", &self.path))?;
+            if prefix[4..8] != checksum(&prefix[8..], &body).to_le_bytes() {
+                break;
+            }
+            batches.push(self.decode(&body)?);
+            at += (PREFIX_BYTES + length) as u64;
+        }
+        Ok(batches)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Vec<Op>, Error> {
+        let corrupt = |why: String| Error::Corrupt { path: self.path.clone(), why };
+        match body.split_first() {
+            Some((&BODY_VERSION, ops)) => {
+                postcard::from_bytes(ops).map_err(|_| corrupt("a verified log record does not decode".to_owned()))
+            }
+            Some((version, _)) => {
+                Err(corrupt(format!("log record of version {version}, this release reads {BODY_VERSION}")))
+            }
+            None => Err(corrupt("an empty log record".to_owned())),
+        }
+    }
+
+    /// Whether a record with a body of this length still fits.
+    pub fn fits(&self, body: usize) -> bool {
+        self.end + (PREFIX_BYTES + body) as u64 <= LOG_BYTES
+    }
+
+    /// Whether half of the file is used.
+    pub fn is_half_full(&self) -> bool {
+        self.end > LOG_BYTES / 2
+    }
+
+    /// Hands one record to the operating system: survives the process, and after a flush the machine.
+    pub fn append(&mut self, body: &[u8]) -> Result<(), Error> {
+        debug_assert!(self.fits(body.len()) && body.len() <= RECORD_BYTES && !body.is_empty());
+        let mut record = Vec::with_capacity(PREFIX_BYTES + body.len());
+        record.extend_from_slice(&u32::try_from(body.len()).expect("within RECORD_BYTES").to_le_bytes());
+        record.extend_from_slice(&[0; 4]);
+        record.extend_from_slice(&self.epoch.to_le_bytes());
+        record.extend_from_slice(&self.next_number.to_le_bytes());
+        let sum = checksum(&record[8..], body);
+        record[4..8].copy_from_slice(&sum.to_le_bytes());
+        record.extend_from_slice(body);
+        self.file.write_at(&record, self.end).map_err(Error::io("cannot append to", &self.path))?;
+        self.end += record.len() as u64;
+        self.next_number += 1;
+        Ok(())
+    }
+
+    /// The file, to flush it without holding the log.
+    pub fn handle(&self) -> (Arc<dyn DiskFile>, PathBuf) {
+        (Arc::clone(&self.file), self.path.clone())
+    }
+}
+
+/// The body of a record.
+pub(super) fn encode(ops: &[Op]) -> Vec<u8> {
+    postcard::to_extend(ops, vec![BODY_VERSION]).expect("operations serialise")
+}
+
+fn checksum(head: &[u8], body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(head);
+    hasher.update(body);
+    hasher.finalize()
+}
