@@ -106,11 +106,11 @@ fn start(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
         },
         Command::Consumer { command } => match command {
             NodeCommand::Start(args) => node::start_consumer(&global, *args),
-            NodeCommand::Status(args) => client(node::status(&global, args, node::Role::Consumer)),
+            NodeCommand::Status(args) => client(node::status(&global, args, crate::keys::Role::Consumer)),
         },
         Command::Tracker { command } => match command {
             args::TrackerCommand::Start(args) => node::start_tracker(&global, args),
-            args::TrackerCommand::Status(args) => client(node::status(&global, args, node::Role::Tracker)),
+            args::TrackerCommand::Status(args) => client(node::status(&global, args, crate::keys::Role::Tracker)),
         },
         Command::Version => output::line(&format!("openbucket {}", env!("CARGO_PKG_VERSION"))),
         Command::Man { directory } => manual::print(directory.as_deref()),
