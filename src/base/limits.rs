@@ -73,6 +73,8 @@ pub const FLIGHTS: usize = 6;
 pub const PIECES_PER_CHUNK: usize = 4096;
 /// A file that was not written to for this long is uploaded though it is open.
 pub const LINGER: Duration = Duration::from_secs(2);
+/// A closed file that was not written to for this long is uploaded.
+pub const PACK_LINGER: Duration = Duration::from_secs(1);
 /// Changed data and metadata are made durable at least this often without an fsync.
 pub const WRITEBACK_INTERVAL: Duration = Duration::from_secs(5);
 /// The first wait after a failed upload; doubles up to `RETRY_MAX`.
