@@ -32,7 +32,8 @@ pub(super) fn resolve(mountpoint: &Path) -> Result<PathBuf, Error> {
         return Err(Error::NoHelper);
     }
     let path = canonical(mountpoint)?;
-    if let Some(entry) = table::find(&path)? {
+    // As many as lie upon each other.
+    while let Some(entry) = table::find(&path)? {
         // An automount waits there for us, and touching it would make it wait for ever.
         if entry.kind == "autofs" {
             return Ok(path);
