@@ -73,6 +73,8 @@ pub const FLIGHTS: usize = 6;
 pub const PIECES_PER_CHUNK: usize = 4096;
 /// A file that was not written to for this long is uploaded though it is open.
 pub const LINGER: Duration = Duration::from_secs(2);
+/// A closed file that was not written to for this long is uploaded.
+pub const PACK_LINGER: Duration = Duration::from_secs(1);
 /// Changed data and metadata are made durable at least this often without an fsync.
 pub const WRITEBACK_INTERVAL: Duration = Duration::from_secs(5);
 /// The first wait after a failed upload; doubles up to `RETRY_MAX`.
@@ -166,8 +168,9 @@ pub const PLACE_TRIES: usize = 4;
 pub const GATHER_ROUNDS: u32 = 3;
 /// The pause before the second of these rounds; doubles.
 pub const GATHER_PAUSE: Duration = Duration::from_millis(500);
+
 /// A read asks another consumer at the earliest after this.
-pub const HEDGE_FLOOR: Duration = Duration::from_millis(50);
+pub const HEDGE_FLOOR: Duration = Duration::from_millis(100);
 /// A read asks another consumer at the latest after this.
 pub const HEDGE_CEILING: Duration = Duration::from_secs(2);
 /// How long the kernel may trust entries and attributes: the mount is the only writer.
@@ -207,6 +210,10 @@ pub const UPTIME_INTERVALS: usize = 64;
 pub const RESTART_GRACE: Duration = Duration::from_secs(60);
 /// Saying goodbye and finishing what is on its way, at most.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// When the cache's disk is full, the cache gives back this part of its bytes: 1 / 8.
+pub const CACHE_FULL_SHARE: u64 = 8;
+
 /// Connections being made at a time, in each direction.
 pub const PENDING_CONNECTIONS: u32 = 256;
 /// Connections at a time.

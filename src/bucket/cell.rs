@@ -46,6 +46,8 @@ pub(super) struct CellState {
     pub problem: Option<String>,
     pub failures: u32,
     pub retry_at: Instant,
+    /// Somebody waits for its upload.
+    pub is_urgent: bool,
     /// The inode is gone; nothing may be stored for it any more.
     pub is_gone: bool,
 }
@@ -72,6 +74,7 @@ impl Cell {
                 problem: None,
                 failures: 0,
                 retry_at: now,
+                is_urgent: false,
                 is_gone: false,
             }),
         }

@@ -111,7 +111,9 @@ impl Inner {
                 () = self.uploader.wake.notified() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
-            let is_hurried = self.uploader.is_hurried.swap(false, Ordering::Relaxed);
+            if self.uploader.is_hurried.swap(false, Ordering::Relaxed) {
+                self.mark_urgent();
+            }
             loop {
                 let permit = tokio::select! {
                     biased;
@@ -119,7 +121,7 @@ impl Inner {
                     permit = Arc::clone(&self.uploader.flights).acquire_owned() => permit,
                 };
                 let permit = permit.expect("the flights are never closed");
-                match self.next_job(is_hurried) {
+                match self.next_job() {
                     Ok(Some(job)) => self.tasks.spawn(Arc::clone(&self).fly(job, permit)),
                     Ok(None) => break,
                     Err(error) => {
@@ -132,8 +134,16 @@ impl Inner {
         }
     }
 
+    /// What is dirty now goes at once, and once: if it fails, it waits for its retry like everything else.
+    fn mark_urgent(&self) {
+        let dirty: Vec<Ino> = self.uploader.dirty.lock().iter().copied().collect();
+        for cell in dirty.into_iter().filter_map(|ino| self.cell(ino).ok()) {
+            cell.lock().is_urgent = true;
+        }
+    }
+
     /// Gathers the next chunk from files that are ready: one large file, or many small ones of one policy.
-    fn next_job(&self, is_hurried: bool) -> Result<Option<Job>, Error> {
+    fn next_job(&self) -> Result<Option<Job>, Error> {
         let candidates: Vec<Ino> = self.uploader.dirty.lock().iter().copied().collect();
         let flight = Flight(self.uploader.next_flight.fetch_add(1, Ordering::Relaxed));
         let mut job: Option<Job> = None;
@@ -149,9 +159,11 @@ impl Inner {
                 continue;
             }
             let waiting = state.waiting_bytes();
-            let has_rested = state.handles == 0 || now.duration_since(state.last_write) >= limits::LINGER;
+            // Small files wait for each other a moment, so that many share a chunk.
+            let linger = if state.handles == 0 { limits::PACK_LINGER } else { limits::LINGER };
+            let has_rested = now.duration_since(state.last_write) >= linger;
             let is_large = waiting >= limits::CHUNK_BYTES as u64;
-            let is_ready = is_hurried || (now >= state.retry_at && (has_rested || is_large));
+            let is_ready = state.is_urgent || (now >= state.retry_at && (has_rested || is_large));
             if waiting == 0 || !is_ready {
                 continue;
             }
@@ -275,6 +287,7 @@ impl Inner {
             }
             self.staging.account(before, state.dirty.covered_bytes());
             (state.problem, state.failures) = (None, 0);
+            state.is_urgent &= !state.dirty.is_empty();
         }
         for ino in parts.keys() {
             let state = locked.of(*ino);
@@ -335,6 +348,7 @@ impl Inner {
                 state.retry_at = Instant::now() + wait;
                 state.failures += 1;
             }
+            state.is_urgent = false;
             state.problem = Some(why.to_owned());
         }
     }

@@ -67,8 +67,7 @@ impl Bucket {
             disk("cache")? as Arc<dyn Disk>,
             options.cache_memory_bytes,
             options.cache_disk_bytes,
-        )
-        .map_err(store::Error::io("cannot open the cache in", &options.directory))?;
+        )?;
         let counters = match database.get(Table::Meta, &[b"counters"])? {
             Some(bytes) => Counters::decode(&bytes).map_err(store::Error::from)?,
             None => Counters::default(),

@@ -200,7 +200,7 @@ impl Bucket {
             state.handles == 0 && !state.dirty.is_empty()
         };
         if is_dirty {
-            self.inner.uploader.note(ino, true);
+            self.inner.uploader.note(ino, false);
         }
         self.inner.reap_if_unused(&cell);
     }

@@ -291,6 +291,7 @@ mod tests {
         assert!(verify_range(tree.root(), 2, 0..1, &tree.levels[0][..2].concat(), &[right]).is_err());
         assert!(verify_range(tree.root(), 2, 1..2, &tree.levels[0][2..].concat(), &[left]).is_err());
         assert_ne!(root(&pair), tree.root());
+        assert_ne!(leaf_hashes(&pair)[0], tree.levels[2][0]);
         assert_ne!(ShardId(tree.levels[2][0]), tree.root());
         // As a tree of two leaves whose hashes are these inner nodes: only the count tells them apart.
         assert_ne!(Tree::from_leaves(vec![left, right]).root(), Tree::build(&data).root());

@@ -63,6 +63,7 @@ pub(super) struct Scatter {
     surplus: Vec<(PeerId, ShardId)>,
     finished: Vec<Duration>,
     refresh: Refresh,
+    has_begun: bool,
     answer: Option<Answer>,
     rest: Option<oneshot::Sender<Settled>>,
     deadline: Instant,
@@ -84,6 +85,7 @@ impl Scatter {
             surplus: Vec::new(),
             finished: Vec::new(),
             refresh: Refresh::NotYet,
+            has_begun: false,
             answer: Some(answer),
             rest: None,
             deadline: Instant::now() + limits::SCATTER_TIMEOUT,
@@ -141,6 +143,10 @@ impl Scatter {
 
     /// A consumer for every shard that has none, and for those whose consumer is slow.
     fn fill(&mut self) {
+        if !self.has_begun && !self.can_begin() {
+            return;
+        }
+        self.has_begun = true;
         loop {
             for index in 0..self.holders.len() {
                 let is_coming = self.flights.iter().any(|flight| flight.index == index && !flight.is_slow);
@@ -155,7 +161,24 @@ impl Scatter {
                 break;
             }
         }
-        if self.is_idle_somewhere() && matches!(self.refresh, Refresh::NotYet) {
+        if self.is_idle_somewhere() {
+            self.ask_tracker();
+        }
+    }
+
+    /// Nothing is put before there is somebody for every shard that the threshold needs.
+    fn can_begin(&mut self) -> bool {
+        if self.chooser.left() < self.threshold() {
+            self.ask_tracker();
+            if matches!(self.refresh, Refresh::Done) {
+                self.take_fallback();
+            }
+        }
+        self.chooser.left() >= self.threshold()
+    }
+
+    fn ask_tracker(&mut self) {
+        if matches!(self.refresh, Refresh::NotYet) {
             let directory = Arc::clone(&self.inner.directory);
             self.refresh = Refresh::Asking(Box::pin(async move { directory.refresh().await }));
         }

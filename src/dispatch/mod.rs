@@ -19,6 +19,10 @@ mod flights;
 mod gather;
 mod pace;
 mod scatter;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use counters::Counters;
 pub use dispatcher::{Dispatcher, Options, Parts, Placed};

@@ -26,7 +26,7 @@ pub enum Error {
     #[error("{} holds another key already: move it away first, nothing was overwritten", path.display())]
     Exists { path: PathBuf },
     /// A key file that is none, or is damaged.
-    #[error("{} is not a {what} file of this release: {why}; restore it from a backup or with the phrase", path.display())]
+    #[error("{} is not a {what} file of this release: {why}; restore it", path.display())]
     Damaged { path: PathBuf, what: &'static str, why: &'static str },
     /// Written by a newer release.
     #[error("{} is of version {found}; this release reads version 1: upgrade openbucket", path.display())]

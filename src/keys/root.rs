@@ -2,11 +2,11 @@
 //!
 //! | what | derivation |
 //! |---|---|
-//! | root | HKDF-Extract (RFC 5869, SHA-256), salt `openbucket/1`, input the 64-byte BIP-39 seed with empty passphrase |
+//! | root | HKDF-Extract (RFC 5869, SHA-256) of the BIP-39 seed (64 bytes, empty passphrase), salt `openbucket/1` |
 //! | owner key | Ed25519 seed = Expand(root, `openbucket/1/owner`) |
 //! | bucket key | Expand(root, `openbucket/1/bucket/` name) |
 //! | bucket id | Expand(root, `openbucket/1/bucket-id/` name) |
-//! | Ethereum key | Expand(root, `openbucket/1/ethereum`); when that is no secp256k1 scalar, with `/1`, `/2`... appended |
+//! | Ethereum key | Expand(root, `openbucket/1/ethereum`); if no secp256k1 scalar, with `/1`, `/2`... appended |
 //!
 //! Every output has 32 bytes; names are UTF-8. The test vectors below are published: they never change.
 

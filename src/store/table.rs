@@ -45,6 +45,9 @@ impl Tables {
     }
 }
 
+/// Keys with their records, or why one does not decode.
+pub type Scanned<V> = Vec<(Vec<u8>, Result<V, Error>)>;
+
 /// Records by key, in the order of the keys' bytes.
 #[derive(Clone)]
 pub struct RecordTable<V> {
@@ -74,7 +77,7 @@ impl<V: Record> RecordTable<V> {
 
     /// At most `max` records whose keys are after `after`, in order. A record that does not decode is an error in
     /// its place.
-    pub fn scan(&self, after: Option<&[u8]>, max: usize) -> Result<Vec<(Vec<u8>, Result<V, Error>)>, Error> {
+    pub fn scan(&self, after: Option<&[u8]>, max: usize) -> Result<Scanned<V>, Error> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         let entries = self.tree.range::<&[u8], _>((from, Unbounded)).take(max).map(|entry| {

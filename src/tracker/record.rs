@@ -90,9 +90,9 @@ impl ConsumerRecord {
 
     /// It is there now. A gap of less than `SUSPECT_AFTER` since the last beat is no absence.
     pub fn beat(&mut self, now: UnixMillis, outage: Outage) {
-        let is_after_outage = self.last_beat <= outage.to;
-        let from = if is_after_outage && self.was_here_at(outage.from) && now.since(outage.to) <= limits::RESTART_GRACE
-        {
+        let is_after_outage = self.last_beat <= outage.to && now.since(outage.to) <= limits::RESTART_GRACE;
+        let from = if is_after_outage && self.was_here_at(outage.from) {
+            self.uptime.add(self.last_beat, outage.from);
             outage.to.min(now)
         } else if self.was_here_at(now) {
             self.last_beat.min(now)

@@ -221,3 +221,102 @@ fn unwritten(error: Error) -> Refusal {
     tracing::error!(op = "register", "the registry cannot be written: {error}; check the disk");
     (ErrorKind::Unavailable, "the registry cannot be written now".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::SeededChance;
+
+    const START: u64 = 1_000_000_000;
+
+    fn tables() -> (Tables, tempfile::TempDir) {
+        let directory = tempfile::tempdir().expect("a directory");
+        (Tables::open(directory.path()).expect("opens"), directory)
+    }
+
+    fn at(seconds: u64) -> UnixMillis {
+        UnixMillis((START + seconds) * 1000)
+    }
+
+    fn registration(number: u8, free_bytes: u64) -> Registration {
+        let addresses = vec![format!("/ip4/192.0.{number}.7/tcp/4001")];
+        Registration { addresses, limit_bytes: 1000, free_bytes, version: "1".into() }
+    }
+
+    fn register(registry: &mut Registry, number: u8, free_bytes: u64, seconds: u64) {
+        let (peer, owner) = (PeerId([number; 32]), OwnerId([number; 32]));
+        registry.register(peer, owner, &registration(number, free_bytes), at(seconds)).expect("registered");
+    }
+
+    fn offered(registry: &Registry, free_bytes: u64, exclude: &[u8], seconds: u64) -> Vec<u8> {
+        let exclude = exclude.iter().map(|number| PeerId([*number; 32])).collect();
+        let query = CandidateQuery { count: 100, free_bytes, exclude };
+        let list = registry.candidates(&query, at(seconds), &SeededChance::new(1));
+        let mut numbers: Vec<u8> = list.iter().map(|candidate| candidate.contact.peer.0[0]).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    #[test]
+    fn only_those_that_are_there_and_have_room_are_offered() {
+        let (tables, _directory) = tables();
+        let mut registry = Registry::open(&tables, at(0)).expect("opens");
+        for (number, free_bytes) in [(1, 900), (2, 500), (3, 100), (4, 5000), (5, 900)] {
+            register(&mut registry, number, free_bytes, 1);
+        }
+        assert_eq!(offered(&registry, 100, &[], 2), [1, 2, 3, 4, 5]);
+        assert_eq!(offered(&registry, 101, &[1], 2), [2, 4, 5]);
+        assert_eq!(offered(&registry, 1001, &[], 2), [0; 0], "more is free than the limit: not believed");
+        registry.beat(PeerId([2; 32]), Beat { free_bytes: 50 }, at(15)).expect("known");
+        registry.beat(PeerId([1; 32]), Beat { free_bytes: 900 }, at(15)).expect("known");
+        assert_eq!(offered(&registry, 100, &[], 17), [1], "the others are suspect, or full");
+        registry.leave(PeerId([1; 32])).expect("known");
+        assert_eq!(offered(&registry, 1, &[], 17), [2]);
+        let gone = registry.beat(PeerId([1; 32]), Beat { free_bytes: 1 }, at(18)).expect_err("it left");
+        assert_eq!(gone.0, ErrorKind::NotFound);
+        let unknown = registry.beat(PeerId([77; 32]), Beat { free_bytes: 1 }, at(18)).expect_err("never came");
+        assert_eq!(unknown.0, ErrorKind::NotFound);
+        let all = CandidateQuery { count: 0, free_bytes: 0, exclude: Vec::new() };
+        assert_eq!(registry.candidates(&all, at(18), &SeededChance::new(1)).len(), 5);
+    }
+
+    #[test]
+    fn a_restart_forgets_nobody_and_believes_who_was_there() {
+        let (tables, _directory) = tables();
+        let mut registry = Registry::open(&tables, at(0)).expect("opens");
+        register(&mut registry, 1, 900, 1);
+        register(&mut registry, 2, 900, 95);
+        registry.alive(at(100)).expect("written");
+        drop(registry);
+        let mut registry = Registry::open(&tables, at(5000)).expect("opens again");
+        assert_eq!(offered(&registry, 1, &[], 5001), [2]);
+        assert_eq!(offered(&registry, 1, &[], 5016), [0; 0], "the benefit of the doubt ends");
+        registry.beat(PeerId([2; 32]), Beat { free_bytes: 900 }, at(5020)).expect("known");
+        let candidate = registry.all(at(5020), 1).remove(0);
+        assert_eq!((candidate.is_online, candidate.uptime_permille), (true, 1000));
+    }
+
+    #[test]
+    fn whoever_was_away_for_very_long_is_forgotten() {
+        let (tables, _directory) = tables();
+        let mut registry = Registry::open(&tables, at(0)).expect("opens");
+        register(&mut registry, 1, 900, 1);
+        let forget = limits::FORGET_AFTER.as_secs();
+        registry.sweep(at(forget)).expect("written");
+        assert_eq!(registry.counts(at(forget)).0, 1);
+        registry.sweep(at(forget + 2)).expect("written");
+        assert_eq!(registry.counts(at(forget)).0, 0);
+        assert_eq!(Registry::open(&tables, at(forget + 3)).expect("opens").counts(at(0)).0, 0);
+    }
+
+    #[test]
+    fn addresses_that_lead_nowhere_are_refused() {
+        let (tables, _directory) = tables();
+        let mut registry = Registry::open(&tables, at(0)).expect("opens");
+        let addresses = vec!["/ip4/0.0.0.0/tcp/4001".to_owned()];
+        let registration = Registration { addresses, ..registration(1, 1) };
+        let refusal = registry.register(PeerId([1; 32]), OwnerId([1; 32]), &registration, at(0)).expect_err("nowhere");
+        assert_eq!(refusal.0, ErrorKind::Invalid);
+        assert_eq!(registry.counts(at(0)).0, 0);
+    }
+}

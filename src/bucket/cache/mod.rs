@@ -1,57 +1,108 @@
-//! temporary
-use crate::{base::ChunkId, coding::Layout, store::Disk};
+//! The LRU cache of the read path: decoded blocks in memory, sealed blocks on disk, one fetch for many readers.
+//!
+//! Both tiers are keyed by chunk and block index and bounded in bytes. The
+//! disk tier stays sealed: what it returns is opened, and so verified, by the
+//! caller, who reports what does not open with [`BlockCache::damaged`].
+
+mod flights;
+mod header;
+mod memory;
+mod sealed;
+
+use std::{ops::Range, sync::Arc};
+
 use bytes::Bytes;
-use parking_lot::Mutex;
-use std::{collections::HashMap, ops::Range, sync::Arc};
-#[derive(Default)]
-pub struct BlockCache(Mutex<HashMap<(ChunkId, u16), Bytes>>);
+
+pub use flights::Flights;
+
+use self::{memory::Memory, sealed::Sealed};
+use crate::{
+    base::ChunkId,
+    coding::Layout,
+    store::{self, Disk},
+};
+
+/// The two tiers. Shared by reference; all calls from any thread.
+pub struct BlockCache {
+    memory: Memory,
+    sealed: Sealed,
+}
+
 impl BlockCache {
-    pub fn open(_d: Arc<dyn Disk>, _m: u64, _b: u64) -> std::io::Result<Self> {
-        Ok(Self::default())
+    /// A cache of so many bytes in memory and so many on this disk, whose root is the cache's alone: files that
+    /// are not a cache's are removed. Blocks; the disk tier goes on where it was.
+    ///
+    /// # Errors
+    /// When the root cannot be listed.
+    pub fn open(disk: Arc<dyn Disk>, memory_bytes: u64, disk_bytes: u64) -> Result<Self, store::Error> {
+        Ok(Self { memory: Memory::new(memory_bytes), sealed: Sealed::open(disk, disk_bytes)? })
     }
-    pub fn get(&self, c: ChunkId, b: u16) -> Option<Bytes> {
-        self.0.lock().get(&(c, b)).cloned()
+
+    /// A decoded block, from memory. Never waits for a disk.
+    pub fn get(&self, chunk: ChunkId, block: u16) -> Option<Bytes> {
+        self.memory.get(chunk, block)
     }
-    pub fn insert(&self, c: ChunkId, b: u16, p: Bytes) {
-        let mut m = self.0.lock();
-        if m.len() > 2000 {
-            m.clear();
-        }
-        m.insert((c, b), p);
+
+    /// Keeps a decoded block in memory; it should own its buffer alone.
+    pub fn insert(&self, chunk: ChunkId, block: u16, plain: Bytes) {
+        self.memory.insert(chunk, block, plain);
     }
-    pub fn read_sealed(&self, _l: &Layout, _b: Range<usize>) -> Option<Vec<u8>> {
-        None
+
+    /// The bytes of `layout.sealed_range(blocks)` from disk, if all these blocks are there. Blocks.
+    ///
+    /// They are not verified: call [`damaged`](Self::damaged) when they do not open.
+    pub fn read_sealed(&self, layout: &Layout, blocks: Range<usize>) -> Option<Vec<u8>> {
+        self.sealed.read(layout, blocks)
     }
-    pub fn write_sealed(&self, _l: &Layout, _b: Range<usize>, _s: &[u8]) {}
-    pub fn forget(&self, c: ChunkId) {
-        self.0.lock().retain(|k, _| k.0 != c)
+
+    /// Keeps the bytes of `layout.sealed_range(blocks)` on disk, as far as there is room. Blocks; never fails: an
+    /// error of the disk switches the disk tier off, with a warning, until the next start.
+    ///
+    /// # Panics
+    /// When the bytes are not as many as the range.
+    pub fn write_sealed(&self, layout: &Layout, blocks: Range<usize>, sealed: &[u8]) {
+        self.sealed.write(layout, blocks, sealed);
     }
-    pub fn evict_chunks(&self, c: &[ChunkId]) -> u64 {
-        for c in c {
-            self.forget(*c)
-        }
-        0
+
+    /// Drops a chunk that is deleted, pinned or not, from both tiers. Blocks.
+    pub fn forget(&self, chunk: ChunkId) {
+        self.memory.forget(chunk);
+        self.sealed.forget(chunk);
     }
-    pub fn set_pinned(&self, _c: ChunkId, _p: bool) {}
+
+    /// Drops a chunk whose sealed bytes did not open. It stays pinned, if it is, and may be written again. Blocks.
+    pub fn damaged(&self, chunk: ChunkId) {
+        tracing::warn!(op = "cache", %chunk, "cached bytes were damaged; they are fetched again");
+        self.memory.forget(chunk);
+        self.sealed.drop_bytes(chunk);
+    }
+
+    /// Drops everything but the disk bytes of pinned chunks; returns how many bytes that freed. Blocks.
+    pub fn evict_all(&self) -> u64 {
+        self.memory.clear() + self.sealed.evict_all()
+    }
+
+    /// Drops these chunks, but not the disk bytes of pinned ones; returns how many bytes that freed. Blocks.
+    pub fn evict_chunks(&self, chunks: &[ChunkId]) -> u64 {
+        chunks.iter().map(|chunk| self.memory.forget(*chunk) + self.sealed.evict(*chunk)).sum()
+    }
+
+    /// Pins or unpins a chunk, cached or not (yet): while pinned it is not evicted from disk. The pins are not
+    /// kept over a restart.
+    pub fn set_pinned(&self, chunk: ChunkId, is_pinned: bool) {
+        self.sealed.set_pinned(chunk, is_pinned);
+    }
+
+    /// Bytes in memory.
     pub fn memory_bytes(&self) -> u64 {
-        0
+        self.memory.bytes()
     }
+
+    /// Bytes on disk, in whole pages.
     pub fn disk_bytes(&self) -> u64 {
-        0
+        self.sealed.bytes()
     }
 }
-pub struct Flights<K, T, E>(std::marker::PhantomData<(K, T, E)>);
-impl<K, T, E> Default for Flights<K, T, E> {
-    fn default() -> Self {
-        Self(std::marker::PhantomData)
-    }
-}
-impl<K, T, E> Flights<K, T, E> {
-    pub async fn run<F, Fut>(&self, _k: K, f: F) -> Result<T, E>
-    where
-        F: FnOnce() -> Fut,
-        Fut: std::future::Future<Output = Result<T, E>>,
-    {
-        f().await
-    }
-}
+
+#[cfg(test)]
+mod tests;

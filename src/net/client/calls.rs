@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     future::Future,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -106,6 +105,21 @@ impl Calls {
             streams.push((Instant::now(), session));
         }
     }
+
+    /// Gives a whole request its deadline. After it, no kept stream to this peer is trusted any more.
+    pub async fn within_deadline<T>(
+        &self,
+        to: PeerId,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(limits::REQUEST_TIMEOUT, request).await {
+            Ok(result) => result,
+            Err(_) => {
+                self.kept.lock().remove(&to);
+                Err(Error::TimedOut { to: to.to_string(), seconds: limits::REQUEST_TIMEOUT.as_secs() })
+            }
+        }
+    }
 }
 
 fn forget_old(kept: &mut HashMap<PeerId, Vec<(Instant, Session)>>) {
@@ -124,17 +138,5 @@ async fn exchange<T: DeserializeOwned>(
     match (session.receive().await, sent) {
         (Err(Nothing(_)), Err(error)) => Err(Nothing(error)),
         (answer, _) => answer,
-    }
-}
-
-/// Gives a whole request its deadline.
-pub(super) async fn within_deadline<T>(
-    to: PeerId,
-    request: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let deadline: Duration = limits::REQUEST_TIMEOUT;
-    match tokio::time::timeout(deadline, request).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::TimedOut { to: to.to_string(), seconds: deadline.as_secs() }),
     }
 }

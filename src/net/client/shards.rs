@@ -6,10 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{
-    calls::{Calls, within_deadline},
-    session::Session,
-};
+use super::{calls::Calls, session::Session};
 use crate::{
     base::{ErrorKind, PeerId, ShardId, limits},
     coding::merkle,
@@ -47,24 +44,25 @@ impl ShardClient {
     pub async fn put(&self, to: &Contact, shard: ShardId, data: Bytes) -> Result<Receipt, Error> {
         assert!(!data.is_empty() && data.len() <= limits::SHARD_BYTES, "a shard has 1 to SHARD_BYTES bytes");
         let bytes = u32::try_from(data.len()).expect("SHARD_BYTES is below 2^32");
-        within_deadline(to.peer, async {
-            let (mut session, answer) = self.calls.call(to, &ShardRequest::Put { shard, bytes }).await?;
-            let receipt = match answer {
-                ShardAnswer::Ready => {
-                    session.send_data(&data).await?;
-                    match session.receive().await.unwrap_or_else(|nothing| Err(nothing.0))? {
-                        ShardAnswer::Stored(receipt) => receipt,
-                        other => return Err(self.not_expected(to.peer, session, other)),
+        self.calls
+            .within_deadline(to.peer, async {
+                let (mut session, answer) = self.calls.call(to, &ShardRequest::Put { shard, bytes }).await?;
+                let receipt = match answer {
+                    ShardAnswer::Ready => {
+                        session.send_data(&data).await?;
+                        match session.receive().await.unwrap_or_else(|nothing| Err(nothing.0))? {
+                            ShardAnswer::Stored(receipt) => receipt,
+                            other => return Err(self.not_expected(to.peer, session, other)),
+                        }
                     }
-                }
-                ShardAnswer::Held(receipt) => receipt,
-                other => return Err(self.not_expected(to.peer, session, other)),
-            };
-            self.check_receipt(&receipt, to.peer, shard, bytes).map_err(|why| session.misbehaved(why))?;
-            self.calls.keep(to.peer, session);
-            Ok(receipt)
-        })
-        .await
+                    ShardAnswer::Held(receipt) => receipt,
+                    other => return Err(self.not_expected(to.peer, session, other)),
+                };
+                self.check_receipt(&receipt, to.peer, shard, bytes).map_err(|why| session.misbehaved(why))?;
+                self.calls.keep(to.peer, session);
+                Ok(receipt)
+            })
+            .await
     }
 
     fn check_receipt(&self, receipt: &Receipt, peer: PeerId, shard: ShardId, bytes: u32) -> Result<(), &'static str> {
@@ -81,21 +79,22 @@ impl ShardClient {
     /// The whole shard of `shard_len` bytes, its Merkle root checked.
     pub async fn get(&self, from: &Contact, shard: ShardId, shard_len: u32) -> Result<Bytes, Error> {
         assert!(shard_len as usize <= limits::SHARD_BYTES, "a shard has at most SHARD_BYTES bytes");
-        within_deadline(from.peer, async {
-            let (mut session, answer) = self.timed_call(from, &ShardRequest::Get { shard }).await?;
-            let ShardAnswer::Data { bytes } = answer else {
-                return Err(self.not_expected(from.peer, session, answer));
-            };
-            check_length(&session, bytes, shard_len.into())?;
-            let data = session.receive_data(bytes).await?;
-            let read = data.clone();
-            if self.cpu.run(move || merkle::root(&read)).await != shard {
-                return Err(session.misbehaved(format!("its bytes are not those of shard {shard}")));
-            }
-            self.calls.keep(from.peer, session);
-            Ok(data)
-        })
-        .await
+        self.calls
+            .within_deadline(from.peer, async {
+                let (mut session, answer) = self.timed_call(from, &ShardRequest::Get { shard }).await?;
+                let ShardAnswer::Data { bytes } = answer else {
+                    return Err(self.not_expected(from.peer, session, answer));
+                };
+                check_length(&session, bytes, shard_len.into())?;
+                let data = session.receive_data(bytes).await?;
+                let read = data.clone();
+                if self.cpu.run(move || merkle::root(&read)).await != shard {
+                    return Err(session.misbehaved(format!("its bytes are not those of shard {shard}")));
+                }
+                self.calls.keep(from.peer, session);
+                Ok(data)
+            })
+            .await
     }
 
     /// The bytes of some leaves of a shard of `shard_len` bytes, checked with their Merkle range proof.
@@ -114,56 +113,60 @@ impl ShardClient {
         assert!(leaves.start < leaves.end && leaves.end <= leaf_count, "leaves within the shard");
         let request = ShardRequest::GetRange { shard, first: leaves.start, end: leaves.end };
         let expected = range_bytes(&leaves, shard_len);
-        within_deadline(from.peer, async {
-            let (mut session, answer) = self.timed_call(from, &request).await?;
-            let ShardAnswer::Range { bytes, leaves: count, proof } = answer else {
-                return Err(self.not_expected(from.peer, session, answer));
-            };
-            check_length(&session, bytes, expected)?;
-            if count != leaf_count || proof.len() > limits::PROOF_HASHES {
-                return Err(session.misbehaved("its proof is for another length"));
-            }
-            let data = session.receive_data(bytes).await?;
-            let read = data.clone();
-            let checked = self.cpu.run(move || merkle::verify_range(shard, leaf_count, leaves, &read, &proof)).await;
-            checked.map_err(|error| session.misbehaved(error.to_string()))?;
-            self.calls.keep(from.peer, session);
-            Ok(data)
-        })
-        .await
+        self.calls
+            .within_deadline(from.peer, async {
+                let (mut session, answer) = self.timed_call(from, &request).await?;
+                let ShardAnswer::Range { bytes, leaves: count, proof } = answer else {
+                    return Err(self.not_expected(from.peer, session, answer));
+                };
+                check_length(&session, bytes, expected)?;
+                if count != leaf_count || proof.len() > limits::PROOF_HASHES {
+                    return Err(session.misbehaved("its proof is for another length"));
+                }
+                let data = session.receive_data(bytes).await?;
+                let read = data.clone();
+                let checked =
+                    self.cpu.run(move || merkle::verify_range(shard, leaf_count, leaves, &read, &proof)).await;
+                checked.map_err(|error| session.misbehaved(error.to_string()))?;
+                self.calls.keep(from.peer, session);
+                Ok(data)
+            })
+            .await
     }
 
     /// What the consumer says of a shard.
     pub async fn stat(&self, from: &Contact, shard: ShardId) -> Result<ShardStat, Error> {
-        within_deadline(from.peer, async {
-            let (session, answer) = self.calls.call(from, &ShardRequest::Stat { shard }).await?;
-            match answer {
-                ShardAnswer::Stat(stat) if stat.shard == shard => {
-                    self.calls.keep(from.peer, session);
-                    Ok(stat)
+        self.calls
+            .within_deadline(from.peer, async {
+                let (session, answer) = self.calls.call(from, &ShardRequest::Stat { shard }).await?;
+                match answer {
+                    ShardAnswer::Stat(stat) if stat.shard == shard => {
+                        self.calls.keep(from.peer, session);
+                        Ok(stat)
+                    }
+                    other => Err(self.not_expected(from.peer, session, other)),
                 }
-                other => Err(self.not_expected(from.peer, session, other)),
-            }
-        })
-        .await
+            })
+            .await
     }
 
     /// Makes the consumer forget a shard, durably. One that is not there is fine.
     pub async fn delete(&self, from: &Contact, shard: ShardId) -> Result<(), Error> {
-        within_deadline(from.peer, async {
-            let (session, answer) = self.calls.call(from, &ShardRequest::Delete { shard }).await?;
-            match answer {
-                ShardAnswer::Deleted => {
-                    self.calls.keep(from.peer, session);
-                    Ok(())
+        self.calls
+            .within_deadline(from.peer, async {
+                let (session, answer) = self.calls.call(from, &ShardRequest::Delete { shard }).await?;
+                match answer {
+                    ShardAnswer::Deleted => {
+                        self.calls.keep(from.peer, session);
+                        Ok(())
+                    }
+                    other => match self.not_expected(from.peer, session, other) {
+                        Error::Refused { kind: ErrorKind::NotFound, .. } => Ok(()),
+                        error => Err(error),
+                    },
                 }
-                other => match self.not_expected(from.peer, session, other) {
-                    Error::Refused { kind: ErrorKind::NotFound, .. } => Ok(()),
-                    error => Err(error),
-                },
-            }
-        })
-        .await
+            })
+            .await
     }
 
     /// All shards that this producer's owner has there, ascending. Each page has its own deadline.
@@ -172,20 +175,22 @@ impl ShardClient {
         let mut all: Vec<ShardStat> = Vec::new();
         loop {
             let after = all.last().map(|stat| stat.shard);
-            let page = within_deadline(from.peer, async {
-                let (session, answer) = self.calls.call(from, &ShardRequest::List { after }).await?;
-                let ShardAnswer::Page(page) = answer else {
-                    return Err(self.not_expected(from.peer, session, answer));
-                };
-                let ids = after.into_iter().chain(page.shards.iter().map(|stat| stat.shard));
-                let is_stuck = page.shards.is_empty() && !page.is_last;
-                if is_stuck || !ids.is_sorted_by(|a, b| a < b) {
-                    return Err(session.misbehaved("its list is not in order"));
-                }
-                self.calls.keep(from.peer, session);
-                Ok(page)
-            })
-            .await?;
+            let page = self
+                .calls
+                .within_deadline(from.peer, async {
+                    let (session, answer) = self.calls.call(from, &ShardRequest::List { after }).await?;
+                    let ShardAnswer::Page(page) = answer else {
+                        return Err(self.not_expected(from.peer, session, answer));
+                    };
+                    let ids = after.into_iter().chain(page.shards.iter().map(|stat| stat.shard));
+                    let is_stuck = page.shards.is_empty() && !page.is_last;
+                    if is_stuck || !ids.is_sorted_by(|a, b| a < b) {
+                        return Err(session.misbehaved("its list is not in order"));
+                    }
+                    self.calls.keep(from.peer, session);
+                    Ok(page)
+                })
+                .await?;
             if all.len() + page.shards.len() > limits::LIST_SHARDS {
                 return Err(Error::Misbehaved { peer: from.peer, why: "its list does not end".into() });
             }

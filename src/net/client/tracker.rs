@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::calls::{Calls, within_deadline};
+use super::calls::Calls;
 use crate::{
     base::{PeerId, limits},
     keys::Certificate,
@@ -107,12 +107,14 @@ impl TrackerClient {
             }
         };
         let contact = Contact { peer, addresses: vec![tracker.address.clone()] };
-        let answer = within_deadline(peer, async {
-            let (session, answer) = self.calls.call(&contact, request).await?;
-            self.calls.keep(peer, session);
-            Ok((peer, answer))
-        })
-        .await;
+        let answer = self
+            .calls
+            .within_deadline(peer, async {
+                let (session, answer) = self.calls.call(&contact, request).await?;
+                self.calls.keep(peer, session);
+                Ok((peer, answer))
+            })
+            .await;
         if answer.is_err() && !tracker.is_given {
             // Another tracker, with another key, may have taken its place.
             *tracker.peer.lock() = None;

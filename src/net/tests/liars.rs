@@ -168,6 +168,29 @@ async fn a_server_that_is_somebody_else() {
     }
 }
 
+/// After a deadline the streams that were kept are not tried one after another.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_fell_silent_costs_one_deadline() {
+    let world = world();
+    let node = world.join(key(3).peer_id()) as Arc<dyn Network>;
+    let (tasks, to) = (tasks(), contact(&node));
+    serve_shards(&node, MemoryNode::new(1 << 20), identity(3, Role::Consumer), &tasks).unwrap();
+    let faulty = Arc::new(FaultyNetwork::new(world.join(key(1).peer_id())));
+    let client = ShardClient::new(faulty.clone(), certificate(1, 1, Role::Producer));
+    // Hello and first answer pass; what is asked next on the same stream is never answered.
+    let hello = 4 + postcard::to_stdvec(&HelloAnswer::Hello(Hello { certificate: certificate(3, 3, Role::Consumer) }))
+        .unwrap()
+        .len() as u64;
+    faulty.set(to.peer, FaultPlan { stall_after_bytes: Some(hello + 4 + 3), ..FaultPlan::default() });
+    let (one, two, three) = futures::join!(client.list(&to), client.list(&to), client.list(&to));
+    assert!(one.is_ok() && two.is_ok() && three.is_ok());
+    faulty.set(to.peer, FaultPlan::default());
+    let start = Instant::now();
+    assert_timed_out(client.list(&to).await, start, limits::REQUEST_TIMEOUT);
+    assert!(client.list(&to).await.is_ok());
+    assert!(start.elapsed() < limits::REQUEST_TIMEOUT * 2);
+}
+
 /// An honest consumer behind a broken network.
 #[tokio::test(start_paused = true)]
 async fn broken_networks() {

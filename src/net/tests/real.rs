@@ -126,6 +126,17 @@ async fn a_restarted_consumer_is_found_again() {
 }
 
 #[tokio::test]
+async fn every_interface_is_named() {
+    let tasks = tasks();
+    let node = start(3, &["0.0.0.0:0"], "test", &tasks).await.unwrap();
+    let addresses = node.addresses();
+    assert!(!addresses.is_empty() && addresses.iter().all(|address| !address.contains("0.0.0.0")), "{addresses:?}");
+    let client = start(1, &[], "test", &tasks).await.unwrap();
+    assert_eq!(client.identify(&addresses[0]).await.unwrap(), node.local_peer());
+    assert!(tasks.stop(limits::CONNECT_TIMEOUT).await);
+}
+
+#[tokio::test]
 async fn names_are_looked_up() {
     let tasks = tasks();
     let node = start(3, &[TCP], "test", &tasks).await.unwrap();

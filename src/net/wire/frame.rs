@@ -22,8 +22,10 @@ pub(in crate::net) enum FrameError {
     Invalid(&'static str),
 }
 
-/// Reads one frame, and says how many bytes it had. Takes memory only for bytes that arrived, and never more than the frame limit (and its
-/// items decoded). Cancelled between bytes, the stream is of no more use.
+/// Reads one frame, and says how many bytes it had.
+///
+/// Takes memory only for bytes that arrived, at most the frame limit, and for the items in them (serde takes
+/// at most 1 MiB ahead on the word of a length). Cancelled between bytes, the stream is of no more use.
 pub(in crate::net) async fn read_frame<T: DeserializeOwned>(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<(T, usize), FrameError> {

@@ -60,6 +60,20 @@
 //! List{after}                ->   Page{shards, is_last} | Refused
 //! ```
 //!
+//! The numbers of the variants and their fields, in the order of the bytes (`u32` and lengths as varints):
+//!
+//! | request | fields | | answer | fields |
+//! |---|---|---|---|---|
+//! | 0 Put | shard 32, bytes u32 | | 0 Refused | code 1, text |
+//! | 1 Get | shard 32 | | 1 Ready | |
+//! | 2 GetRange | shard 32, first u32, end u32 | | 2 Held | receipt |
+//! | 3 Stat | shard 32 | | 3 Stored | receipt |
+//! | 4 Delete | shard 32 | | 4 Data | bytes u32 |
+//! | 5 List | after: 0, or 1 and 32 | | 5 Range | bytes u32, leaves u32, proof: count, 32 each |
+//! | | | | 6 Stat | shard 32, bytes u32 |
+//! | | | | 7 Deleted | |
+//! | | | | 8 Page | count, (shard 32, bytes u32) each, is_last 1 |
+//!
 //! - **Put.** The client sends data only after `Ready`: the server has then set space aside. After `Ready`
 //!   the server reads all data before it answers. `Held` means that the server has this shard already,
 //!   intact; no data follows.
@@ -83,6 +97,17 @@
 //! Leave                      ->   Done | Refused
 //! Candidates(query)          ->   Candidates(list) | Refused
 //! ```
+//!
+//! | request | fields | | answer | fields |
+//! |---|---|---|---|---|
+//! | 0 Register | addresses: count, text each; limit_bytes, free_bytes u64; version text | | 0 Refused | code 1, text |
+//! | 1 Beat | free_bytes u64 | | 1 Done | |
+//! | 2 Leave | | | 2 Candidates | count, candidate each |
+//! | 3 Candidates | count u16, free_bytes u64, exclude: count, peer 32 each | | | |
+//!
+//! A candidate is peer (32), addresses (count, text each), owner (32), limit_bytes u64, free_bytes u64,
+//! last_beat (Unix milliseconds, u64), uptime_permille u16, is_online (1). All numbers are varints.
+//! A query with `count` 0 asks for every known consumer, online or not, as many as fit.
 //!
 //! A registration has 1 to [`limits::ADDRESSES`] addresses of at most [`limits::ADDRESS_BYTES`] bytes. A
 //! query asks for at most [`limits::CANDIDATES`] and excludes at most [`limits::EXCLUDED_PEERS`]; the

@@ -25,9 +25,15 @@ struct Content {
     now: Vec<u8>,
     flushed: Vec<u8>,
     dirty: BTreeSet<usize>,
+    /// Pages that take space.
+    pages: BTreeSet<usize>,
 }
 
 impl Content {
+    fn allocated(&self) -> u64 {
+        (self.pages.len() * PAGE) as u64
+    }
+
     fn touch(&mut self, offset: usize, bytes: usize) {
         self.dirty.extend(offset / SECTOR..(offset + bytes).div_ceil(SECTOR));
     }
@@ -58,6 +64,8 @@ impl Content {
             1 => self.now.len(),
             _ => short + usize::try_from(chance.below((long - short) as u64 + 1)).expect("a length in memory"),
         });
+        let is_held = |page: &[u8]| page.iter().any(|&byte| byte != 0);
+        self.pages = kept.chunks(PAGE).enumerate().filter(|(_, page)| is_held(page)).map(|(index, _)| index).collect();
         self.flushed = kept.clone();
         self.now = kept;
     }
@@ -175,13 +183,8 @@ impl SimulatedDisk {
     }
 
     fn used(tree: &Tree) -> u64 {
-        tree.now.values().map(|content| allocated(&content.lock().now)).sum()
+        tree.now.values().map(|content| content.lock().allocated()).sum()
     }
-}
-
-/// Whole pages that are not zero.
-fn allocated(bytes: &[u8]) -> u64 {
-    bytes.chunks(PAGE).filter(|page| page.iter().any(|&byte| byte != 0)).count() as u64 * PAGE as u64
 }
 
 fn position(offset: u64) -> io::Result<usize> {
@@ -278,6 +281,7 @@ impl DiskFile for SimulatedFile {
         }
         content.now[offset..end].copy_from_slice(bytes);
         content.touch(offset, bytes.len());
+        content.pages.extend(offset / PAGE..end.div_ceil(PAGE));
         Ok(())
     }
 
@@ -293,6 +297,7 @@ impl DiskFile for SimulatedFile {
         content.now.resize(target, 0);
         let (low, high) = (before.min(target), before.max(target));
         content.touch(low, high - low);
+        content.pages.split_off(&target.div_ceil(PAGE));
         Ok(())
     }
 
@@ -304,12 +309,15 @@ impl DiskFile for SimulatedFile {
         if offset < end {
             content.now[offset..end].fill(0);
             content.touch(offset, end - offset);
+            let is_last = end == content.now.len();
+            let whole = offset.div_ceil(PAGE)..if is_last { end.div_ceil(PAGE) } else { end / PAGE };
+            content.pages.retain(|page| !whole.contains(page));
         }
         Ok(())
     }
 
     fn allocated(&self) -> io::Result<u64> {
-        Ok(allocated(&self.content.lock().now))
+        Ok(self.content.lock().allocated())
     }
 
     fn sync(&self) -> io::Result<()> {

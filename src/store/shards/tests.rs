@@ -1,11 +1,6 @@
 //! The store against a model, with crashes at every kind of moment, and the one damage at a time it must survive.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 
@@ -335,7 +330,7 @@ async fn the_golden_segment_reads_and_is_what_is_written_today() {
     let directory = tempfile::tempdir().expect("a directory");
     let real = Arc::new(RealDisk::new(directory.path()).expect("a disk"));
     std::fs::create_dir(directory.path().join("shards")).expect("made");
-    std::fs::write(directory.path().join(PathBuf::from(segment_path(1))), kept).expect("copied");
+    std::fs::write(directory.path().join(segment_path(1)), kept).expect("copied");
     let again = open_on(real, 1 << 20);
     assert_eq!(again.stat(OWNER, root_of(&bodies[1])), None);
     for index in [0, 2, 3] {

@@ -102,7 +102,10 @@ impl ShardStore {
             (Change::Drop { only: Some(only), .. }, Some(location)) if only != location => Ok(Written::Already),
             (Change::Drop { key, .. }, None) => Err(Error::NotFound(format!("shard {} is not here", key.1))),
             (Change::Drop { key, to, .. }, Some(location)) => {
-                self.mark(writer, unflushed, key, &location, to)?;
+                let Location { segment, offset, body_bytes, body_crc } = location;
+                let flushed_to = if writer.active == Some(segment) { writer.flushed_to } else { offset };
+                let header = EntryHeader { state: to, body_bytes, body_crc, flushed_to, offset, segment, key };
+                self.mark(unflushed, &header)?;
                 Ok(Written::Dropped { key, location, to })
             }
         }
@@ -189,22 +192,12 @@ impl ShardStore {
         Ok(number)
     }
 
-    /// Rewrites the header of an entry with another state.
-    fn mark(
-        &self,
-        writer: &Writer,
-        unflushed: &mut Unflushed,
-        key: Key,
-        location: &Location,
-        to: EntryState,
-    ) -> Result<(), Error> {
-        let Location { segment, offset, body_bytes, body_crc } = *location;
-        let flushed_to = if writer.active == Some(segment) { writer.flushed_to } else { offset };
-        let header = EntryHeader { state: to, body_bytes, body_crc, flushed_to, offset, segment, key };
-        let path = segment_path(segment);
-        let file = self.handle(segment).map_err(Error::io("cannot open", &path))?;
-        file.write_at(&header.encode(&self.nonce), offset).map_err(Error::io("cannot write", &path))?;
-        unflushed.files.insert(segment, file);
+    /// Rewrites the header of an entry, with its new state.
+    fn mark(&self, unflushed: &mut Unflushed, header: &EntryHeader) -> Result<(), Error> {
+        let path = segment_path(header.segment);
+        let file = self.handle(header.segment).map_err(Error::io("cannot open", &path))?;
+        file.write_at(&header.encode(&self.nonce), header.offset).map_err(Error::io("cannot write", &path))?;
+        unflushed.files.insert(header.segment, file);
         Ok(())
     }
 

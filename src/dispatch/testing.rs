@@ -1,0 +1,211 @@
+//! A whole network in one process for the tests of this module: consumers in memory, a tracker, a producer.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::{Dispatcher, Options, Parts};
+use crate::{
+    base::{ErrorKind, OwnerId, PeerId, Scheme, ShardId, UnixMillis, limits},
+    coding::{BucketKey, Encoded, encode},
+    keys::{OwnerKey, PeerKey, Role},
+    net::{
+        Beat, Candidate, CandidateQuery, Contact, FaultPlan, FaultyNetwork, Network, Refusal, Registration,
+        Reservation, Reserved, ServerIdentity, ShardClient, ShardPage, ShardService, ShardStat, SimulatedOptions,
+        SimulatedWorld, TrackerClient, TrackerService, serve_shards, serve_tracker,
+    },
+    runtime::{Chance, CpuPool, ManualClock, SeededChance, Shutdown, Tasks},
+};
+
+/// How a consumer behaves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Manner {
+    pub(super) put_delay: Duration,
+    pub(super) get_delay: Duration,
+    pub(super) refuses: Option<ErrorKind>,
+}
+
+/// A consumer in memory.
+#[derive(Default)]
+pub(super) struct Shelf {
+    pub(super) shards: Mutex<HashMap<ShardId, Bytes>>,
+    pub(super) manner: Mutex<Manner>,
+    /// Puts and gets begun.
+    pub(super) asked: Mutex<usize>,
+}
+
+struct Service(Arc<Shelf>);
+
+struct Space {
+    shelf: Arc<Shelf>,
+    shard: ShardId,
+}
+
+impl Reservation for Space {
+    fn store(self: Box<Self>, data: Bytes) -> BoxFuture<'static, Result<(), Refusal>> {
+        Box::pin(async move {
+            let delay = self.shelf.manner.lock().put_delay;
+            tokio::time::sleep(delay).await;
+            self.shelf.shards.lock().insert(self.shard, data);
+            Ok(())
+        })
+    }
+}
+
+fn not_found() -> Refusal {
+    (ErrorKind::NotFound, "no such shard".to_owned())
+}
+
+#[async_trait]
+impl ShardService for Service {
+    async fn reserve(&self, _: OwnerId, shard: ShardId, _: u32) -> Result<Reserved, Refusal> {
+        *self.0.asked.lock() += 1;
+        match self.0.manner.lock().refuses {
+            Some(kind) => Err((kind, "as told".to_owned())),
+            None => Ok(Reserved::Space(Box::new(Space { shelf: Arc::clone(&self.0), shard }))),
+        }
+    }
+
+    async fn get(&self, _: OwnerId, shard: ShardId) -> Result<Bytes, Refusal> {
+        *self.0.asked.lock() += 1;
+        let delay = self.0.manner.lock().get_delay;
+        tokio::time::sleep(delay).await;
+        self.0.shards.lock().get(&shard).cloned().ok_or_else(not_found)
+    }
+
+    async fn stat(&self, _: OwnerId, shard: ShardId) -> Result<ShardStat, Refusal> {
+        let bytes = self.0.shards.lock().get(&shard).map(|data| data.len() as u32);
+        bytes.map(|bytes| ShardStat { shard, bytes }).ok_or_else(not_found)
+    }
+
+    async fn delete(&self, _: OwnerId, shard: ShardId) -> Result<(), Refusal> {
+        self.0.shards.lock().remove(&shard).map(drop).ok_or_else(not_found)
+    }
+
+    async fn list(&self, _: OwnerId, _: Option<ShardId>) -> Result<ShardPage, Refusal> {
+        Ok(ShardPage { shards: Vec::new(), is_last: true })
+    }
+}
+
+struct Directory(Arc<Mutex<Vec<Candidate>>>);
+
+#[async_trait]
+impl TrackerService for Directory {
+    async fn register(&self, _: PeerId, _: OwnerId, _: Registration) -> Result<(), Refusal> {
+        Ok(())
+    }
+    async fn beat(&self, _: PeerId, _: Beat) -> Result<(), Refusal> {
+        Ok(())
+    }
+    async fn leave(&self, _: PeerId) -> Result<(), Refusal> {
+        Ok(())
+    }
+    async fn candidates(&self, _: CandidateQuery) -> Result<Vec<Candidate>, Refusal> {
+        Ok(self.0.lock().clone())
+    }
+}
+
+/// One consumer and its owner.
+pub(super) struct Node {
+    pub(super) peer: PeerId,
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) candidate: Candidate,
+}
+
+/// The network, with a dispatcher that knows it through its tracker.
+pub(super) struct Scene {
+    pub(super) world: SimulatedWorld,
+    pub(super) faults: Arc<FaultyNetwork>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) tracker: PeerId,
+    pub(super) listed: Arc<Mutex<Vec<Candidate>>>,
+    pub(super) dispatcher: Dispatcher,
+    pub(super) tasks: Tasks,
+    chance: Arc<SeededChance>,
+}
+
+fn identity(owner: &OwnerKey, seed: u8, role: Role) -> ServerIdentity {
+    let peer_key = Arc::new(PeerKey::from_seed([seed; 32]));
+    let certificate = owner.certify(peer_key.peer_id(), role, UnixMillis(1));
+    ServerIdentity { certificate, peer_key, clock: Arc::new(ManualClock::default()) }
+}
+
+impl Scene {
+    /// So many consumers, each of its own owner and network.
+    pub(super) fn new(consumers: u8, seed: u64) -> Self {
+        let chance = Arc::new(SeededChance::new(seed));
+        let options = SimulatedOptions { latency: Duration::from_millis(1), ..SimulatedOptions::default() };
+        let world = SimulatedWorld::new(chance.clone(), options);
+        let tasks = Tasks::new(Shutdown::new());
+        let nodes: Vec<Node> = (0..consumers).map(|number| start_consumer(&world, number, &tasks)).collect();
+
+        let owner = OwnerKey::from_seed(&[200; 32]);
+        let identity_of_tracker = identity(&owner, 201, Role::Tracker);
+        let tracker = identity_of_tracker.peer_key.peer_id();
+        let tracker_network: Arc<dyn Network> = world.join(tracker);
+        let listed = Arc::new(Mutex::new(nodes.iter().map(|node| node.candidate.clone()).collect::<Vec<_>>()));
+        let service = Arc::new(Directory(Arc::clone(&listed)));
+        serve_tracker(&tracker_network, service, identity_of_tracker, &tasks).expect("the only tracker");
+
+        let producer = identity(&owner, 202, Role::Producer);
+        let faults = Arc::new(FaultyNetwork::new(world.join(producer.peer_key.peer_id())));
+        let network: Arc<dyn Network> = faults.clone();
+        let addresses = tracker_network.addresses();
+        let client = TrackerClient::new(network.clone(), producer.certificate.clone(), &addresses);
+        let parts = Parts {
+            client: Arc::new(ShardClient::new(network, producer.certificate)),
+            tracker: Some(Arc::new(client.expect("its address"))),
+            clock: Arc::new(ManualClock::default()),
+            chance: chance.clone(),
+            tasks: tasks.clone(),
+            pool: CpuPool::new(2),
+        };
+        let dispatcher = Dispatcher::new(parts, Options::default());
+        Self { world, faults, nodes, tracker, listed, dispatcher, tasks, chance }
+    }
+
+    /// A chunk of so many random bytes.
+    pub(super) fn chunk(&self, bytes: usize, scheme: Scheme) -> Encoded {
+        let mut plain = vec![0; bytes];
+        self.chance.fill(&mut plain);
+        encode(&BucketKey::new([1; 32]), &plain, scheme, &*self.chance).expect("a chunk")
+    }
+
+    pub(super) fn node(&self, peer: PeerId) -> &Node {
+        self.nodes.iter().find(|node| node.peer == peer).expect("a consumer of this scene")
+    }
+
+    /// Breaks the way to a consumer, or heals it with the default plan.
+    pub(super) fn fault(&self, peer: PeerId, plan: FaultPlan) {
+        self.faults.set(peer, plan);
+        self.world.cut_streams();
+    }
+
+    /// How many consumers have this shard.
+    pub(super) fn copies(&self, shard: ShardId) -> usize {
+        self.nodes.iter().filter(|node| node.shelf.shards.lock().contains_key(&shard)).count()
+    }
+}
+
+fn start_consumer(world: &SimulatedWorld, number: u8, tasks: &Tasks) -> Node {
+    let owner = OwnerKey::from_seed(&[number + 1; 32]);
+    let identity = identity(&owner, number + 100, Role::Consumer);
+    let peer = identity.peer_key.peer_id();
+    let network: Arc<dyn Network> = world.join(peer);
+    let shelf = Arc::new(Shelf::default());
+    serve_shards(&network, Arc::new(Service(Arc::clone(&shelf))), identity, tasks).expect("the only server");
+    let candidate = Candidate {
+        contact: Contact { peer, addresses: vec![format!("/ip4/10.0.{number}.1/tcp/4001")] },
+        owner: owner.id(),
+        limit_bytes: 10 << 30,
+        free_bytes: 5 << 30,
+        last_beat: UnixMillis(1),
+        uptime_permille: 1000,
+        is_online: true,
+    };
+    assert!(candidate.contact.addresses.len() <= limits::ADDRESSES);
+    Node { peer, shelf, candidate }
+}
