@@ -73,10 +73,10 @@ fn a_bad_mount_point_is_named_with_what_to_do() {
         return;
     }
     let mount = |name: &str, words: &[&str]| refused(at, &["mount", "--state", &state, &path(name)], 1, words);
-    mount("absent", &["does not exist", "mkdir -p"]);
+    mount("absent", &["does not exist", "mkdir"]);
     mount("full", &["is not empty"]);
     mount("file", &["is not a directory"]);
-    refused(at, &["mount", "--state", &state, "/proc"], 1, &["already the mount point of a proc"]);
+    refused(at, &["mount", "--state", &state, "/proc"], 1, &["is already a mount point, proc"]);
     let inside = path("empty/state");
     assert!(run(at, &["init", "--state", &inside]).status.success());
     refused(at, &["mount", "--state", &inside, &path("empty")], 1, &["not empty"]);

@@ -15,7 +15,6 @@ mod locate;
 mod logging;
 mod manual;
 mod mount;
-mod mountinfo;
 mod node;
 mod output;
 mod progress;

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader},
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
@@ -18,11 +18,9 @@ use super::{
     args::{Global, MountArgs},
     child::{self, FAILED, READY},
     init::keys_directory,
-    locate,
-    mountinfo::mounted_at,
-    umount,
+    locate, umount,
 };
-use crate::{config::parse_mount_options, daemon, runtime::Shutdown};
+use crate::{config::parse_mount_options, daemon, mount::check_mountpoint, runtime::Shutdown};
 
 /// A mount in the background is ready within this.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -55,8 +53,9 @@ fn prepare(global: &Global, args: &MountArgs) -> anyhow::Result<daemon::Options>
         bail!("{state} has no keys yet: make them first with openbucket init --state {state}");
     }
     let mut mount = parsed.mount;
-    check_fuse(&mount)?;
-    mount.mountpoint = check_mountpoint(&args.directory)?;
+    check_mountpoint(&args.directory)?;
+    check_allow(&mount)?;
+    mount.mountpoint = umount::absolute(&args.directory)?;
     if settings.state.starts_with(&mount.mountpoint) {
         bail!("the state directory {} is below the mount point: choose another", settings.state.display());
     }
@@ -75,59 +74,15 @@ fn serve(options: daemon::Options) -> anyhow::Result<()> {
     })
 }
 
-/// Whether this machine can mount for this user at all.
-fn check_fuse(mount: &daemon::MountOptions) -> anyhow::Result<()> {
-    if !Path::new("/dev/fuse").exists() {
-        bail!("no /dev/fuse: load the kernel module (modprobe fuse), or give the container --device /dev/fuse");
-    }
-    if rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if !std::env::split_paths(&path).any(|directory| directory.join("fusermount3").is_file()) {
-        bail!("fusermount3 is not installed, and only root mounts without it: install the package fuse3");
-    }
-    if mount.allow_other || mount.allow_root {
+/// What fusermount3 would refuse with words of its own.
+fn check_allow(mount: &daemon::MountOptions) -> anyhow::Result<()> {
+    if (mount.allow_other || mount.allow_root) && !rustix::process::geteuid().is_root() {
         let text = fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
         if !text.lines().any(|line| line.trim() == "user_allow_other") {
             bail!("allow_other and allow_root need a line user_allow_other in /etc/fuse.conf");
         }
     }
     Ok(())
-}
-
-/// The mount point, absolute: there, a directory, empty, not mounted. A dead mount of ours is cleared.
-pub fn check_mountpoint(directory: &Path) -> anyhow::Result<PathBuf> {
-    let shown = directory.display();
-    match fs::metadata(directory) {
-        Ok(meta) if meta.is_dir() => {}
-        Ok(_) => bail!("mount point {shown} is not a directory"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            bail!("mount point {shown} does not exist: make it with mkdir -p {shown}")
-        }
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()) => {
-            let absolute = std::path::absolute(directory)?;
-            if !mounted_at(&absolute)?.is_some_and(|mount| mount.is_openbucket()) {
-                bail!("mount point {shown} holds a dead mount of something else: unmount it first");
-            }
-            tracing::warn!(op = "mount", "clearing the mount that a dead process left");
-            umount::clear(&absolute)?;
-            return check_mountpoint(directory);
-        }
-        Err(error) => return Err(anyhow!(error).context(format!("mount point {shown}"))),
-    }
-    let path = fs::canonicalize(directory).with_context(|| format!("mount point {shown}"))?;
-    if let Some(mount) = mounted_at(&path).context("cannot read /proc/self/mountinfo")? {
-        if mount.is_openbucket() {
-            bail!("a bucket is already mounted at {shown}: openbucket umount {shown}");
-        }
-        bail!("{shown} is already the mount point of a {} file system: choose another directory", mount.kind);
-    }
-    let mut entries = fs::read_dir(&path).with_context(|| format!("mount point {shown}"))?;
-    if entries.next().is_some() {
-        bail!("mount point {shown} is not empty: choose an empty directory");
-    }
-    Ok(path)
 }
 
 /// Starts this program again in a session of its own and waits for its word.
@@ -173,25 +128,4 @@ fn open_log(path: &Path) -> io::Result<File> {
         fs::rename(path, path.with_extension("old"))?;
     }
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mount_point_is_there_a_directory_and_empty() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let at = |name: &str| directory.path().join(name);
-        fs::create_dir(at("empty")).expect("made");
-        fs::create_dir_all(at("full/inner")).expect("made");
-        fs::write(at("file"), "x").expect("written");
-        let words = |name: &str| check_mountpoint(&at(name)).expect_err("refused").to_string();
-        assert_eq!(check_mountpoint(&at("empty")).expect("fine"), at("empty").canonicalize().expect("there"));
-        assert!(words("absent").contains("does not exist: make it with mkdir -p"));
-        assert!(words("full").contains("is not empty"));
-        assert!(words("file").contains("is not a directory"));
-        let proc = check_mountpoint(Path::new("/proc")).expect_err("refused").to_string();
-        assert!(proc.contains("already the mount point of a proc file system"), "{proc}");
-    }
 }

@@ -46,8 +46,8 @@ pub fn start_consumer(global: &Global, args: ConsumerStartArgs) -> anyhow::Resul
         let shutdown = Shutdown::new();
         child::stop_on_signals(shutdown.clone())?;
         let node = Node::start(&options.directory, Role::Consumer, &settings, &settings.consumer_listen).await?;
-        let disk = RealDisk::new(&options.directory)
-            .with_context(|| format!("cannot use {}", options.directory.display()))?;
+        let disk =
+            RealDisk::new(&options.directory).with_context(|| format!("cannot use {}", options.directory.display()))?;
         let parts = ConsumerParts {
             lock: node.lock,
             disk: Arc::new(disk),

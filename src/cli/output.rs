@@ -64,7 +64,7 @@ fn describe_into(lines: &mut Vec<String>, value: &serde_json::Value, depth: usiz
                         lines.push(format!("{indent}{label}:"));
                         describe_into(lines, value, depth + 1);
                     }
-                    serde_json::Value::Number(number) if name.ends_with("bytes") => {
+                    serde_json::Value::Number(number) if name.ends_with("bytes") || name.starts_with("bytes_") => {
                         let bytes = number.as_u64().unwrap_or_default();
                         lines.push(format!("{indent}{label}: {}", crate::base::format_bytes(bytes)));
                     }

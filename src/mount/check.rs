@@ -48,6 +48,26 @@ pub(super) fn resolve(mountpoint: &Path) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
+/// What is mounted at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Occupant {
+    /// A bucket, alive or not.
+    Bucket,
+    /// A file system of this type.
+    Other(String),
+}
+
+/// What is mounted at exactly this absolute path without symlinks, as the kernel's table has it. Does not touch the path.
+pub fn occupant(mountpoint: &Path) -> Result<Option<Occupant>, Error> {
+    let entry = table::find(mountpoint)?;
+    Ok(entry.map(|entry| if entry.is_bucket() { Occupant::Bucket } else { Occupant::Other(entry.kind) }))
+}
+
+/// Takes a mount off, although it is in use or its daemon is dead. What is not mounted is no error.
+pub fn detach_lazily(mountpoint: &Path) -> Result<(), Error> {
+    attach::detach(mountpoint, true)
+}
+
 /// Resolves symlinks without touching the path itself when it is a mount point: a dead mount answers nothing.
 fn canonical(mountpoint: &Path) -> Result<PathBuf, Error> {
     let fail = |source: io::Error| match source.kind() {

@@ -23,7 +23,7 @@ mod session;
 mod table;
 mod work;
 
-pub use check::check_mountpoint;
+pub use check::{Occupant, check_mountpoint, detach_lazily, occupant};
 pub use convert::errno;
 pub use error::Error;
 pub use options::Options;

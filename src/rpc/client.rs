@@ -146,7 +146,7 @@ pub(super) async fn within_time<T>(
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Error> {
     match tokio::time::timeout(deadline, call).await {
-        Ok(answer) => answer.map_err(|status| Error::from(Box::new(status))),
+        Ok(answer) => answer.map_err(|status| Error::Status(Box::new(status))),
         Err(_) => Err(Error::TimedOut { socket: socket.to_path_buf(), seconds: deadline.as_secs() }),
     }
 }

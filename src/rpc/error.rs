@@ -19,7 +19,7 @@ pub enum Error {
     TimedOut { socket: PathBuf, seconds: u64 },
     /// The daemon refused or failed; its own words.
     #[error("{}", words(.0))]
-    Status(#[from] Box<tonic::Status>),
+    Status(Box<tonic::Status>),
     /// The socket could not be made.
     #[error("cannot make the socket {}: {source}", socket.display())]
     Socket { socket: PathBuf, source: io::Error },

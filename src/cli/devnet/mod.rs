@@ -20,9 +20,11 @@ use super::{
     UsageError,
     args::{DevnetArgs, DevnetCommand, DevnetProcessArgs, Global},
     child::stop_on_signals,
-    init, mount, output,
+    init, output,
 };
-use crate::{config::parse_mount_options, rpc::SupervisorClient, runtime::Shutdown, store::StateLock};
+use crate::{
+    config::parse_mount_options, mount::check_mountpoint, rpc::SupervisorClient, runtime::Shutdown, store::StateLock,
+};
 
 fn control_socket(state: &Path) -> PathBuf {
     state.join("devnet.socket")
@@ -57,7 +59,8 @@ fn supervise(_global: &Global, args: DevnetArgs) -> anyhow::Result<()> {
         fs::create_dir_all(&directory).with_context(|| words(&directory))?;
     }
     let _lock = StateLock::acquire(&state, "devnet")?;
-    let mountpoint = mount::check_mountpoint(&directory)?;
+    check_mountpoint(&directory)?;
+    let mountpoint = fs::canonicalize(&directory).with_context(|| words(&directory))?;
     let plan = plan::Plan::load_or_make(&state, &mountpoint, args.consumers)?;
     let settings = supervisor::Settings {
         limit_bytes: args.limit.0,

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     base::{ErrorKind, Kinded},
-    cli::{mountinfo::mounted_at, output, umount},
+    cli::output,
+    mount::{Occupant, detach_lazily, occupant},
     rpc::{Client, Socket, SupervisorService, serve_supervisor},
     runtime::Shutdown,
 };
@@ -218,8 +219,8 @@ impl Supervisor {
             }
         }
         let Some(mountpoint) = &process.mountpoint else { return Ok(()) };
-        if mounted_at(mountpoint)?.is_some_and(|mount| mount.is_openbucket()) {
-            umount::clear(mountpoint)?;
+        if occupant(mountpoint)? == Some(Occupant::Bucket) {
+            detach_lazily(mountpoint)?;
         }
         Ok(())
     }
