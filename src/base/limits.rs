@@ -228,3 +228,5 @@ pub const GROUP_BYTES: usize = 32;
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest sync or drain that can be asked for, in seconds: a week.
 pub const SYNC_SECONDS: u64 = 7 * 24 * 3600;
+/// An fsync that waits for consumers gives up after this; the data stays safe on the local disk.
+pub const DURABILITY_TIMEOUT: Duration = Duration::from_secs(60);

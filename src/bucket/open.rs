@@ -36,6 +36,8 @@ pub struct Options {
     pub cache_memory_bytes: u64,
     pub cache_disk_bytes: u64,
     pub read_timeout: Duration,
+    /// Whether fsync waits for consumers.
+    pub is_durability_network: bool,
     /// Who owns the root of a new bucket.
     pub uid: u32,
     pub gid: u32,

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
 use super::{
     Bucket, Error, FileKind, Inner,
@@ -165,12 +166,36 @@ impl Bucket {
         self.inner.cell(ino).map(|_| ())
     }
 
-    /// Makes a file durable as the bucket's durability says: on the local disk. Blocks on the disk.
+    /// Makes a file durable as the bucket's durability says: on the local disk, and on its consumers too if
+    /// that is asked for. Blocks; not for an async thread.
     pub fn fsync_blocking(&self, ino: Ino, _data_only: bool) -> Result<(), Error> {
         let cell = self.inner.cell(ino)?;
         let logged = self.inner.log_cell(&cell)?;
         self.inner.database.sync(logged)?;
+        if self.inner.options.is_durability_network {
+            Handle::current().block_on(self.upload_and_wait(&cell))?;
+        }
         Ok(())
+    }
+
+    /// Waits until nothing of a file is only here, at most `limits::DURABILITY_TIMEOUT`.
+    async fn upload_and_wait(&self, cell: &Cell) -> Result<(), Error> {
+        let mut changes = self.changes();
+        let end = tokio::time::Instant::now() + limits::DURABILITY_TIMEOUT;
+        loop {
+            {
+                let mut state = cell.lock();
+                if state.dirty.is_empty() {
+                    return Ok(());
+                }
+                state.is_urgent = true;
+            }
+            self.inner.uploader.wake();
+            if !matches!(tokio::time::timeout_at(end, changes.changed()).await, Ok(Ok(()))) {
+                let why = cell.lock().problem.clone().unwrap_or_else(|| "the upload has not ended".to_owned());
+                return Err(Error::Unreadable(format!("the file is safe here but not on consumers: {why}")));
+            }
+        }
     }
 
     /// Makes everything durable on the local disk. Blocks on the disk.

@@ -111,6 +111,7 @@ async fn open_bucket(
         cache_memory_bytes: options.cache_memory_bytes,
         cache_disk_bytes: options.cache_disk_bytes,
         read_timeout: options.read_timeout,
+        is_durability_network: options.is_durability_network,
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
     };
