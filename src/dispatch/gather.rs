@@ -332,7 +332,7 @@ impl<'a> Gather<'a> {
         let settled = |index: &&usize| {
             self.sources[**index].piece(&want.leaves).is_some() || self.is_coming(**index, &want.leaves)
         };
-        let mut count = others.iter().filter(settled).count();
+        let count = others.iter().filter(settled).count();
         let mut spares: Vec<(bool, Duration, usize)> = others
             .iter()
             .filter(|index| !settled(index) && self.flight(**index, &want.leaves).is_none())
@@ -358,12 +358,8 @@ impl<'a> Gather<'a> {
             count_hedge(self.inner);
         }
         spares.sort_unstable();
-        for (_, _, index) in spares {
-            if count >= k {
-                break;
-            }
+        for (_, _, index) in spares.into_iter().take(k.saturating_sub(count)) {
             self.launch(index, want.leaves.clone());
-            count += 1;
         }
     }
 

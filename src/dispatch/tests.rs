@@ -205,8 +205,10 @@ async fn it_works_from_memory_while_the_tracker_is_down() {
     assert_eq!(scene.dispatcher.network_space(), (7 * (10 << 30), scene.dispatcher.network_space().1));
 }
 
-/// The ways in which a consumer fails a reader.
-fn faults() -> Vec<(&'static str, bool, Box<dyn Fn(&Scene, crate::base::PeerId)>)> {
+type Fault = Box<dyn Fn(&Scene, crate::base::PeerId)>;
+
+/// The ways in which a consumer fails a reader: name, whether the shard itself is bad, how.
+fn faults() -> Vec<(&'static str, bool, Fault)> {
     let plan = |plan: FaultPlan| move |scene: &Scene, peer| scene.fault(peer, plan.clone());
     vec![
         ("down", false, Box::new(|scene, peer| scene.world.set_up(peer, false))),
