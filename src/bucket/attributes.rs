@@ -40,31 +40,38 @@ impl Inner {
         }
         let now = self.timestamp();
         (state.inode.modified, state.inode.changed) = (now, now);
-        if size < state.inode.size {
+        let is_cut = size < state.inode.size;
+        let mut waste = Vec::new();
+        if is_cut {
             let before = state.dirty.covered_bytes();
-            state.dirty.remove(size..u64::MAX);
-            state.unlogged.remove(size..u64::MAX);
+            waste.extend(state.dirty.within(size..u64::MAX).map(|(range, _)| range));
+            state.forget_staged(size..u64::MAX);
+            state.cuts += 1;
             self.staging.account(before, state.dirty.covered_bytes());
         }
-        let is_cut = size < state.inode.size;
         let mut dead = Vec::new();
         let mut change = self.change_extents();
-        loop {
+        let committed = loop {
             let mut batch = Batch::new();
             let is_done = !is_cut || change.cut(cell.ino, size..u64::MAX, &mut batch)?;
             dead.extend(change.settle(&mut batch)?);
             if is_done {
-                (state.inode.size, state.logged_size) = (size, size);
+                // What was written before the cut and is not durable yet still is not.
+                state.logged_size = if is_cut { state.logged_size.min(size) } else { size };
+                state.inode.size = size;
                 if is_cut {
                     batch.supersede(cell.ino.0, size, u64::MAX);
                     state.put_dirty(cell.ino, &mut batch);
                 }
                 state.put(cell.ino, &mut batch);
             }
-            self.database.commit(batch)?;
+            let committed = self.database.commit(batch)?;
             if is_done {
-                break;
+                break committed;
             }
+        };
+        for range in waste {
+            state.waste.insert(range, committed);
         }
         drop(change);
         self.forget_chunks(&dead);

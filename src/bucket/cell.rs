@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     base::{Ino, RangeMap, RangeSet, Record},
-    store::{Batch, DiskFile, Table},
+    store::{Batch, DiskFile, Sequence, Table},
 };
 
 /// A chunk on its way to its consumers.
@@ -34,8 +34,17 @@ pub(super) struct CellState {
     pub is_changed: bool,
     /// Staged ranges, which win over extents; with the chunk that carries them away, if one does.
     pub dirty: RangeMap<Option<Flight>>,
-    /// The part of `dirty` that is not durable on the local disk yet.
-    pub unlogged: RangeSet,
+    /// The part of `dirty` whose newest bytes are not durable on the local disk yet, each with the `epoch` of its write.
+    pub unlogged: RangeMap<u64>,
+    /// The part of `dirty` that some bytes on the local disk stand for, the newest or those before them. What is
+    /// stored names these ranges: a crash must not fall back behind an fsync because of a write after it.
+    pub logged: RangeSet,
+    /// Counts flushes begun: what is written during one is told from what it covers.
+    pub epoch: u64,
+    /// Counts truncations to a smaller size.
+    pub cuts: u64,
+    /// Ranges of the staging file that are not needed once this batch is durable: cut off, or in a chunk.
+    pub waste: RangeMap<Sequence>,
     pub file: Option<Arc<dyn DiskFile>>,
     /// How often the kernel has looked it up and not forgotten it.
     pub lookups: u64,
@@ -54,9 +63,10 @@ pub(super) struct CellState {
 
 impl Cell {
     pub fn new(ino: Ino, inode: Inode, dirty: &Dirty) -> Self {
-        let mut ranges = RangeMap::new();
+        let (mut ranges, mut logged) = (RangeMap::new(), RangeSet::new());
         for (start, end) in &dirty.0 {
             ranges.insert(*start..*end, None);
+            logged.insert(*start..*end, ());
         }
         let now = Instant::now();
         Self {
@@ -66,7 +76,11 @@ impl Cell {
                 inode,
                 is_changed: false,
                 dirty: ranges,
-                unlogged: RangeSet::new(),
+                unlogged: RangeMap::new(),
+                logged,
+                epoch: 0,
+                cuts: 0,
+                waste: RangeMap::new(),
                 file: None,
                 lookups: 0,
                 handles: 0,
@@ -108,39 +122,45 @@ impl<'a> Locked<'a> {
 impl CellState {
     /// Whether nothing would be lost if the cell were dropped and loaded again.
     pub fn is_idle(&self) -> bool {
-        self.lookups == 0 && self.handles == 0 && !self.is_changed && self.dirty.is_empty()
+        let is_used = self.lookups > 0 || self.handles > 0;
+        !is_used && !self.is_changed && self.dirty.is_empty() && self.waste.is_empty()
     }
 
-    /// The record as it may be stored: no byte counted that a crash could lose.
-    fn stored(&self) -> Vec<u8> {
-        Inode { size: self.logged_size, ..self.inode.clone() }.encode()
-    }
-
-    /// Adds the inode's record to a batch.
+    /// Adds the inode's record to a batch: no byte counted that a crash could lose.
     pub fn put(&mut self, ino: Ino, batch: &mut Batch) {
         debug_assert!(!self.is_gone);
-        batch.put(Table::Inode, &[&ino.0.to_be_bytes()], self.stored());
+        self.put_sized(ino, self.logged_size, batch);
         if self.logged_size == self.inode.size {
             self.is_changed = false;
         }
     }
 
-    /// Adds the durable dirty ranges to a batch.
+    /// Adds the inode's record with this size to a batch.
+    pub fn put_sized(&self, ino: Ino, size: u64, batch: &mut Batch) {
+        batch.put(Table::Inode, &[&ino.0.to_be_bytes()], Inode { size, ..self.inode.clone() }.encode());
+    }
+
+    /// Adds the staged ranges that a crash leaves to a batch.
     pub fn put_dirty(&self, ino: Ino, batch: &mut Batch) {
-        let mut durable = RangeSet::new();
-        for (range, _) in self.dirty.iter() {
-            durable.insert(range, ());
+        put_dirty(ino, &self.logged, batch);
+    }
+
+    /// A range is staged no more.
+    pub fn forget_staged(&mut self, range: Range<u64>) {
+        self.dirty.remove(range.clone());
+        self.unlogged.remove(range.clone());
+        self.logged.remove(range);
+    }
+
+    /// The unlogged ranges that a flush which began this epoch covers are durable now. Returns them.
+    pub fn settle_flushed(&mut self, epoch: u64) -> Vec<Range<u64>> {
+        let flushed: Vec<_> =
+            self.unlogged.iter().filter(|(_, written)| **written < epoch).map(|(range, _)| range).collect();
+        for range in &flushed {
+            self.unlogged.remove(range.clone());
+            self.logged.insert(range.clone(), ());
         }
-        for (range, ()) in self.unlogged.iter() {
-            durable.remove(range);
-        }
-        let key = ino.0.to_be_bytes();
-        if durable.is_empty() {
-            batch.delete(Table::Dirty, &[&key]);
-        } else {
-            let ranges = durable.iter().map(|(range, ())| (range.start, range.end)).collect();
-            batch.put(Table::Dirty, &[&key], Dirty(ranges).encode());
-        }
+        flushed
     }
 
     /// Dirty bytes that no chunk carries yet.
@@ -157,6 +177,17 @@ impl CellState {
     pub fn unmodified_since(&self, flight: Flight, range: Range<u64>) -> Vec<Range<u64>> {
         let same = |value: &Option<Flight>| *value == Some(flight);
         self.dirty.within(range).filter(|(_, value)| same(value)).map(|(part, _)| part).collect()
+    }
+}
+
+/// Adds staged ranges of an inode to a batch.
+pub(super) fn put_dirty(ino: Ino, ranges: &RangeSet, batch: &mut Batch) {
+    let key = ino.0.to_be_bytes();
+    if ranges.is_empty() {
+        batch.delete(Table::Dirty, &[&key]);
+    } else {
+        let ranges = ranges.iter().map(|(range, ())| (range.start, range.end)).collect();
+        batch.put(Table::Dirty, &[&key], Dirty(ranges).encode());
     }
 }
 
@@ -203,6 +234,7 @@ impl Inner {
     pub fn drop_staging_file(&self, cell: &Cell, state: &mut CellState) {
         debug_assert!(state.dirty.is_empty());
         state.file = None;
+        state.waste = RangeMap::new();
         self.staging.remove(cell.ino);
     }
 }

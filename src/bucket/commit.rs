@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     Error, Inner,
-    cell::{Cell, Flight, Locked},
+    cell::{Cell, CellState, Flight, Locked, put_dirty},
     extents::queue_deletes,
     records::{Attempt, Chunk, Extent},
 };
@@ -26,7 +26,7 @@ use crate::{
     base::{ChunkId, Ino, PeerId, Record, Scheme, ShardId, limits},
     coding::{self, Encoded},
     dispatch::{self, Settled},
-    store::{Batch, DiskFile, Table},
+    store::{Batch, DiskFile, Sequence, Table},
 };
 
 /// How often files are looked at that nobody announced.
@@ -257,7 +257,7 @@ impl Inner {
     fn land(&self, job: &Job, chunk: &Chunk, surplus: &[(PeerId, ShardId)]) -> Result<(), Error> {
         let id = chunk.layout.chunk;
         let mut batch = Batch::new();
-        let mut parts: BTreeMap<Ino, (Arc<Cell>, Vec<Range<u64>>)> = BTreeMap::new();
+        let mut parts: Landing = BTreeMap::new();
         let mut locked = Locked::new(job.pieces.iter().map(|piece| &piece.cell));
         let mut change = self.change_extents();
         let mut live = 0;
@@ -267,32 +267,25 @@ impl Inner {
             if state.is_gone {
                 continue;
             }
-            let before = state.dirty.covered_bytes();
             for part in state.unmodified_since(job.flight, piece.range.clone()) {
                 while !change.cut(ino, part.clone(), &mut batch)? {}
                 let skipped = (part.start - piece.range.start) as u32;
                 let bytes = (part.end - part.start) as u32;
-                change.insert(
-                    ino,
-                    part.start,
-                    Extent { bytes, chunk: id, chunk_offset: piece.chunk_offset + skipped },
-                    &mut batch,
-                );
-                state.dirty.remove(part.clone());
-                state.unlogged.remove(part.clone());
-                state.logged_size = state.logged_size.max(part.end.min(state.inode.size));
+                let extent = Extent { bytes, chunk: id, chunk_offset: piece.chunk_offset + skipped };
+                change.insert(ino, part.start, extent, &mut batch);
                 batch.supersede(ino.0, part.start, part.end);
                 live += u64::from(bytes);
                 parts.entry(ino).or_insert_with(|| (Arc::clone(&piece.cell), Vec::new())).1.push(part);
             }
-            self.staging.account(before, state.dirty.covered_bytes());
-            (state.problem, state.failures) = (None, 0);
-            state.is_urgent &= !state.dirty.is_empty();
         }
-        for ino in parts.keys() {
+        for (ino, (_, ranges)) in &parts {
             let state = locked.of(*ino);
-            state.put_dirty(*ino, &mut batch);
-            state.put(*ino, &mut batch);
+            let mut logged = state.logged.clone();
+            for range in ranges {
+                logged.remove(range.clone());
+            }
+            put_dirty(*ino, &logged, &mut batch);
+            state.put_sized(*ino, landed_size(state, ranges), &mut batch);
         }
         batch.delete(Table::Attempt, &[id.as_bytes()]);
         put_deletes(surplus, &mut batch);
@@ -303,36 +296,62 @@ impl Inner {
         }
         let dead = change.settle(&mut batch)?;
         let committed = self.database.commit(batch)?;
+        // Only now, so that a commit that fails leaves everything staged.
+        for (ino, (_, ranges)) in &parts {
+            self.note_landed(locked.of(*ino), ranges, committed);
+        }
         drop(change);
         drop(locked);
         self.forget_chunks(&dead);
         self.database.sync(committed)?;
-        self.drop_staged(parts);
+        for (cell, _) in parts.values() {
+            self.reclaim(cell, committed);
+        }
         if live == 0 || !surplus.is_empty() {
             self.wake_deleter();
         }
         Ok(())
     }
 
-    /// Gives the staging space of committed ranges back, where nothing newer was written.
-    fn drop_staged(&self, parts: BTreeMap<Ino, (Arc<Cell>, Vec<Range<u64>>)>) {
-        for (_, (cell, ranges)) in parts {
-            let mut state = cell.lock();
-            if state.is_gone {
-                continue;
+    /// A locked cell after ranges of it went into a chunk.
+    fn note_landed(&self, state: &mut CellState, ranges: &[Range<u64>], committed: Sequence) {
+        let before = state.dirty.covered_bytes();
+        state.logged_size = landed_size(state, ranges);
+        for range in ranges {
+            state.forget_staged(range.clone());
+            state.waste.insert(range.clone(), committed);
+        }
+        self.staging.account(before, state.dirty.covered_bytes());
+        (state.problem, state.failures) = (None, 0);
+        state.is_urgent &= !state.dirty.is_empty();
+    }
+
+    /// Gives back the staging space that a cell needs no more. All batches up to `durable` are durable: before that
+    /// a crash would bring the ranges back.
+    pub(super) fn reclaim(&self, cell: &Cell, durable: Sequence) {
+        let mut state = cell.lock();
+        let ready: Vec<_> =
+            state.waste.iter().filter(|(_, since)| **since <= durable).map(|(range, _)| range).collect();
+        if state.is_gone || ready.is_empty() {
+            return;
+        }
+        for range in &ready {
+            state.waste.remove(range.clone());
+        }
+        if state.dirty.is_empty() && state.waste.is_empty() {
+            self.drop_staging_file(cell, &mut state);
+            return;
+        }
+        let punch = |state: &mut CellState| -> Result<(), Error> {
+            let file = self.staging_file(cell, state)?;
+            for range in &ready {
+                let punched = file.punch(range.start, range.end - range.start);
+                punched.map_err(crate::store::Error::io("cannot free a part of", "staging"))?;
             }
-            if state.dirty.is_empty() {
-                self.drop_staging_file(&cell, &mut state);
-                continue;
-            }
-            let Some(file) = state.file.clone() else { continue };
-            for range in ranges {
-                for gap in state.dirty.gaps(range) {
-                    if let Err(error) = file.punch(gap.start, gap.end - gap.start) {
-                        tracing::warn!(%error, "cannot give staging space back; it is freed with the file");
-                    }
-                }
-            }
+            Ok(())
+        };
+        if let Err(error) = punch(&mut state) {
+            tracing::warn!(file = cell.ino.0, %error, "cannot give staging space back; it is freed with the file");
         }
     }
 
@@ -412,6 +431,15 @@ impl Inner {
         self.database.commit(batch)?;
         Ok(())
     }
+}
+
+/// What a chunk carried, by inode.
+type Landing = BTreeMap<Ino, (Arc<Cell>, Vec<Range<u64>>)>;
+
+/// The size that may be stored when these ranges are in a chunk.
+fn landed_size(state: &CellState, ranges: &[Range<u64>]) -> u64 {
+    let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+    state.logged_size.max(end.min(state.inode.size))
 }
 
 /// Queues deletions of single shards.

@@ -48,10 +48,7 @@ impl Inner {
             let inner = Arc::clone(&self);
             let reaped = super::commit::blocking(move || {
                 let line = std::mem::take(&mut *inner.reaper.line.lock());
-                for ino in line {
-                    inner.remove_inode(ino)?;
-                }
-                Ok(())
+                inner.remove_inodes(line)
             });
             if let Err(error) = reaped.await {
                 tracing::warn!(%error, "cannot remove an unlinked file; it goes at the next mount");
@@ -61,21 +58,40 @@ impl Inner {
         }
     }
 
-    fn remove_inode(&self, ino: Ino) -> Result<(), Error> {
+    /// Removes inodes, and their staged bytes once that is durable: until then a crash would bring them back.
+    fn remove_inodes(&self, line: Vec<Ino>) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        let mut removed = Vec::new();
+        for ino in line {
+            match self.remove_inode(ino) {
+                Ok(true) => removed.push(ino),
+                Ok(false) => {}
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        self.database.sync_all()?;
+        for ino in removed {
+            self.staging.remove(ino);
+        }
+        outcome
+    }
+
+    /// Removes an inode from the database; false when it is gone already or used again.
+    fn remove_inode(&self, ino: Ino) -> Result<bool, Error> {
         let cell = match self.cell(ino) {
             Ok(cell) => cell,
-            Err(Error::Stale) => return Ok(()),
+            Err(Error::Stale) => return Ok(false),
             Err(error) => return Err(error),
         };
         {
             let mut state = cell.lock();
             if state.is_gone || state.inode.links > 0 || state.lookups > 0 || state.handles > 0 {
-                return Ok(());
+                return Ok(false);
             }
             state.is_gone = true;
             let staged = state.dirty.covered_bytes();
             state.dirty = Default::default();
-            state.unlogged = Default::default();
+            (state.unlogged, state.logged) = Default::default();
             self.staging.account(staged, 0);
         }
         let mut is_done = false;
@@ -93,13 +109,9 @@ impl Inner {
             drop(locked);
             self.forget_chunks(&dead);
         }
-        let mut state = cell.lock();
-        if state.file.take().is_some() {
-            self.staging.remove(ino);
-        }
-        drop(state);
+        cell.lock().file = None;
         self.cells.lock().remove(&ino);
-        Ok(())
+        Ok(true)
     }
 
     fn delete_records(&self, ino: Ino, batch: &mut Batch) -> Result<(), Error> {

@@ -83,7 +83,7 @@ impl Inner {
         }
     }
 
-    async fn delete_queued(&self, peers: &mut Backoff<PeerId>) -> Result<(), Error> {
+    async fn delete_queued(self: &Arc<Self>, peers: &mut Backoff<PeerId>) -> Result<(), Error> {
         let mut by_peer: BTreeMap<PeerId, Vec<ShardId>> = BTreeMap::new();
         let mut from = Vec::new();
         // Peers that are away must not hide others behind them: skip from peer to peer.
@@ -105,6 +105,12 @@ impl Inner {
                 None => break,
             };
         }
+        if by_peer.is_empty() {
+            return Ok(());
+        }
+        // A crash must not bring back a file whose shards are deleted.
+        let inner = Arc::clone(self);
+        blocking(move || Ok(inner.database.sync_all()?)).await?;
         let work: Vec<_> = by_peer.into_iter().map(|(peer, shards)| self.delete_at(peer, shards)).collect();
         let results: Vec<_> = futures::stream::iter(work).buffer_unordered(DELETES_AT_A_TIME).collect().await;
         let mut batch = Batch::new();

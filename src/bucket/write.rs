@@ -22,7 +22,9 @@ impl Inner {
         let end = offset + data.len() as u64;
         let before = state.dirty.covered_bytes();
         state.dirty.insert(offset..end, None);
-        state.unlogged.insert(offset..end, ());
+        state.waste.remove(offset..end);
+        let epoch = state.epoch;
+        state.unlogged.insert(offset..end, epoch);
         self.staging.account(before, state.dirty.covered_bytes());
         let now = self.timestamp();
         (state.inode.modified, state.inode.changed) = (now, now);
@@ -55,7 +57,7 @@ impl Inner {
 
     /// Small data goes into the log itself.
     fn log_inline(&self, cell: &Cell, state: &mut CellState, batch: &mut Batch) -> Result<(), Error> {
-        let ranges: Vec<_> = state.unlogged.iter().map(|(range, ())| range).collect();
+        let ranges: Vec<_> = state.unlogged.iter().map(|(range, _)| range).collect();
         if !ranges.is_empty() {
             let file = self.staging_file(cell, state)?;
             for range in &ranges {
@@ -64,7 +66,9 @@ impl Inner {
                 batch.inline(cell.ino.0, range.start, bytes);
             }
         }
-        state.unlogged = Default::default();
+        state.epoch += 1;
+        let epoch = state.epoch;
+        state.settle_flushed(epoch);
         state.logged_size = state.inode.size;
         Ok(())
     }
@@ -77,38 +81,47 @@ impl Inner {
         batch: &mut Batch,
     ) -> Result<(), Error> {
         let file = self.staging_file(cell, state)?;
-        // What is written during the flush is marked anew.
-        let flushing = std::mem::take(&mut state.unlogged);
-        let size = state.inode.size;
-        let flushed = parking_lot::MutexGuard::unlocked(state, || self.staging.flush_file(cell.ino, &*file));
-        if let Err(error) = flushed {
-            for (range, ()) in flushing.iter() {
-                state.unlogged.insert(range, ());
-            }
-            return Err(error.into());
-        }
-        for (range, ()) in flushing.iter() {
+        // What is written during the flush is of the next epoch. Until its end nothing counts as durable: others may
+        // log the same cell meanwhile.
+        state.epoch += 1;
+        let (epoch, cuts, size) = (state.epoch, state.cuts, state.inode.size);
+        parking_lot::MutexGuard::unlocked(state, || self.staging.flush_file(cell.ino, &*file))?;
+        // What somebody else has put into the log meanwhile is not listed any more, and stands.
+        for range in state.settle_flushed(epoch) {
             batch.supersede(cell.ino.0, range.start, range.end);
         }
         // A truncate in between has set its own.
-        state.logged_size = state.logged_size.max(size.min(state.inode.size));
+        if state.cuts == cuts {
+            state.logged_size = state.logged_size.max(size);
+        }
         Ok(())
     }
 
-    /// Logs every changed cell and flushes once; in the background and at unmount.
+    /// Logs every changed cell and flushes once; in the background and at unmount. One that fails does not keep
+    /// the others back.
     pub(super) fn log_all(&self) -> Result<(), Error> {
         let cells: Vec<Arc<Cell>> = self.cells.lock().values().cloned().collect();
+        let mut outcome = Ok(());
+        let mut wasteful = Vec::new();
         for cell in cells {
-            let is_changed = {
+            let (is_changed, has_waste) = {
                 let state = cell.lock();
-                !state.is_gone && (state.is_changed || !state.unlogged.is_empty())
+                let is_changed = state.is_changed || !state.unlogged.is_empty();
+                (!state.is_gone && is_changed, !state.is_gone && !state.waste.is_empty())
             };
-            if is_changed {
-                self.log_cell(&cell)?;
+            if is_changed && let Err(error) = self.log_cell(&cell) {
+                outcome = outcome.and(Err(error));
+            }
+            if has_waste {
+                wasteful.push(cell);
             }
         }
-        self.database.sync_all()?;
-        Ok(())
+        let last = self.database.last();
+        self.database.sync(last)?;
+        for cell in wasteful {
+            self.reclaim(&cell, last);
+        }
+        outcome
     }
 }
 
@@ -182,15 +195,13 @@ impl Bucket {
     async fn upload_and_wait(&self, cell: &Cell) -> Result<(), Error> {
         let mut changes = self.changes();
         let end = tokio::time::Instant::now() + limits::DURABILITY_TIMEOUT;
+        // Once: what fails waits for its retry.
+        cell.lock().is_urgent = true;
+        self.inner.uploader.wake();
         loop {
-            {
-                let mut state = cell.lock();
-                if state.dirty.is_empty() {
-                    return Ok(());
-                }
-                state.is_urgent = true;
+            if cell.lock().dirty.is_empty() {
+                return Ok(());
             }
-            self.inner.uploader.wake();
             if !matches!(tokio::time::timeout_at(end, changes.changed()).await, Ok(Ok(()))) {
                 let why = cell.lock().problem.clone().unwrap_or_else(|| "the upload has not ended".to_owned());
                 return Err(Error::Unreadable(format!("the file is safe here but not on consumers: {why}")));
