@@ -6,11 +6,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
-    Bucket, Error, Inner, cache,
+    Bucket, Error, FileKind, Inner, cache,
     commit::{Uploader, blocking},
     handles::Handles,
     reap::Reaper,
-    records::Counters,
+    records::{Counters, Inode},
     staging::Staging,
     tree::Namespace,
 };
@@ -22,6 +22,9 @@ use crate::{
     runtime::{Chance, Clock, CpuPool, Tasks},
     store::{self, Batch, Database, Disk, RealDisk, StagingFiles, StateLock, Table},
 };
+
+/// Inodes read at a time at the start.
+const RECOVER_PAGE: usize = 4096;
 
 /// How a bucket is kept.
 #[derive(Clone, Debug)]
@@ -108,16 +111,18 @@ impl Bucket {
     /// What is staged and not uploaded yet goes on at the next mount.
     pub async fn close(&self, deadline: Duration) -> Result<(), Error> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.log_all()).await?;
+        let logged = blocking(move || inner.log_all()).await;
         if !self.inner.tasks.stop(deadline).await {
             tracing::warn!("background work of the bucket did not end in time; it goes on at the next mount");
         }
         let inner = Arc::clone(&self.inner);
-        blocking(move || {
-            inner.log_all()?;
-            Ok(inner.database.close()?)
-        })
-        .await
+        // Closed whatever else fails: what is in the log goes on at the next mount.
+        let closed = blocking(move || {
+            let logged = inner.log_all();
+            inner.database.close()?;
+            logged
+        });
+        closed.await.and(logged)
     }
 }
 
@@ -138,26 +143,49 @@ impl Inner {
         let mut staged = std::collections::BTreeSet::new();
         for (key, _) in self.database.scan(Table::Dirty, b"", b"", usize::MAX)? {
             let ino = Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?));
-            let bytes = self.cell(ino)?.lock().dirty.covered_bytes();
+            let cell = match self.cell(ino) {
+                Ok(cell) => cell,
+                Err(Error::Stale) => {
+                    tracing::warn!(file = ino.0, "staged bytes of a file that is not there are dropped");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let bytes = cell.lock().dirty.covered_bytes();
             self.staging.account(0, bytes);
             staged.insert(ino);
             self.uploader.note(ino, true);
         }
-        for ino in self.staging.inodes()? {
+        let files = self.staging.inodes()?;
+        self.staging.flush_entries(&files)?;
+        for ino in files {
             if !staged.contains(&ino) {
                 self.staging.remove(ino);
             }
         }
-        for (key, value) in self.database.scan(Table::Inode, b"", b"", usize::MAX)? {
-            let inode = super::records::Inode::decode(&value).map_err(store::Error::from)?;
-            if inode.is_pinned && inode.kind == super::FileKind::File {
+        self.recover_pins()
+    }
+
+    /// Pins the chunks of pinned files again. In steps: a bucket may have more inodes than fit into memory.
+    fn recover_pins(&self) -> Result<(), Error> {
+        let mut from = 0u64;
+        loop {
+            let page = self.database.scan(Table::Inode, b"", &from.to_be_bytes(), RECOVER_PAGE)?;
+            let is_last = page.len() < RECOVER_PAGE;
+            for (key, value) in page {
                 let ino = Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?));
-                for chunk in self.chunks_of(ino)? {
-                    self.cache.set_pinned(chunk, true);
+                from = ino.0.saturating_add(1);
+                let inode = Inode::decode(&value).map_err(store::Error::from)?;
+                if inode.is_pinned && inode.kind == FileKind::File {
+                    for chunk in self.chunks_of(ino)? {
+                        self.cache.set_pinned(chunk, true);
+                    }
                 }
             }
+            if is_last {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn start(self: &Arc<Self>) {

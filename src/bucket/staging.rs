@@ -1,7 +1,7 @@
 //! Staging files: one sparse file per inode with bytes that are not on consumers yet.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -26,12 +26,21 @@ pub(super) struct Staging {
     limit_bytes: u64,
     drained: Notify,
     /// Files that exist but whose directory entry was not flushed yet.
-    new_entries: Mutex<BTreeSet<PathBuf>>,
+    new_entries: Mutex<BTreeMap<PathBuf, u64>>,
+    /// Tells a new file from an earlier one of the same name.
+    made: AtomicU64,
 }
 
 impl Staging {
     pub fn new(disk: Arc<dyn Disk>, limit_bytes: u64) -> Self {
-        Self { disk, bytes: AtomicU64::new(0), limit_bytes, drained: Notify::new(), new_entries: Mutex::default() }
+        Self {
+            disk,
+            bytes: AtomicU64::new(0),
+            limit_bytes,
+            drained: Notify::new(),
+            new_entries: Mutex::default(),
+            made: AtomicU64::new(0),
+        }
     }
 
     /// Opens (or makes) the file of an inode.
@@ -41,7 +50,7 @@ impl Staging {
             return Ok(file);
         }
         let file = self.disk.open(&path, true).map_err(Error::io("cannot create staging file", &path))?;
-        self.new_entries.lock().insert(path);
+        self.new_entries.lock().insert(path, self.made.fetch_add(1, Ordering::Relaxed));
         Ok(file)
     }
 
@@ -53,11 +62,15 @@ impl Staging {
     }
 
     fn flush_entry(&self, path: &Path) -> Result<(), Error> {
-        if self.new_entries.lock().contains(path) {
+        let made = self.new_entries.lock().get(path).copied();
+        if made.is_some() {
             let parent = path.parent().unwrap_or(Path::new(""));
             self.disk.sync_directory(parent).map_err(Error::io("cannot flush", parent))?;
             self.disk.sync_directory(Path::new("")).map_err(Error::io("cannot flush", "staging"))?;
-            self.new_entries.lock().remove(path);
+            let mut entries = self.new_entries.lock();
+            if entries.get(path).copied() == made {
+                entries.remove(path);
+            }
         }
         Ok(())
     }
@@ -89,6 +102,16 @@ impl Staging {
             }
         }
         Ok(inodes)
+    }
+
+    /// Makes the entries of all files durable: the last run may have ended before it did.
+    pub fn flush_entries(&self, inodes: &[Ino]) -> Result<(), Error> {
+        let directories: BTreeSet<_> =
+            inodes.iter().filter_map(|ino| Some(path_of(ino.0).parent()?.to_owned())).collect();
+        for directory in directories.iter().map(PathBuf::as_path).chain([Path::new("")]) {
+            self.disk.sync_directory(directory).map_err(Error::io("cannot flush", directory))?;
+        }
+        Ok(())
     }
 
     /// Dirty bytes of all inodes.

@@ -10,6 +10,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -297,12 +298,16 @@ impl Inner {
         }
         let mut log = self.log.lock();
         while !log.files[log.current].fits(body.len()) {
+            // Seen before the wait: nobody signals once the checkpoint thread has ended.
+            self.check()?;
+            if log.is_closing {
+                break;
+            }
             if log.checkpoint == Checkpoint::Idle {
                 log.checkpoint = Checkpoint::Wanted;
                 self.turn.notify_all();
             }
             self.turn.wait(&mut log);
-            self.check()?;
         }
         if log.is_closing {
             return Err(Error::Closed("the bucket is shutting down".to_owned()));
@@ -353,10 +358,9 @@ impl Inner {
         let result = file.sync().map_err(Error::io("cannot flush", &path));
         let mut flushed = self.flushed.lock();
         flushed.is_running = false;
-        match &result {
+        if result.is_ok() {
             // Earlier log files were flushed when they were frozen.
-            Ok(()) => flushed.upto = flushed.upto.max(committed),
-            Err(_) => {}
+            flushed.upto = flushed.upto.max(committed);
         }
         drop(flushed);
         if let Err(error) = &result {
@@ -376,7 +380,11 @@ impl Inner {
                 log.checkpoint = Checkpoint::Running;
                 log.is_closing
             };
-            let result = self.check().and_then(|()| self.checkpoint());
+            // A panic must not leave writers waiting for a turn that never comes.
+            let result = catch_unwind(AssertUnwindSafe(|| self.check().and_then(|()| self.checkpoint())))
+                .unwrap_or_else(|_| {
+                    Err(Error::Closed("the checkpoint thread panicked; restart openbucket".to_owned()))
+                });
             let mut log = self.log.lock();
             log.checkpoint = Checkpoint::Idle;
             drop(log);
