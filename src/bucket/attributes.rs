@@ -13,6 +13,8 @@ use crate::{
 
 /// The attributes that the bucket computes.
 const OWN_PREFIX: &[u8] = b"user.openbucket.";
+/// Access control lists and the like: kept, they would promise what nobody enforces.
+const SYSTEM_PREFIX: &[u8] = b"system.";
 const OWN_NAMES: [&[u8]; 5] = [
     b"user.openbucket.id",
     b"user.openbucket.state",
@@ -157,13 +159,22 @@ impl Bucket {
         if name.starts_with(OWN_PREFIX) {
             return self.set_own_attribute(ino, name, value);
         }
+        if name.starts_with(SYSTEM_PREFIX) {
+            return Err(Error::Unsupported);
+        }
         let cell = self.inner.cell(ino)?;
         let mut state = cell.lock();
+        if state.is_gone {
+            return Err(Error::Stale);
+        }
         let key = [&ino.0.to_be_bytes()[..], name];
         let is_there = self.inner.database.get(Table::Xattr, &key)?.is_some();
         match (mode, is_there) {
             (XattrMode::Create, true) => return Err(Error::Exists),
             (XattrMode::Replace, false) => return Err(Error::NoAttribute),
+            (_, false) if self.xattr_names(ino)?.len() >= limits::XATTRS => {
+                return Err(Error::Full(format!("a file has at most {} attributes", limits::XATTRS)));
+            }
             _ => {}
         }
         let mut batch = Batch::new();
@@ -178,6 +189,9 @@ impl Bucket {
         let text = std::str::from_utf8(value).map_err(|_| Error::Invalid("the value is not text"))?.trim();
         let cell = self.inner.cell(ino)?;
         let mut state = cell.lock();
+        if state.is_gone {
+            return Err(Error::Stale);
+        }
         match name {
             b"user.openbucket.tier" => {
                 let scheme = text.parse().map_err(|_| Error::Invalid("no such tier"))?;
@@ -201,6 +215,10 @@ impl Bucket {
     /// The names of the extended attributes that were set; those of the bucket itself are asked for by name.
     pub fn listxattr(&self, ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
         self.inner.cell(ino)?;
+        self.xattr_names(ino)
+    }
+
+    fn xattr_names(&self, ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
         let pairs = self.inner.database.scan(Table::Xattr, &ino.0.to_be_bytes(), b"", limits::XATTRS)?;
         Ok(pairs.into_iter().map(|(name, _)| name).collect())
     }
@@ -212,6 +230,9 @@ impl Bucket {
         }
         let cell = self.inner.cell(ino)?;
         let mut state = cell.lock();
+        if state.is_gone {
+            return Err(Error::Stale);
+        }
         let key = [&ino.0.to_be_bytes()[..], name];
         if self.inner.database.get(Table::Xattr, &key)?.is_none() {
             return Err(Error::NoAttribute);

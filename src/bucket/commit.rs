@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
@@ -25,7 +27,7 @@ use super::{
 use crate::{
     base::{ChunkId, Ino, PeerId, Record, Scheme, ShardId, limits},
     coding::{self, Encoded},
-    dispatch::{self, Settled},
+    dispatch::{self, Placement, Settled},
     store::{Batch, DiskFile, Sequence, Table},
 };
 
@@ -197,7 +199,9 @@ impl Inner {
     async fn fly(self: Arc<Self>, job: Job, permit: OwnedSemaphorePermit) {
         let job = Arc::new(job);
         self.note_change();
-        let result = self.encode_and_scatter(&job).await;
+        // A panic is a failure like others: the bytes must not stay marked as on their way.
+        let result = AssertUnwindSafe(self.encode_and_scatter(&job)).catch_unwind().await;
+        let result = result.unwrap_or_else(|_| Err(Error::Unreadable("a defect in the upload".to_owned())));
         drop(permit);
         match result {
             Ok(()) => *self.uploader.problem.lock() = None,
@@ -220,7 +224,9 @@ impl Inner {
         let mut batch = Batch::new();
         let attempt = Attempt { roots: chunk.roots.clone() };
         batch.put(Table::Attempt, &[id.as_bytes()], attempt.encode());
-        self.database.commit(batch)?;
+        // Durable before the first shard leaves: else a crash forgets where shards may be.
+        let inner = Arc::clone(self);
+        blocking(move || Ok(inner.database.sync(inner.database.commit(batch)?)?)).await?;
         let scattered = match self.dispatcher.scatter(encoded).await {
             Ok(scattered) => scattered,
             Err(failure) => {
@@ -406,8 +412,7 @@ impl Inner {
             // No answer means shutdown: the chunk stays in the table of incomplete ones.
             if let Ok(settled) = rest.await {
                 let record = Arc::clone(&inner);
-                let chunk = Chunk { placements: settled.placements, ..chunk };
-                let updated = blocking(move || record.update_placements(&chunk, &settled.surplus));
+                let updated = blocking(move || record.update_placements(&chunk, settled.placements, &settled.surplus));
                 if let Err(error) = updated.await {
                     tracing::warn!(chunk = %id, %error, "cannot record late shards");
                 }
@@ -417,18 +422,30 @@ impl Inner {
         });
     }
 
-    /// Records where the shards of a chunk are now. If it is gone meanwhile, they go too.
-    pub(super) fn update_placements(&self, chunk: &Chunk, surplus: &[(PeerId, ShardId)]) -> Result<(), Error> {
+    /// Records where the shards of a chunk have come to be since its record was as `before`. What others have noted
+    /// meanwhile of shards that did not move stays. If the chunk is gone, its shards go too.
+    pub(super) fn update_placements(
+        &self,
+        before: &Chunk,
+        placements: Vec<Placement>,
+        surplus: &[(PeerId, ShardId)],
+    ) -> Result<(), Error> {
         let _accounts = self.accounts.lock();
         let mut batch = Batch::new();
         put_deletes(surplus, &mut batch);
-        if self.chunk(chunk.layout.chunk)?.is_some() {
-            self.put_chunk(chunk, &mut batch);
+        if let Some(mut chunk) = self.chunk(before.layout.chunk)? {
+            let moved = before.placements.iter().zip(placements);
+            for (current, (old, new)) in chunk.placements.iter_mut().zip(moved) {
+                if *old != new {
+                    *current = new;
+                }
+            }
+            self.put_chunk(&chunk, &mut batch);
         } else {
-            queue_deletes(chunk, &mut batch);
-            self.wake_deleter();
+            queue_deletes(&Chunk { placements, ..before.clone() }, &mut batch);
         }
         self.database.commit(batch)?;
+        self.wake_deleter();
         Ok(())
     }
 }

@@ -52,9 +52,14 @@ impl Bucket {
             all.push(root);
         }
         for ino in all {
-            let cell = self.inner.cell(ino)?;
+            let cell = match self.inner.cell(ino) {
+                Ok(cell) => cell,
+                // Gone since the walk.
+                Err(Error::Stale) => continue,
+                Err(error) => return Err(error),
+            };
             let mut state = cell.lock();
-            if state.inode.is_pinned != is_pinned {
+            if !state.is_gone && state.inode.is_pinned != is_pinned {
                 let mut batch = Batch::new();
                 state.inode.is_pinned = is_pinned;
                 state.put(ino, &mut batch);

@@ -114,7 +114,6 @@ impl Inner {
         let key = (chunk.layout.chunk, blocks.start as u16, blocks.end as u16);
         let inner = Arc::clone(self);
         let fetched = self.flights.run(key, move || async move {
-            // In a task of its own, so that a reader that goes away does not take the fetch with it.
             inner.fetch(chunk, blocks).await.map(Arc::new).map_err(|error| error.to_string())
         });
         fetched.await.map_err(|error| Error::Unreadable(error.to_string()))
@@ -129,7 +128,7 @@ impl Inner {
         let gathered =
             self.dispatcher.gather_blocks(&chunk.layout, &chunk.roots, &chunk.placements, blocks.clone()).await?;
         if !gathered.suspects.is_empty() {
-            self.note_suspects(id, &gathered.suspects);
+            self.note_suspects(&chunk, &gathered.suspects);
         }
         let sealed = gathered.sealed;
         let (inner, layout) = (Arc::clone(&self), Arc::clone(&chunk));
@@ -172,8 +171,7 @@ impl Inner {
                 let sealed = inner.cache.read_sealed(&record.layout, range.clone())?;
                 let opened = coding::open_blocks(&inner.key, &record.layout, range, &sealed);
                 if opened.is_err() {
-                    tracing::warn!(chunk = %record.layout.chunk, "a cached chunk is damaged; fetching it again");
-                    inner.cache.forget(record.layout.chunk);
+                    inner.cache.damaged(record.layout.chunk);
                 }
                 opened.ok()
             })
@@ -199,7 +197,7 @@ impl Inner {
             }
             let Ok(permit) = Arc::clone(&self.ahead).try_acquire_owned() else { return };
             let inner = Arc::clone(self);
-            self.tasks.spawn(async move {
+            self.tasks.spawn_until_shutdown(async move {
                 let _permit = permit;
                 let Ok(Some(chunk)) = inner.chunk(extent.chunk) else { return };
                 let all = 0..chunk.layout.blocks.len();

@@ -178,11 +178,15 @@ impl Inner {
         let (mut failure, mut surplus) = (None, Vec::new());
         for (index, data) in missing.into_iter().zip(shards) {
             let shard = chunk.roots[index];
+            let mut others: Vec<PeerId> = holders(&placements, index).collect();
             if let (Health::Suspect, Some(consumer)) = (placements[index].health, placements[index].consumer) {
-                // A bad copy must not be taken for the good one.
-                self.dispatcher.delete(consumer, shard).await?;
+                // A bad copy must not be taken for the good one. Who is away may be so for ever: another takes its place.
+                if let Err(error) = self.dispatcher.delete(consumer, shard).await {
+                    tracing::debug!(peer = %consumer, %shard, %error, "a bad shard is deleted later");
+                    others.push(consumer);
+                    surplus.push((consumer, shard));
+                }
             }
-            let others: Vec<PeerId> = holders(&placements, index).collect();
             match self.dispatcher.place(shard, data, &others).await {
                 Ok(placed) => {
                     placements[index] = Placement::held(placed.consumer);
@@ -191,19 +195,23 @@ impl Inner {
                 Err(error) => failure = Some(error),
             }
         }
-        let (inner, chunk) = (Arc::clone(self), Chunk { placements, ..chunk });
-        blocking(move || inner.update_placements(&chunk, &surplus)).await?;
+        let inner = Arc::clone(self);
+        blocking(move || inner.update_placements(&chunk, placements, &surplus)).await?;
         self.note_change();
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// A read found shards bad or absent.
-    pub fn note_suspects(&self, id: ChunkId, suspects: &[usize]) {
+    /// A read of this chunk, as its record was then, found shards bad or absent.
+    pub fn note_suspects(&self, read: &Chunk, suspects: &[usize]) {
+        let id = read.layout.chunk;
         let note = || -> Result<(), Error> {
             let accounts = self.accounts.lock();
             let Some(mut chunk) = self.chunk(id)? else { return Ok(()) };
             for index in suspects {
-                if let Some(placement) = chunk.placements.get_mut(*index) {
+                // One that was placed anew meanwhile is not meant.
+                let asked = read.placements.get(*index).and_then(|placement| placement.consumer);
+                let placement = chunk.placements.get_mut(*index);
+                if let Some(placement) = placement.filter(|placement| placement.consumer == asked) {
                     placement.health = Health::Suspect;
                 }
             }
@@ -224,6 +232,10 @@ impl Inner {
     pub fn queue_cut_attempts(&self) -> Result<(), Error> {
         let consumers: Vec<PeerId> =
             self.dispatcher.known().into_iter().map(|candidate| candidate.contact.peer).collect();
+        if consumers.is_empty() {
+            // Nobody to ask yet: at a later start.
+            return Ok(());
+        }
         for (id, value) in self.database.scan(Table::Attempt, b"", b"", limits::FLIGHTS * 16)? {
             let attempt = Attempt::decode(&value).map_err(store::Error::from)?;
             let mut batch = Batch::new();

@@ -215,15 +215,24 @@ impl Bucket {
     /// Up to `limit` entries after a cookie (0: from the start), without `.` and `..`.
     pub fn readdir(&self, ino: Ino, after: u64, limit: usize) -> Result<Vec<DirItem>, Error> {
         let directory = ino.0.to_be_bytes();
-        let from = (after + 1).to_be_bytes();
-        let mut items = Vec::new();
-        for (cookie, name) in self.inner.database.scan(Table::Cookie, &directory, &from, limit)? {
-            let cookie = u64::from_be_bytes(cookie.as_slice().try_into().map_err(|_| Error::Stale)?);
-            // Gone between the two reads: as if it had gone before.
-            let Some(entry) = self.inner.entry(ino, &name)? else { continue };
-            items.push(DirItem { cookie, ino: entry.ino, kind: entry.kind, name });
+        let mut after = after;
+        loop {
+            let from = after.saturating_add(1).to_be_bytes();
+            let page = self.inner.database.scan(Table::Cookie, &directory, &from, limit)?;
+            let is_last = page.len() < limit.max(1);
+            let mut items = Vec::new();
+            for (cookie, name) in page {
+                let cookie = u64::from_be_bytes(cookie.as_slice().try_into().map_err(|_| Error::Stale)?);
+                after = cookie;
+                // Gone between the two reads, or made anew further on: as if it had gone before.
+                let entry = self.inner.entry(ino, &name)?.filter(|entry| entry.cookie == cookie);
+                items.extend(entry.map(|entry| DirItem { cookie, ino: entry.ino, kind: entry.kind, name }));
+            }
+            // None is the end of the directory, not a page of which all went.
+            if is_last || !items.is_empty() {
+                return Ok(items);
+            }
         }
-        Ok(items)
     }
 
     /// Makes a file, directory, symlink or special file.
@@ -358,13 +367,13 @@ impl Bucket {
         match (mode, target) {
             (RenameMode::NoReplace, Some(_)) => Err(Error::Exists),
             (RenameMode::Exchange, None) => Err(Error::NotFound),
+            (_, Some(target)) if target.ino == moved.source.ino => Ok(()),
             (RenameMode::Exchange, Some(target)) => {
                 if target.kind == FileKind::Directory && inner.is_within(parent, target.ino)? {
                     return Err(Error::Invalid("a directory cannot be moved into itself"));
                 }
                 inner.exchange(&mut namespace, &moved, target)
             }
-            (_, Some(target)) if target.ino == moved.source.ino => Ok(()),
             (_, target) => {
                 let replaced = inner.replace(&mut namespace, &moved, target)?;
                 drop(namespace);
