@@ -195,6 +195,12 @@ async fn sync(
     end: Option<Instant>,
     sender: &mpsc::Sender<Result<Progress, Status>>,
 ) -> Result<(), Status> {
+    // Names and empty files have no upload: they are safe when the local log is.
+    let local = bucket.clone();
+    tokio::task::spawn_blocking(move || local.sync_all_blocking())
+        .await
+        .map_err(|error| Status::internal(error.to_string()))?
+        .map_err(|error| to_status(&error))?;
     let mut changes = bucket.changes();
     loop {
         bucket.hurry();

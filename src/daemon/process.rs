@@ -11,11 +11,11 @@ use super::{
     stop::{self, StopCall},
 };
 use crate::{
-    base::limits,
+    base::{OwnerId, PeerId, limits},
     bucket::{self, Bucket},
     coding::BucketKey,
     dispatch::{self, Dispatcher},
-    keys::{Fresh, Identity, KeyStore, Role, RootSecret},
+    keys::{Certificate, Fresh, Identity, KeyStore, Role, RootSecret},
     mount::{self, Mounted},
     net::{Libp2pNetwork, Libp2pOptions, Network, ShardClient, TrackerClient},
     rpc,
@@ -40,34 +40,63 @@ pub async fn run(options: Options, shutdown: Shutdown, ready: Box<dyn FnOnce() +
     )
     .await?;
     let network: Arc<dyn Network> = network;
-    let bucket_tasks = Tasks::new(Shutdown::new());
-    let client = Arc::new(ShardClient::new(Arc::clone(&network), identity.certificate.clone()));
-    let tracker = match options.trackers.as_slice() {
-        [] => None,
-        addresses => Some(Arc::new(TrackerClient::new(Arc::clone(&network), identity.certificate.clone(), addresses)?)),
-    };
-    let (clock, chance) =
-        (Arc::new(SystemClock) as Arc<dyn Clock>, Arc::new(SystemChance::default()) as Arc<dyn Chance>);
-    let dispatcher = Dispatcher::new(
-        dispatch::Parts {
-            client: Arc::clone(&client),
-            tracker,
-            clock: Arc::clone(&clock),
-            chance: Arc::clone(&chance),
-            tasks: bucket_tasks.clone(),
-            pool: CpuPool::for_this_machine(),
-        },
-        dispatch::Options { read_timeout: options.read_timeout, ..dispatch::Options::default() },
-    );
-    let dispatcher = Arc::new(dispatcher);
-    let bucket = open_bucket(&options, &root, &dispatcher, (clock, chance), bucket_tasks).await?;
-    let outcome = serve(&options, &bucket, &dispatcher, &network, &identity.certificate, shutdown, ready).await;
-    let closed = bucket.close(limits::STOP_TIMEOUT).await;
+    let outcome = run_on(&options, &network, (&root, &identity.certificate), shutdown, ready).await;
+    // Whatever failed: what was started is stopped.
     network.close().await;
     if !net_tasks.stop(limits::STOP_TIMEOUT).await {
         tracing::warn!("the network did not end in time");
     }
+    outcome
+}
+
+/// Opens the bucket over this network, serves it, and closes it again.
+async fn run_on(
+    options: &Options,
+    network: &Arc<dyn Network>,
+    (root, certificate): (&RootSecret, &Certificate),
+    shutdown: Shutdown,
+    ready: Box<dyn FnOnce() + Send>,
+) -> Result<(), Error> {
+    let tasks = Tasks::new(Shutdown::new());
+    let client = Arc::new(ShardClient::new(Arc::clone(network), certificate.clone()));
+    let tracker = match options.trackers.as_slice() {
+        [] => None,
+        addresses => Some(Arc::new(TrackerClient::new(Arc::clone(network), certificate.clone(), addresses)?)),
+    };
+    let (clock, chance) =
+        (Arc::new(SystemClock) as Arc<dyn Clock>, Arc::new(SystemChance::default()) as Arc<dyn Chance>);
+    let dispatcher = Arc::new(Dispatcher::new(
+        dispatch::Parts {
+            client,
+            tracker,
+            clock: Arc::clone(&clock),
+            chance: Arc::clone(&chance),
+            tasks: tasks.clone(),
+            pool: CpuPool::for_this_machine(),
+        },
+        dispatch::Options { read_timeout: options.read_timeout, ..dispatch::Options::default() },
+    ));
+    let bucket = match open_bucket(options, root, &dispatcher, (clock, chance), tasks.clone()).await {
+        Ok(bucket) => bucket,
+        Err(error) => {
+            if !tasks.stop(limits::STOP_TIMEOUT).await {
+                tracing::warn!("background work did not end in time");
+            }
+            return Err(error);
+        }
+    };
+    let parts = Parts { bucket: bucket.clone(), dispatcher, peer: network.local_peer(), owner: certificate.owner };
+    let outcome = serve(options, parts, shutdown, ready).await;
+    let closed = bucket.close(limits::STOP_TIMEOUT).await;
     outcome.and(closed.map_err(Error::from))
+}
+
+/// What is served.
+struct Parts {
+    bucket: Bucket,
+    dispatcher: Arc<Dispatcher>,
+    peer: PeerId,
+    owner: OwnerId,
 }
 
 fn check_name(name: &str) -> Result<(), Error> {
@@ -125,35 +154,41 @@ async fn join<T>(task: tokio::task::JoinHandle<T>) -> Result<T, Error> {
 /// Mounts, answers the API, and stops in order when told to, signalled, or unmounted from outside.
 async fn serve(
     options: &Options,
-    bucket: &Bucket,
-    dispatcher: &Arc<Dispatcher>,
-    network: &Arc<dyn Network>,
-    certificate: &crate::keys::Certificate,
+    parts: Parts,
     shutdown: Shutdown,
     ready: Box<dyn FnOnce() + Send>,
 ) -> Result<(), Error> {
+    let Parts { bucket, dispatcher, peer, owner } = parts;
     let socket = rpc::Socket::bind(&options.state_directory.join("socket"))?;
     let io_tasks = Tasks::new(Shutdown::new());
     let mounted = match &options.mount {
-        Some(mount) => Some(Arc::new(attach(mount, socket.path(), bucket, &io_tasks).await?)),
+        Some(mount) => Some(Arc::new(attach(mount, socket.path(), &bucket, &io_tasks).await?)),
         None => None,
     };
     let (calls, mut stop_calls) = mpsc::channel::<StopCall>(1);
     let api = Api::new(Context {
         bucket: bucket.clone(),
-        dispatcher: Arc::clone(dispatcher),
+        dispatcher,
         invalidator: mounted.as_ref().map(|mounted| mounted.invalidator()),
         mountpoint: options.mount.as_ref().map(|mount| mount.mountpoint.clone()),
         socket: socket.path().to_path_buf(),
-        peer: network.local_peer(),
-        owner: certificate.owner,
+        peer,
+        owner,
         trackers: options.trackers.clone(),
         stop: calls,
     });
-    let api_shutdown = Shutdown::new();
-    let server = tokio::spawn(rpc::serve(socket, api, api_shutdown.clone()));
+    let (stop, api_shutdown) = (shutdown.child(), Shutdown::new());
+    let server = tokio::spawn({
+        let (stop, api_shutdown) = (stop.clone(), api_shutdown.clone());
+        async move {
+            let served = rpc::serve(socket, api, api_shutdown).await;
+            // A daemon that no command reaches must not go on: it stops as if signalled.
+            stop.start();
+            served
+        }
+    });
     ready();
-    let stopped = stop::wait_and_stop(bucket, mounted.as_deref(), &mut stop_calls, shutdown).await;
+    let stopped = stop::wait_and_stop(&bucket, mounted.as_deref(), &mut stop_calls, stop).await;
     api_shutdown.start();
     let served = join(server).await;
     if !io_tasks.stop(limits::STOP_TIMEOUT).await {

@@ -46,8 +46,15 @@ pub(super) async fn wait_and_stop(
                 return unmount_for_good(mounted).await;
             }
             Some(call) = calls.recv() => {
-                if stop_on_call(bucket, mounted, call).await {
-                    return Ok(());
+                tokio::select! {
+                    biased;
+                    // The drain may have a week; a signal has not. The call ends without its last word.
+                    () = shutdown.started() => {}
+                    () = drain(bucket, call.deadline, Some(&call.progress)) => {
+                        if unmount_on_call(bucket, mounted, call).await {
+                            return Ok(());
+                        }
+                    }
                 }
             }
         }
@@ -64,23 +71,28 @@ async fn unmount_for_good(mounted: Option<&Mounted>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Drains and unmounts because a command said so; false when the mount stays.
-async fn stop_on_call(bucket: &Bucket, mounted: Option<&Mounted>, call: StopCall) -> bool {
-    drain(bucket, call.deadline, Some(&call.progress)).await;
+/// Unmounts because a command said so, after the drain; false when the mount stays.
+async fn unmount_on_call(bucket: &Bucket, mounted: Option<&Mounted>, call: StopCall) -> bool {
     if let Some(mounted) = mounted {
         let unmounted = match mounted.unmount().await {
             Err(_) if call.is_lazy => mounted.unmount_lazily().await,
             other => other,
         };
         if let Err(error) = unmounted {
-            // Whoever asked may be gone; the mount stays either way.
-            let _gone = call.progress.send(Err(error.to_string())).await;
+            tell(&call, Err(error.to_string())).await;
             return false;
         }
     }
-    let last = Progress { is_done: true, ..progress_of(&pending(bucket).await) };
-    let _gone = call.progress.send(Ok(last)).await;
+    let left = pending(bucket, Instant::now() + limits::STOP_TIMEOUT).await;
+    tell(&call, Ok(Progress { is_done: true, ..progress_of(&left) })).await;
     true
+}
+
+/// Says the last word to whoever asked, who may be gone, or listen no more.
+async fn tell(call: &StopCall, word: Result<Progress, String>) {
+    if call.progress.send_timeout(word, limits::RPC_STOP_TIMEOUT).await.is_err() {
+        tracing::debug!("whoever asked for the stop does not listen any more");
+    }
 }
 
 /// Uploads what is staged until nothing is left or the deadline has come.
@@ -90,9 +102,12 @@ async fn drain(bucket: &Bucket, deadline: Duration, progress: Option<&mpsc::Send
     while bucket.staged_bytes() > 0 && Instant::now() < end {
         bucket.hurry();
         if let Some(progress) = progress
-            && progress.send(Ok(progress_of(&pending(bucket).await))).await.is_err()
+            && !progress.is_closed()
         {
-            tracing::debug!("nobody listens to the progress of the drain any more");
+            // A listener that is slow misses one; it must not hold up the stop.
+            if progress.try_send(Ok(progress_of(&pending(bucket, end).await))).is_err() {
+                tracing::debug!("progress of the drain was not taken");
+            }
         }
         let step = (Instant::now() + limits::PROGRESS_INTERVAL).min(end);
         while bucket.staged_bytes() > 0 {
@@ -104,14 +119,16 @@ async fn drain(bucket: &Bucket, deadline: Duration, progress: Option<&mpsc::Send
     }
 }
 
-/// What is not with consumers yet.
-async fn pending(bucket: &Bucket) -> Pending {
-    let bucket = bucket.clone();
-    let asked = tokio::task::spawn_blocking(move || bucket.pending(b"", FileState::Degraded));
-    match asked.await {
-        Ok(Ok(pending)) => pending,
-        Ok(Err(error)) => Pending { reasons: vec![error.to_string()], ..Pending::default() },
-        Err(error) => Pending { reasons: vec![error.to_string()], ..Pending::default() },
+/// What is not with consumers yet, found out until `end` at most: the walk over a large tree takes its time.
+async fn pending(bucket: &Bucket, end: Instant) -> Pending {
+    let walked = bucket.clone();
+    let asked = tokio::task::spawn_blocking(move || walked.pending(b"", FileState::Degraded));
+    let unknown = |why: String| Pending { bytes: bucket.staged_bytes(), reasons: vec![why], ..Pending::default() };
+    match tokio::time::timeout_at(end, asked).await {
+        Ok(Ok(Ok(pending))) => pending,
+        Ok(Ok(Err(error))) => unknown(error.to_string()),
+        Ok(Err(error)) => unknown(error.to_string()),
+        Err(_) => unknown("there are too many files to count those that are left".to_owned()),
     }
 }
 
