@@ -96,7 +96,7 @@ async fn offered(trackers: &TrackerClient, count: usize) -> Vec<Candidate> {
     for _ in 0..500 {
         match trackers.candidates(&query).await {
             Ok(list) if list.len() == count => return list,
-            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            _ => tokio::time::sleep(Duration::from_millis(20)).await, // between two looks, bounded
         }
     }
     panic!("never {count} candidates: {:?}", trackers.candidates(&query).await);
@@ -201,7 +201,7 @@ async fn a_shard_that_rotted_while_the_consumer_was_down_is_noticed() {
         if status.verified_shards == 2 {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await; // between two looks, bounded
         status = consumer.status();
     }
     assert_eq!((status.verified_shards, status.bad_shards, status.shards), (2, 1, 1));

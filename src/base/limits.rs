@@ -65,6 +65,8 @@ pub const SUSPECT_AFTER: Duration = Duration::from_secs(15);
 pub const CELLS: usize = 1 << 17;
 /// Dirty bytes of one fsync that the intent log carries itself.
 pub const INLINE_BYTES: u64 = 64 << 10;
+/// Unsynced bytes of a closed file that the intent log carries, so that only a power cut loses them.
+pub const INLINE_AT_CLOSE_BYTES: u64 = 16 << 10;
 /// Extents changed in one batch, at most.
 pub const EXTENTS_PER_BATCH: usize = 1024;
 /// Chunks being encoded or scattered at a time.

@@ -174,9 +174,15 @@ impl Bucket {
         }
     }
 
-    /// At close(2): the file may go.
+    /// At close(2): a small file goes into the log, not flushed, so that it survives the end of this process.
+    /// A large one follows with the next write-back.
     pub fn flush(&self, ino: Ino) -> Result<(), Error> {
-        self.inner.cell(ino).map(|_| ())
+        let cell = self.inner.cell(ino)?;
+        let is_small = cell.lock().unlogged.covered_bytes() <= limits::INLINE_AT_CLOSE_BYTES;
+        if is_small {
+            self.inner.log_cell(&cell)?;
+        }
+        Ok(())
     }
 
     /// Makes a file durable as the bucket's durability says: on the local disk, and on its consumers too if

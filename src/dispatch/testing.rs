@@ -48,7 +48,7 @@ impl Reservation for Space {
     fn store(self: Box<Self>, data: Bytes) -> BoxFuture<'static, Result<(), Refusal>> {
         Box::pin(async move {
             let delay = self.shelf.manner.lock().put_delay;
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep(delay).await; // the slowness under test, in virtual time
             self.shelf.shards.lock().insert(self.shard, data);
             Ok(())
         })
@@ -72,7 +72,7 @@ impl ShardService for Service {
     async fn get(&self, _: OwnerId, shard: ShardId) -> Result<Bytes, Refusal> {
         *self.0.asked.lock() += 1;
         let delay = self.0.manner.lock().get_delay;
-        tokio::time::sleep(delay).await;
+        tokio::time::sleep(delay).await; // the slowness under test, in virtual time
         self.0.shards.lock().get(&shard).cloned().ok_or_else(not_found)
     }
 

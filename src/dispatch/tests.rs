@@ -109,7 +109,7 @@ async fn a_slow_consumer_is_replaced_and_its_late_shard_removed() {
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
         assert!(placements.iter().all(|placement| placement.consumer != Some(slow.peer)));
         was_replaced |= *slow.shelf.asked.lock() > round;
-        tokio::time::sleep(Duration::from_secs(40)).await;
+        tokio::time::sleep(Duration::from_secs(40)).await; // virtual time
         assert!(encoded.roots.iter().all(|root| scene.copies(*root) == 1), "no shard is left over");
         slow_put(slow, Duration::from_millis(100));
     }
@@ -136,7 +136,7 @@ async fn the_threshold_commits_and_the_rest_is_named_missing() {
     assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
 
     scene.fault(scene.nodes[2].peer, FaultPlan::default());
-    tokio::time::sleep(limits::PUT_BACK_OFF).await;
+    tokio::time::sleep(limits::PUT_BACK_OFF).await; // virtual time
     let holders: Vec<_> = placements.iter().filter_map(|placement| placement.consumer).collect();
     let rebuilt = scene.dispatcher.rebuild(&encoded.layout, &encoded.roots, &placements, &missing).await;
     let rebuilt = rebuilt.expect("five are left");
@@ -160,7 +160,7 @@ async fn too_few_consumers_are_an_error_that_names_what_was_placed() {
     let encoded = scene.chunk(1000, Scheme::BASIC);
     let error = scene.dispatcher.scatter(encoded.clone()).await.expect_err("four take it");
     assert!(matches!(error, Error::NotEnough { needed: 5, .. }), "{error}");
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    tokio::time::sleep(Duration::from_secs(30)).await; // virtual time
     for (peer, shard) in error.placed().to_vec() {
         scene.dispatcher.delete(peer, shard).await.expect("gone or deleted");
     }
@@ -177,7 +177,7 @@ async fn a_dropped_scatter_leaves_nothing() {
     let encoded = scene.chunk(1000, Scheme::BASIC);
     let dropped = timeout(Duration::from_secs(1), scene.dispatcher.scatter(encoded.clone())).await;
     assert!(dropped.is_err());
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    tokio::time::sleep(Duration::from_secs(30)).await; // virtual time
     assert!(scene.nodes.iter().any(|node| *node.shelf.asked.lock() > 0), "they were asked");
     assert!(encoded.roots.iter().all(|root| scene.copies(*root) == 0));
 }
@@ -312,7 +312,7 @@ async fn all_slow_is_waited_for_and_a_short_absence_too() {
         scene.world.set_up(node.peer, false);
     }
     let back = async {
-        tokio::time::sleep(Duration::from_millis(800)).await;
+        tokio::time::sleep(Duration::from_millis(800)).await; // virtual time
         scene.nodes.iter().for_each(|node| scene.world.set_up(node.peer, true));
     };
     let (got, ()) = tokio::join!(read(), back);
@@ -338,7 +338,7 @@ async fn stopping_ends_everything_soon() {
     scene.nodes.iter().for_each(|node| slow_put(node, Duration::from_secs(15)));
     let scatter = scene.dispatcher.scatter(scene.chunk(1000, Scheme::BASIC));
     let stop = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await; // virtual time
         scene.tasks.stop(Duration::from_secs(2)).await
     };
     let (result, is_stopped) = tokio::join!(scatter, stop);

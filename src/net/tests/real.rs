@@ -146,34 +146,3 @@ async fn names_are_looked_up() {
     assert_eq!(client.identify(&address).await.unwrap(), node.local_peer());
     assert!(tasks.stop(limits::CONNECT_TIMEOUT).await);
 }
-
-/// Prints the throughput of whole shards over loopback. Measures nothing that must hold, so it is run by hand.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: cargo test --release --lib throughput -- --ignored --nocapture"]
-async fn throughput() {
-    for (name, listen) in [("TCP", TCP), ("QUIC", QUIC)] {
-        let tasks = tasks();
-        let [a, _, c] = three(listen, &tasks).await;
-        serve_shards(&c, MemoryNode::new(1 << 30), identity(3, Role::Consumer), &tasks).unwrap();
-        let (client, to) = (ShardClient::new(a, certificate(1, 1, Role::Producer)), contact(&c));
-        let shards: Vec<_> = (0..128).map(|seed| shard(1 << 20, seed)).collect();
-        let rate = |start: std::time::Instant| 128.0 * 1.048_576 / start.elapsed().as_secs_f64();
-        for width in [1, 6] {
-            use futures::StreamExt;
-            let start = std::time::Instant::now();
-            let puts = shards.iter().map(|(id, data)| client.put(&to, *id, data.clone()));
-            let puts = futures::stream::iter(puts).buffer_unordered(width).collect::<Vec<_>>().await;
-            let put = rate(start);
-            let start = std::time::Instant::now();
-            let gets = shards.iter().map(|(id, _)| client.get(&to, *id, 1 << 20));
-            let gets = futures::stream::iter(gets).buffer_unordered(width).collect::<Vec<_>>().await;
-            let get = rate(start);
-            assert!(puts.iter().all(Result::is_ok) && gets.iter().all(Result::is_ok));
-            println!("{name}, {width} at a time: put {put:.0} MB/s, get {get:.0} MB/s");
-            for (id, _) in &shards {
-                client.delete(&to, *id).await.unwrap();
-            }
-        }
-        assert!(tasks.stop(limits::CONNECT_TIMEOUT).await);
-    }
-}
