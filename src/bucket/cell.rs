@@ -1,6 +1,6 @@
 //! The living part of an inode: what is newer than its record, and who uses it.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use super::{
     records::{Dirty, Inode},
 };
 use crate::{
-    base::{Ino, RangeMap, RangeSet, Record},
+    base::{Ino, RangeMap, RangeSet, Record, limits},
     store::{Batch, DiskFile, Sequence, Table},
 };
 
@@ -119,6 +119,38 @@ impl<'a> Locked<'a> {
     }
 }
 
+/// The cells in memory: those in use, and others up to `limits::CELLS`.
+#[derive(Default)]
+pub(super) struct Cells {
+    map: HashMap<Ino, Arc<Cell>>,
+    /// Idle ones are looked for when there are so many: not at each insert while most are in use.
+    sweep_at: usize,
+}
+
+impl Cells {
+    pub fn get(&self, ino: &Ino) -> Option<&Arc<Cell>> {
+        self.map.get(ino)
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &Arc<Cell>> {
+        self.map.values()
+    }
+
+    pub fn remove(&mut self, ino: &Ino) {
+        self.map.remove(ino);
+    }
+
+    fn insert(&mut self, cell: Arc<Cell>) {
+        if self.map.len() >= self.sweep_at.max(limits::CELLS) {
+            self.map.retain(|_, cell| {
+                Arc::strong_count(cell) > 1 || cell.state.try_lock().is_none_or(|state| !state.is_idle())
+            });
+            self.sweep_at = 2 * self.map.len();
+        }
+        self.map.insert(cell.ino, cell);
+    }
+}
+
 impl CellState {
     /// Whether nothing would be lost if the cell were dropped and loaded again.
     pub fn is_idle(&self) -> bool {
@@ -206,18 +238,13 @@ impl Inner {
             None => Dirty::default(),
         };
         let cell = Arc::new(Cell::new(ino, inode, &dirty));
-        if cells.len() >= crate::base::limits::CELLS {
-            cells.retain(|_, cell| {
-                Arc::strong_count(cell) > 1 || cell.state.try_lock().is_none_or(|state| !state.is_idle())
-            });
-        }
-        cells.insert(ino, Arc::clone(&cell));
+        cells.insert(Arc::clone(&cell));
         Ok(cell)
     }
 
     /// Puts a new inode's cell in place.
     pub fn adopt(&self, cell: Arc<Cell>) {
-        self.cells.lock().insert(cell.ino, cell);
+        self.cells.lock().insert(cell);
     }
 
     /// The staging file of a locked cell.

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::{
-    Availability, Bucket, BucketStatus, ChunkReport, Error, FileKind, FileReport, FileState, FileSummary, Inner,
-    Pending, PolicyReport, ShardReport, Space,
+    Availability, Bucket, BucketStatus, ChunkReport, DirItem, Error, FileKind, FileReport, FileState, FileSummary,
+    Inner, Pending, PolicyReport, ShardReport, Space,
     cell::Cell,
     records::{Chunk, Inode},
 };
@@ -115,18 +115,26 @@ impl Bucket {
             };
             let is_directory = cell.lock().inode.kind == FileKind::Directory;
             visit(Found { path: path.clone(), cell })?;
-            let mut after = 0;
-            while is_directory {
-                let items = self.readdir(ino, after, PAGE)?;
-                let Some(last) = items.last() else { break };
-                after = last.cookie;
-                for item in items {
+            if is_directory {
+                self.each_item(ino, |item| {
                     let separator: &[u8] = if path.is_empty() { b"" } else { b"/" };
                     stack.push(([&path[..], separator, &item.name[..]].concat(), item.ino));
-                }
+                    Ok(())
+                })?;
             }
         }
         Ok(())
+    }
+
+    /// Calls `visit` for each entry of a directory.
+    fn each_item(&self, ino: Ino, mut visit: impl FnMut(DirItem) -> Result<(), Error>) -> Result<(), Error> {
+        let mut after = 0;
+        loop {
+            let items = self.readdir(ino, after, PAGE)?;
+            let Some(last) = items.last() else { return Ok(()) };
+            after = last.cookie;
+            items.into_iter().try_for_each(&mut visit)?;
+        }
     }
 
     /// The state of a file.
@@ -187,20 +195,20 @@ impl Bucket {
             let ino = self.resolve(path)?;
             let cell = self.inner.cell(ino)?;
             let is_directory = cell.lock().inode.kind == FileKind::Directory;
-            if !is_directory {
-                summaries.push(self.summary(&Found { path: path.to_vec(), cell })?);
-            }
-            let mut after = 0;
-            while is_directory {
-                let items = self.readdir(ino, after, PAGE)?;
-                let Some(last) = items.last() else { break };
-                after = last.cookie;
-                for item in items {
+            if is_directory {
+                self.each_item(ino, |item| {
                     let separator: &[u8] = if path.is_empty() || path.ends_with(b"/") { b"" } else { b"/" };
                     let path = [path, separator, &item.name].concat();
-                    let Ok(cell) = self.inner.cell(item.ino) else { continue };
-                    summaries.push(self.summary(&Found { path, cell })?);
-                }
+                    match self.inner.cell(item.ino) {
+                        Ok(cell) => summaries.push(self.summary(&Found { path, cell })?),
+                        // Gone since its name was read.
+                        Err(Error::Stale) => {}
+                        Err(error) => return Err(error),
+                    }
+                    Ok(())
+                })?;
+            } else {
+                summaries.push(self.summary(&Found { path: path.to_vec(), cell })?);
             }
         }
         summaries.sort_by(|a, b| a.path.cmp(&b.path));

@@ -33,10 +33,7 @@ mod tend;
 mod tree;
 mod write;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -51,7 +48,7 @@ pub use report::{
 };
 
 use crate::{
-    base::{ChunkId, Ino},
+    base::ChunkId,
     coding::BucketKey,
     dispatch::Dispatcher,
     runtime::{Chance, Clock, CpuPool, Tasks},
@@ -79,7 +76,7 @@ struct Inner {
     tasks: Tasks,
     /// Orders changes of names.
     namespace: Mutex<tree::Namespace>,
-    cells: Mutex<HashMap<Ino, Arc<cell::Cell>>>,
+    cells: Mutex<cell::Cells>,
     /// Orders changes of what chunks are needed for.
     accounts: Mutex<()>,
     handles: handles::Handles,

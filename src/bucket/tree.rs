@@ -345,6 +345,7 @@ impl Bucket {
     }
 
     /// Renames, as renameat2(2) does.
+    #[expect(clippy::too_many_arguments, reason = "the five of renameat2(2)")]
     pub fn rename(
         &self,
         parent: Ino,

@@ -75,6 +75,9 @@ pub trait StagingFiles: Send + Sync + 'static {
     fn restore(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<(), Error>;
 }
 
+/// A key, without table byte and prefix, and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 type Overlay = BTreeMap<Vec<u8>, Option<Arc<[u8]>>>;
 
 struct Memory {
@@ -193,13 +196,7 @@ impl Database {
 
     /// Up to `limit` pairs whose key begins with `prefix`, in order, from the key part `from` (inclusive) on.
     /// The keys come without table byte and prefix.
-    pub fn scan(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        from: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn scan(&self, table: Table, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
         let start = key(table, &[prefix, from]);
         let begin = key(table, &[prefix]);
         let memory = self.inner.memory.read();
@@ -216,11 +213,8 @@ impl Database {
             };
             let candidates = [active.peek().map(|pair| pair.0), frozen.peek().map(|pair| pair.0), stored_key.as_ref()];
             let Some(least) = candidates.into_iter().flatten().min().cloned() else { break };
-            let take = |pair: Option<(&Vec<u8>, &Option<Arc<[u8]>>)>| {
-                pair.map(|(_, value)| value.as_deref().map(<[u8]>::to_vec))
-            };
-            let newest = take(active.next_if(|pair| *pair.0 == least));
-            let older = take(frozen.next_if(|pair| *pair.0 == least));
+            let newest = active.next_if(|pair| *pair.0 == least).map(|pair| bytes(pair.1));
+            let older = frozen.next_if(|pair| *pair.0 == least).map(|pair| bytes(pair.1));
             let oldest = match stored_key {
                 Some(key) if key == least => stored.next().and_then(Result::ok).map(|(_, value)| Some(value.to_vec())),
                 _ => None,
@@ -434,6 +428,10 @@ impl Inner {
     }
 }
 
+fn bytes(value: &Option<Arc<[u8]>>) -> Option<Vec<u8>> {
+    value.as_deref().map(<[u8]>::to_vec)
+}
+
 fn trees_error(error: sled::Error) -> Error {
     Error::Trees(error.to_string())
 }
@@ -461,11 +459,14 @@ fn check_format(trees: &sled::Db, path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Bytes of a staging file that the log carries, each run with the offset at which it began.
+type Replayed = RangeMap<(u64, Arc<[u8]>)>;
+
 /// Replays both log files in the order of their epochs into sled and the staging files; returns the newest epoch.
 fn replay(files: &[LogFile; 2], trees: &sled::Db, staging: &dyn StagingFiles) -> Result<u64, Error> {
     let mut order = [(files[0].read_epoch()?, &files[0]), (files[1].read_epoch()?, &files[1])];
     order.sort_by_key(|(epoch, _)| *epoch);
-    let mut inline: BTreeMap<u64, RangeMap<(u64, Arc<[u8]>)>> = BTreeMap::new();
+    let mut inline: BTreeMap<u64, Replayed> = BTreeMap::new();
     let mut replayed = 0;
     for (epoch, file) in order {
         if epoch == 0 {

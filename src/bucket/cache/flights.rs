@@ -59,16 +59,6 @@ where
         }
         flight
     }
-
-    /// How many fetches are under way.
-    pub fn len(&self) -> usize {
-        self.running.lock().len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// Unlists a fetch when its last caller is gone.
@@ -118,7 +108,7 @@ mod tests {
         let (a, b, c, ()) = tokio::join!(reader(), reader(), reader(), release);
         assert_eq!((a, b, c), (Ok(42), Ok(42), Ok(42)));
         assert_eq!(made.load(Ordering::SeqCst), 1);
-        assert!(flights.is_empty());
+        assert!(flights.running.lock().is_empty());
         assert_eq!(reader().await, Ok(42));
         assert_eq!(made.load(Ordering::SeqCst), 2, "nothing is kept");
     }
@@ -138,7 +128,7 @@ mod tests {
             send.send(5).expect("the fetch still waits");
         });
         assert_eq!(answer.expect("in time"), Ok(5));
-        assert!(flights.is_empty());
+        assert!(flights.running.lock().is_empty());
     }
 
     #[tokio::test]
@@ -149,7 +139,7 @@ mod tests {
         assert!(futures::poll!(&mut only).is_pending());
         drop(only);
         assert!(send.is_closed(), "the fetch is dropped with its last reader");
-        assert!(flights.is_empty());
+        assert!(flights.running.lock().is_empty());
         let failed = flights.run(1, || async { Err("no".to_owned()) }).await;
         assert_eq!(failed, Err(Arc::new("no".to_owned())));
         assert_eq!(flights.run(1, || async { Ok(3) }).await, Ok(3), "a failure is not kept");

@@ -62,12 +62,6 @@ impl Memory {
         indexes.map(|block| blocks.pop(&(chunk, block))).sum()
     }
 
-    pub(super) fn clear(&self) -> u64 {
-        let mut blocks = self.blocks.lock();
-        blocks.lru.clear();
-        std::mem::take(&mut blocks.bytes)
-    }
-
     pub(super) fn bytes(&self) -> u64 {
         self.blocks.lock().bytes
     }

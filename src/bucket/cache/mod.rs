@@ -77,11 +77,6 @@ impl BlockCache {
         self.sealed.drop_bytes(chunk);
     }
 
-    /// Drops everything but the disk bytes of pinned chunks; returns how many bytes that freed. Blocks.
-    pub fn evict_all(&self) -> u64 {
-        self.memory.clear() + self.sealed.evict_all()
-    }
-
     /// Drops these chunks, but not the disk bytes of pinned ones; returns how many bytes that freed. Blocks.
     pub fn evict_chunks(&self, chunks: &[ChunkId]) -> u64 {
         chunks.iter().map(|chunk| self.memory.forget(*chunk) + self.sealed.evict(*chunk)).sum()

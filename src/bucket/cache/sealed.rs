@@ -243,12 +243,6 @@ impl Sealed {
         self.remove(&mut state, chunk)
     }
 
-    pub(super) fn evict_all(&self) -> u64 {
-        let chunks: Vec<ChunkId> = self.state.lock().unpinned.iter().map(|(chunk, _)| *chunk).collect();
-        // One lock for each, so that readers are not held up for long.
-        chunks.into_iter().map(|chunk| self.evict(chunk)).sum()
-    }
-
     pub(super) fn set_pinned(&self, chunk: ChunkId, is_pinned: bool) {
         let mut state = self.state.lock();
         let entry = state.unpinned.pop(&chunk).or_else(|| state.pinned.pop(&chunk));
