@@ -24,6 +24,8 @@ mod handles;
 mod inspect;
 mod local;
 mod open;
+#[cfg(test)]
+mod promises;
 mod read;
 mod reap;
 mod records;

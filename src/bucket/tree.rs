@@ -160,7 +160,7 @@ impl Inner {
     }
 }
 
-fn new_inode(new: &NewInode, parent: Ino, now: Timestamp) -> Inode {
+pub(super) fn new_inode(new: &NewInode, parent: Ino, now: Timestamp) -> Inode {
     let is_directory = new.kind == FileKind::Directory;
     Inode {
         kind: new.kind,
