@@ -21,9 +21,9 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::{
     Disk, Error,
     log::{self, LogFile, Op, RECORD_BYTES},
+    replay::replay,
     schema::{Table, key},
 };
-use crate::base::RangeMap;
 
 /// What must change together.
 #[derive(Debug, Default)]
@@ -432,7 +432,7 @@ fn bytes(value: &Option<Arc<[u8]>>) -> Option<Vec<u8>> {
     value.as_deref().map(<[u8]>::to_vec)
 }
 
-fn trees_error(error: sled::Error) -> Error {
+pub(super) fn trees_error(error: sled::Error) -> Error {
     Error::Trees(error.to_string())
 }
 
@@ -457,52 +457,4 @@ fn check_format(trees: &sled::Db, path: &Path) -> Result<(), Error> {
             Err(Error::Corrupt { path: path.to_path_buf(), why: "these trees are not those of a bucket".to_owned() })
         }
     }
-}
-
-/// Bytes of a staging file that the log carries, each run with the offset at which it began.
-type Replayed = RangeMap<(u64, Arc<[u8]>)>;
-
-/// Replays both log files in the order of their epochs into sled and the staging files; returns the newest epoch.
-fn replay(files: &[LogFile; 2], trees: &sled::Db, staging: &dyn StagingFiles) -> Result<u64, Error> {
-    let mut order = [(files[0].read_epoch()?, &files[0]), (files[1].read_epoch()?, &files[1])];
-    order.sort_by_key(|(epoch, _)| *epoch);
-    let mut inline: BTreeMap<u64, Replayed> = BTreeMap::new();
-    let mut replayed = 0;
-    for (epoch, file) in order {
-        if epoch == 0 {
-            continue;
-        }
-        for ops in file.replay(epoch)? {
-            let mut batch = sled::Batch::default();
-            for op in ops {
-                match op {
-                    Op::Put { key, value } => batch.insert(key, value),
-                    Op::Delete { key } => batch.remove(key),
-                    Op::Inline { ino, offset, bytes } => {
-                        let range = offset..offset + bytes.len() as u64;
-                        inline.entry(ino).or_default().insert(range, (offset, bytes.into()));
-                    }
-                    Op::Supersede { ino, start, end } => {
-                        if let Some(ranges) = inline.get_mut(&ino) {
-                            ranges.remove(start..end);
-                        }
-                    }
-                }
-            }
-            trees.apply_batch(batch).map_err(trees_error)?;
-            replayed += 1;
-        }
-    }
-    for (ino, ranges) in &inline {
-        for (range, (offset, bytes)) in ranges.iter() {
-            let slice = (range.start - offset) as usize..(range.end - offset) as usize;
-            staging.restore(*ino, range.start, &bytes[slice])?;
-        }
-    }
-    staging.flush(&inline.keys().copied().collect())?;
-    trees.flush().map_err(trees_error)?;
-    if replayed > 0 {
-        tracing::info!(batches = replayed, "replayed the intent log");
-    }
-    Ok(order[1].0)
 }

@@ -8,6 +8,7 @@ mod disk;
 mod error;
 mod lock;
 mod log;
+mod replay;
 mod schema;
 mod shards;
 mod table;
