@@ -77,6 +77,8 @@ pub const PIECES_PER_CHUNK: usize = 4096;
 pub const LINGER: Duration = Duration::from_secs(2);
 /// A closed file that was not written to for this long is uploaded.
 pub const PACK_LINGER: Duration = Duration::from_secs(1);
+/// Small files wait for others to share their chunk at most this long.
+pub const PACK_WINDOW: Duration = Duration::from_secs(3);
 /// Changed data and metadata are made durable at least this often without an fsync.
 pub const WRITEBACK_INTERVAL: Duration = Duration::from_secs(5);
 /// The first wait after a failed upload; doubles up to `RETRY_MAX`.

@@ -144,29 +144,47 @@ impl Inner {
         }
     }
 
-    /// Gathers the next chunk from files that are ready: one large file, or many small ones of one policy.
-    fn next_job(&self) -> Result<Option<Job>, Error> {
+    /// The files that may go now. Small ones wait for each other: until they fill a chunk, or one of them has
+    /// waited long enough, or somebody waits for one.
+    fn ready_files(&self) -> Vec<Ino> {
         let candidates: Vec<Ino> = self.uploader.dirty.lock().iter().copied().collect();
-        let flight = Flight(self.uploader.next_flight.fetch_add(1, Ordering::Relaxed));
-        let mut job: Option<Job> = None;
         let now = Instant::now();
+        let (mut ready, mut bytes, mut is_due) = (Vec::new(), 0, false);
         for ino in candidates {
             let Ok(cell) = self.cell(ino) else {
                 self.uploader.dirty.lock().remove(&ino);
                 continue;
             };
-            let mut state = cell.lock();
+            let state = cell.lock();
             if state.is_gone || state.dirty.is_empty() {
                 self.uploader.dirty.lock().remove(&ino);
                 continue;
             }
             let waiting = state.waiting_bytes();
-            // Small files wait for each other a moment, so that many share a chunk.
             let linger = if state.handles == 0 { limits::PACK_LINGER } else { limits::LINGER };
-            let has_rested = now.duration_since(state.last_write) >= linger;
+            let rested = now.duration_since(state.last_write);
             let is_large = waiting >= limits::CHUNK_BYTES as u64;
-            let is_ready = state.is_urgent || (now >= state.retry_at && (has_rested || is_large));
-            if waiting == 0 || !is_ready {
+            let is_ready = state.is_urgent || (now >= state.retry_at && (rested >= linger || is_large));
+            if waiting > 0 && is_ready {
+                ready.push(ino);
+                bytes += waiting;
+                is_due |= state.is_urgent || rested >= limits::PACK_WINDOW;
+            }
+        }
+        if is_due || bytes >= limits::CHUNK_BYTES as u64 { ready } else { Vec::new() }
+    }
+
+    /// Gathers the next chunk from files that are ready: one large file, or many small ones of one policy.
+    fn next_job(&self) -> Result<Option<Job>, Error> {
+        let flight = Flight(self.uploader.next_flight.fetch_add(1, Ordering::Relaxed));
+        let mut job: Option<Job> = None;
+        let now = Instant::now();
+        for ino in self.ready_files() {
+            let Ok(cell) = self.cell(ino) else { continue };
+            let mut state = cell.lock();
+            let waiting = state.waiting_bytes();
+            let is_large = waiting >= limits::CHUNK_BYTES as u64;
+            if state.is_gone || waiting == 0 {
                 continue;
             }
             let scheme = self.scheme_of(&state.inode);

@@ -1,0 +1,148 @@
+//! The bucket against a model, over a simulated network of real consumers: random operations, crashes and
+//! reopenings among them. `OPENBUCKET_SEED` and `OPENBUCKET_STEPS` choose another run.
+
+#[path = "model/fixture.rs"]
+mod fixture;
+#[path = "model/tree.rs"]
+mod tree;
+
+use std::time::Instant;
+
+use fixture::{Fixture, READ_TIMEOUT};
+use openbucket::{
+    base::{ErrorKind, Ino, Kinded},
+    bucket::{FileKind, FileState, NewInode, SetAttr},
+};
+use tree::{Model, whole};
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Tells which operations led to a failure.
+struct Story<'a>(u64, &'a mut Model);
+
+impl Drop for Story<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let tail = self.1.log.len().saturating_sub(40);
+            eprintln!(
+                "OPENBUCKET_SEED={} after {} steps:\n{}",
+                self.0,
+                self.1.log.len(),
+                self.1.log[tail..].join("\n")
+            );
+        }
+    }
+}
+
+async fn run(seed: u64, steps: u64) {
+    let mut fixture = Fixture::new(seed, 6).await;
+    let mut model = Model::new(seed);
+    let story = Story(seed, &mut model);
+    for _ in 0..steps {
+        story.1.step(&mut fixture).await;
+    }
+    story.1.check(&fixture).await;
+    for node in 0..fixture.nodes.len() {
+        fixture.set_up(node, true);
+    }
+    fixture.upload(FileState::Uploaded).await;
+    fixture.bucket.evict(Vec::new()).await.expect("evicted");
+    story.1.check(&fixture).await;
+    story.1.clear(&fixture);
+    let is_clean = || {
+        let status = fixture.bucket.status().expect("readable");
+        fixture.shards() == 0 && status.staged_bytes == 0 && status.chunks == 0 && status.pending_deletes == 0
+    };
+    let describe = || format!("{} shards, {:?}", fixture.shards(), fixture.bucket.status());
+    fixture.until(is_clean, describe).await;
+}
+
+macro_rules! seeds {
+    ($($name:ident: $seed:literal),*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            run(number("OPENBUCKET_SEED").unwrap_or($seed), number("OPENBUCKET_STEPS").unwrap_or(400)).await;
+        }
+    )*};
+}
+
+seeds!(random_operations_1: 1, random_operations_2: 2, random_operations_3: 3, random_operations_4: 4);
+
+fn new_file() -> NewInode {
+    NewInode { kind: FileKind::File, mode: 0o644, uid: 0, gid: 0, rdev: 0, target: Vec::new() }
+}
+
+async fn put(fixture: &Fixture, name: &str, data: Vec<u8>) -> Ino {
+    let ino = fixture.bucket.make(Ino::ROOT, name.as_bytes(), new_file()).expect("made").ino;
+    fixture.bucket.write(ino, 0, data.into()).await.expect("written");
+    ino
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_fewer_than_k_a_read_fails_in_time_and_works_again_after() {
+    let mut fixture = Fixture::new(11, 6).await;
+    let data: Vec<u8> = (0..300_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+    let ino = put(&fixture, "file", data.clone()).await;
+    fixture.upload(FileState::Uploaded).await;
+    fixture.bucket.evict(Vec::new()).await.expect("evicted");
+    (0..3).for_each(|node| fixture.set_up(node, false));
+    let start = Instant::now();
+    let error = fixture.bucket.read(ino, 1, 0, 300_000).await.expect_err("three of four needed");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(start.elapsed() < READ_TIMEOUT * 2, "{:?}", start.elapsed());
+    (0..3).for_each(|node| fixture.set_up(node, true));
+    assert!(whole(&fixture, ino).await == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_files_share_chunks_and_empty_ones_need_none() {
+    let fixture = Fixture::new(12, 6).await;
+    for index in 0..1000u32 {
+        put(&fixture, &format!("file-{index}"), index.to_le_bytes().repeat(256)).await;
+    }
+    fixture.bucket.make(Ino::ROOT, b"empty", new_file()).expect("made");
+    fixture.upload(FileState::Uploaded).await;
+    let chunks = fixture.bucket.status().expect("readable").chunks;
+    assert!((1..=10).contains(&chunks), "1000 files of 1 KiB in {chunks} chunks");
+    fixture.bucket.evict(Vec::new()).await.expect("evicted");
+    for index in [0, 499, 999u32] {
+        let ino = fixture.bucket.resolve(format!("file-{index}").as_bytes()).expect("there");
+        assert_eq!(whole(&fixture, ino).await, index.to_le_bytes().repeat(256));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_overwritten_or_removed_goes_also_from_a_consumer_that_was_away() {
+    let mut fixture = Fixture::new(13, 6).await;
+    let ino = put(&fixture, "file", vec![1; 100_000]).await;
+    fixture.upload(FileState::Uploaded).await;
+    assert_eq!(fixture.shards(), 6);
+    fixture.set_up(2, false);
+    fixture.bucket.write(ino, 0, vec![2; 100_000].into()).await.expect("written");
+    fixture.upload(FileState::Available).await;
+    fixture.until(|| fixture.shards() == 6, || format!("{} shards", fixture.shards())).await;
+    assert_eq!(fixture.nodes[2].consumer.status().shards, 1, "the old shard waits where nobody answers");
+    fixture.set_up(2, true);
+    fixture.upload(FileState::Uploaded).await;
+    let cut = SetAttr { size: Some(0), ..SetAttr::default() };
+    fixture.bucket.setattr(ino, cut).expect("cut");
+    fixture.until(|| fixture.shards() == 0, || format!("{} shards", fixture.shards())).await;
+    assert!(whole(&fixture, ino).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_few_consumers_leave_the_data_staged_and_say_so() {
+    let mut fixture = Fixture::new(14, 6).await;
+    (0..3).for_each(|node| fixture.set_up(node, false));
+    let ino = put(&fixture, "file", vec![7; 10_000]).await;
+    let failed = || fixture.bucket.report(b"file").is_ok_and(|report| report.state == FileState::Failed);
+    fixture.until(failed, || format!("{:?}", fixture.bucket.report(b"file"))).await;
+    let report = fixture.bucket.report(b"file").expect("readable");
+    assert!(report.reason.is_some_and(|reason| !reason.is_empty()));
+    assert_eq!(report.staged_bytes, 10_000);
+    assert_eq!(whole(&fixture, ino).await, vec![7; 10_000]);
+    (0..3).for_each(|node| fixture.set_up(node, true));
+    fixture.upload(FileState::Uploaded).await;
+}
