@@ -214,6 +214,8 @@ impl Inner {
     /// Stores who the consumers are, so that the bucket can be read with the tracker away.
     async fn remember_consumers_until_shutdown(self: Arc<Self>) {
         let mut changed = self.dispatcher.changed();
+        // The tracker may have answered before this began.
+        changed.mark_changed();
         loop {
             tokio::select! {
                 biased;
