@@ -173,7 +173,17 @@ impl Inner {
             if job.as_ref().is_some_and(|job| is_large || job.scheme != scheme) {
                 continue;
             }
-            let file = self.staging_file(&cell, &mut state)?;
+            let file = match self.staging_file(&cell, &mut state) {
+                Ok(file) => file,
+                Err(error) => {
+                    // Others that were gathered already must not wait for this one.
+                    tracing::warn!(file = ino.0, %error, "a staged file cannot be read; it is tried again");
+                    state.problem = Some(error.to_string());
+                    state.retry_at = now + limits::RETRY_MAX;
+                    state.is_urgent = false;
+                    continue;
+                }
+            };
             let job = job.get_or_insert_with(|| Job { flight, scheme, pieces: Vec::new(), bytes: 0 });
             let ranges: Vec<_> =
                 state.dirty.iter().filter(|(_, flight)| flight.is_none()).map(|(range, _)| range).collect();

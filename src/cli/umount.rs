@@ -1,6 +1,9 @@
 //! `umount`: the daemon drains and unmounts; a dead mount is cleared.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 
@@ -10,9 +13,10 @@ use super::{
     progress::{Bar, missing},
 };
 use crate::{
-    base::{ErrorKind, Kinded},
+    base::{ErrorKind, Kinded, limits},
     mount::{Occupant, detach_lazily, occupant},
     rpc::{Client, Error, Progress},
+    store::StateLock,
 };
 
 pub async fn run(_global: &Global, args: UmountArgs) -> anyhow::Result<()> {
@@ -41,9 +45,12 @@ pub async fn run(_global: &Global, args: UmountArgs) -> anyhow::Result<()> {
         output::line(&format!("unmounted; not uploaded yet and kept for the next mount: {words}"))?;
     }
     if occupant(&path)? == Some(Occupant::Bucket) {
-        return Ok(detach_lazily(&path)?);
+        detach_lazily(&path)?;
     }
-    Ok(())
+    match found.socket.parent() {
+        Some(state) => wait_released(state).await,
+        None => Ok(()),
+    }
 }
 
 /// The daemon's progress to its end; a connection that breaks after the end is the daemon's exit.
@@ -66,6 +73,19 @@ async fn drain(client: &Client, seconds: u64, is_lazy: bool) -> anyhow::Result<P
         bail!("the daemon ended before it had unmounted; its log says why (STATE/log)");
     }
     Ok(last)
+}
+
+/// Waits until the daemon has closed its state, so that the next mount finds it free.
+async fn wait_released(state: &Path) -> anyhow::Result<()> {
+    let end = Instant::now() + limits::STOP_TIMEOUT * 3;
+    while let Err(error) = StateLock::acquire(state, "umount") {
+        if Instant::now() >= end {
+            return Err(anyhow::Error::new(error).context("unmounted, but the daemon has not ended yet"));
+        }
+        // A lock tells nobody when it becomes free.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// The mount point as the mount table has it, without touching a mount that may be dead.

@@ -68,7 +68,8 @@ fn set_plain(mount: &mut MountOptions, word: &str) -> Result<(), Error> {
         "rw" => mount.is_read_only = false,
         "allow_other" => mount.allow_other = true,
         "allow_root" => mount.allow_root = true,
-        "default_permissions" => mount.default_permissions = true,
+        // Always on: without it nobody would check permissions.
+        "default_permissions" => {}
         "noatime" => mount.noatime = true,
         "nosuid" => mount.nosuid = true,
         "nodev" => mount.nodev = true,

@@ -43,7 +43,6 @@ pub struct MountOptions {
     pub is_read_only: bool,
     pub allow_other: bool,
     pub allow_root: bool,
-    pub default_permissions: bool,
     pub nosuid: bool,
     pub nodev: bool,
     pub noexec: bool,

@@ -203,7 +203,6 @@ async fn attach(mount: &super::MountOptions, socket: &Path, bucket: &Bucket, tas
         is_read_only: mount.is_read_only,
         allow_other: mount.allow_other,
         allow_root: mount.allow_root,
-        default_permissions: mount.default_permissions,
         nosuid: mount.nosuid,
         nodev: mount.nodev,
         noexec: mount.noexec,

@@ -256,7 +256,7 @@ mod tests {
             };
             assert_eq!(actual, expected);
         }
-        assert_eq!(system_time(Timestamp { seconds: i64::MAX, nanos: 0 }).elapsed().is_err(), true);
+        assert!(system_time(Timestamp { seconds: i64::MAX, nanos: 0 }).elapsed().is_err());
     }
 
     #[test]

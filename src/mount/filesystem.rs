@@ -278,7 +278,8 @@ impl Filesystem for Door {
     }
 
     fn fsyncdir(&self, _: &fuser::Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.answer_blocking(Request::new("fsyncdir", ino), reply, Bucket::sync_all_blocking, ReplyEmpty::ok);
+        let work = move |bucket: &Bucket| bucket.fsync_blocking(convert::ino(ino), false);
+        self.answer_blocking(Request::new("fsyncdir", ino), reply, work, ReplyEmpty::ok);
     }
 
     fn opendir(&self, _: &fuser::Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
