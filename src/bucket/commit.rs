@@ -255,6 +255,7 @@ impl Inner {
         // Durable before the first shard leaves: else a crash forgets where shards may be.
         let inner = Arc::clone(self);
         blocking(move || Ok(inner.database.sync(inner.database.commit(batch)?)?)).await?;
+        let data_shards = encoded.shards[..job.scheme.k()].to_vec();
         let scattered = match self.dispatcher.scatter(encoded).await {
             Ok(scattered) => scattered,
             Err(failure) => {
@@ -267,7 +268,13 @@ impl Inner {
             self.resting.lock().insert(id);
         }
         let (inner, landed, record) = (Arc::clone(self), Arc::clone(job), chunk.clone());
-        let committed = blocking(move || inner.land(&landed, &record, &scattered.now.surplus)).await;
+        let committed = blocking(move || {
+            if inner.land(&landed, &record, &scattered.now.surplus)? {
+                inner.keep_uploaded(&record, &data_shards);
+            }
+            Ok(())
+        })
+        .await;
         if let Some(rest) = scattered.rest {
             self.await_rest(chunk, rest);
         }
@@ -287,8 +294,9 @@ impl Inner {
         Ok(coding::encode(&self.key, &plain, job.scheme, &*self.chance)?)
     }
 
-    /// Commits a scattered chunk: extents, freed chunks, cleared dirty ranges and its record, all or nothing.
-    fn land(&self, job: &Job, chunk: &Chunk, surplus: &[(PeerId, ShardId)]) -> Result<(), Error> {
+    /// Commits a scattered chunk: extents, freed chunks, cleared dirty ranges and its record, all or nothing. Returns
+    /// whether a pinned file is in it.
+    fn land(&self, job: &Job, chunk: &Chunk, surplus: &[(PeerId, ShardId)]) -> Result<bool, Error> {
         let id = chunk.layout.chunk;
         let mut batch = Batch::new();
         let mut parts: Landing = BTreeMap::new();
@@ -312,8 +320,10 @@ impl Inner {
                 parts.entry(ino).or_insert_with(|| (Arc::clone(&piece.cell), Vec::new())).1.push(part);
             }
         }
+        let mut is_pinned = false;
         for (ino, (_, ranges)) in &parts {
             let state = locked.of(*ino);
+            is_pinned |= state.inode.is_pinned;
             let mut logged = state.logged.clone();
             for range in ranges {
                 logged.remove(range.clone());
@@ -344,7 +354,7 @@ impl Inner {
         if live == 0 || !surplus.is_empty() {
             self.wake_deleter();
         }
-        Ok(())
+        Ok(is_pinned)
     }
 
     /// A locked cell after ranges of it went into a chunk.

@@ -1,13 +1,23 @@
 //! The local copies: evict, pin, and waiting for uploads.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Bucket, CacheReport, Error, commit::blocking};
-use crate::{base::Ino, store::Batch};
+use super::{
+    Bucket, CacheReport, Error, FileKind, Inner,
+    commit::blocking,
+    records::{Chunk, Inode},
+};
+use crate::{
+    base::{ChunkId, Ino, Record},
+    store::{self, Batch, Table},
+};
+
+/// Inodes looked at in one step.
+const INODES_PAGE: usize = 4096;
 
 impl Bucket {
-    /// Drops every clean cached byte of what is under a path, pinned or not. Returns the files, so that
-    /// the kernel can be told too. Dirty bytes stay: they exist nowhere else.
+    /// Drops every clean cached byte of what is under a path but the disk copies of what is pinned. Returns the
+    /// files, so that the kernel can be told too. Dirty bytes stay: they exist nowhere else.
     pub async fn evict(&self, path: Vec<u8>) -> Result<(CacheReport, Vec<Ino>), Error> {
         let bucket = self.clone();
         let evict = move || {
@@ -20,24 +30,39 @@ impl Bucket {
             }
             let chunks: Vec<_> = chunks.into_iter().collect();
             report.bytes = bucket.inner.cache.evict_chunks(&chunks);
+            report.kept_pinned_bytes = bucket.inner.cache.disk_bytes_of(&chunks);
             Ok((report, files))
         };
         blocking(evict).await
     }
 
-    /// Keeps a local copy of everything under a path (`is_pinned`), or no longer.
+    /// Keeps a local copy of everything under a path (`is_pinned`), or no longer. What is not uploaded yet is kept
+    /// once it is.
+    ///
+    /// # Errors
+    /// Also when a copy cannot be had from consumers, or does not fit into the cache; it is tried again with each
+    /// read.
     pub async fn pin(&self, path: Vec<u8>, is_pinned: bool) -> Result<CacheReport, Error> {
         let bucket = self.clone();
         let marked = blocking(move || bucket.mark_pinned(&path, is_pinned)).await?;
         let mut report = CacheReport { files: marked.len() as u64, ..CacheReport::default() };
+        let mut chunks = BTreeSet::new();
         for ino in marked {
-            for id in self.inner.chunks_of(ino)? {
-                self.inner.cache.set_pinned(id, is_pinned);
-                let Some(chunk) = self.inner.chunk(id)? else { continue };
-                report.bytes += u64::from(chunk.layout.plain_len);
-                if is_pinned {
-                    self.inner.fetch_to_disk(chunk).await?;
-                }
+            chunks.extend(self.inner.chunks_of(ino)?);
+        }
+        if !is_pinned {
+            let inner = Arc::clone(&self.inner);
+            report.bytes = blocking(move || inner.unpin_chunks(chunks)).await?;
+            return Ok(report);
+        }
+        for id in chunks {
+            self.inner.cache.set_pinned(id, true);
+            let Some(chunk) = self.inner.chunk(id)? else { continue };
+            report.bytes += u64::from(chunk.layout.plain_len);
+            self.inner.fetch_to_disk(chunk).await?;
+            if self.inner.cache.disk_bytes_of(&[id]) == 0 {
+                let why = "what is pinned does not fit into the cache on disk: mount with a larger cache-size";
+                return Err(Error::Full(why.to_owned()));
             }
         }
         Ok(report)
@@ -82,5 +107,51 @@ impl Bucket {
     /// Dirty bytes that exist only here.
     pub fn staged_bytes(&self) -> u64 {
         self.inner.staging.bytes()
+    }
+}
+
+impl Inner {
+    /// The chunks of all pinned files. Walks the inodes in steps: a bucket may have more than fit into memory.
+    pub fn pinned_chunks(&self) -> Result<BTreeSet<ChunkId>, Error> {
+        let mut chunks = BTreeSet::new();
+        let mut from = 0u64;
+        loop {
+            let page = self.database.scan(Table::Inode, b"", &from.to_be_bytes(), INODES_PAGE)?;
+            let is_last = page.len() < INODES_PAGE;
+            for (key, value) in page {
+                let ino = Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?));
+                from = ino.0.saturating_add(1);
+                let inode = Inode::decode(&value).map_err(store::Error::from)?;
+                if inode.is_pinned && inode.kind == FileKind::File {
+                    chunks.extend(self.chunks_of(ino)?);
+                }
+            }
+            if is_last {
+                return Ok(chunks);
+            }
+        }
+    }
+
+    /// Lets these chunks go, but not those that another pinned file is in; returns the bytes of the former.
+    fn unpin_chunks(&self, mut chunks: BTreeSet<ChunkId>) -> Result<u64, Error> {
+        for id in self.pinned_chunks()? {
+            chunks.remove(&id);
+        }
+        let mut bytes = 0;
+        for id in chunks {
+            self.cache.set_pinned(id, false);
+            bytes += self.chunk(id)?.map_or(0, |chunk| u64::from(chunk.layout.plain_len));
+        }
+        Ok(bytes)
+    }
+
+    /// Keeps a local copy of a chunk that was just uploaded, from its data shards. Blocks on the disk.
+    pub fn keep_uploaded(&self, chunk: &Chunk, data_shards: &[bytes::Bytes]) {
+        self.cache.set_pinned(chunk.layout.chunk, true);
+        let all = 0..chunk.layout.blocks.len();
+        let slices = chunk.layout.slices(chunk.layout.sealed_range(all.clone()));
+        let parts =
+            slices.iter().map(|it| &data_shards[it.shard_index][it.range.start as usize..it.range.end as usize]);
+        self.cache.write_sealed(&chunk.layout, all, &parts.collect::<Vec<_>>().concat());
     }
 }

@@ -6,11 +6,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
-    Bucket, Error, FileKind, Inner, cache,
+    Bucket, Error, Inner, cache,
     commit::{Uploader, blocking},
     handles::Handles,
     reap::Reaper,
-    records::{Counters, Inode},
+    records::Counters,
     staging::Staging,
     tree::Namespace,
 };
@@ -22,9 +22,6 @@ use crate::{
     runtime::{Chance, Clock, CpuPool, Tasks},
     store::{self, Batch, Database, Disk, RealDisk, StagingFiles, StateLock, Table},
 };
-
-/// Inodes read at a time at the start.
-const RECOVER_PAGE: usize = 4096;
 
 /// How a bucket is kept.
 #[derive(Clone, Debug)]
@@ -163,29 +160,10 @@ impl Inner {
                 self.staging.remove(ino);
             }
         }
-        self.recover_pins()
-    }
-
-    /// Pins the chunks of pinned files again. In steps: a bucket may have more inodes than fit into memory.
-    fn recover_pins(&self) -> Result<(), Error> {
-        let mut from = 0u64;
-        loop {
-            let page = self.database.scan(Table::Inode, b"", &from.to_be_bytes(), RECOVER_PAGE)?;
-            let is_last = page.len() < RECOVER_PAGE;
-            for (key, value) in page {
-                let ino = Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?));
-                from = ino.0.saturating_add(1);
-                let inode = Inode::decode(&value).map_err(store::Error::from)?;
-                if inode.is_pinned && inode.kind == FileKind::File {
-                    for chunk in self.chunks_of(ino)? {
-                        self.cache.set_pinned(chunk, true);
-                    }
-                }
-            }
-            if is_last {
-                return Ok(());
-            }
+        for chunk in self.pinned_chunks()? {
+            self.cache.set_pinned(chunk, true);
         }
+        Ok(())
     }
 
     fn start(self: &Arc<Self>) {
@@ -214,6 +192,8 @@ impl Inner {
     /// Stores who the consumers are, so that the bucket can be read with the tracker away.
     async fn remember_consumers_until_shutdown(self: Arc<Self>) {
         let mut changed = self.dispatcher.changed();
+        // The tracker may have answered before this began.
+        changed.mark_changed();
         loop {
             tokio::select! {
                 biased;

@@ -110,6 +110,8 @@ pub struct CacheReport {
     pub bytes: u64,
     /// Dirty bytes that stay because they exist nowhere else.
     pub kept_dirty_bytes: u64,
+    /// Bytes on disk that stay because they are pinned.
+    pub kept_pinned_bytes: u64,
 }
 
 /// The bucket's part of `status`.

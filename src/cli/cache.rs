@@ -29,5 +29,9 @@ fn show(json: &str, is_json: bool, word: &str) -> anyhow::Result<()> {
         let kept = format_bytes(report.kept_dirty_bytes);
         words.push_str(&format!("; {kept} stay because they are not uploaded yet (openbucket sync)"));
     }
+    if report.kept_pinned_bytes > 0 {
+        let kept = format_bytes(report.kept_pinned_bytes);
+        words.push_str(&format!("; {kept} stay because they are pinned (openbucket cache unpin)"));
+    }
     output::line(&words)
 }

@@ -79,7 +79,7 @@ impl LogFile {
         }
         let corrupt = |why: String| Error::Corrupt { path: self.path.clone(), why };
         if header[..8] != MAGIC {
-            return Err(corrupt("this is not an intent log".to_owned()));
+            return Err(corrupt("this is not an intent log. Restore the state directory from a backup".to_owned()));
         }
         let format = u32::from_le_bytes(header[8..12].try_into().expect("four bytes"));
         if format != FORMAT {

@@ -88,6 +88,11 @@ impl BlockCache {
         self.sealed.set_pinned(chunk, is_pinned);
     }
 
+    /// Bytes on disk of these chunks.
+    pub fn disk_bytes_of(&self, chunks: &[ChunkId]) -> u64 {
+        chunks.iter().map(|chunk| self.sealed.bytes_of(*chunk)).sum()
+    }
+
     /// Bytes in memory.
     pub fn memory_bytes(&self) -> u64 {
         self.memory.bytes()

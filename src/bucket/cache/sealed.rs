@@ -256,6 +256,10 @@ impl Sealed {
         }
     }
 
+    pub(super) fn bytes_of(&self, chunk: ChunkId) -> u64 {
+        self.state.lock().entry(chunk).map_or(0, |entry| u64::from(entry.header.charged))
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.state.lock().bytes
     }

@@ -1,0 +1,77 @@
+//! Too few consumers, and consumers without room: data waits here, says why, and goes on when it can.
+
+use std::{fs, time::Duration};
+
+use crate::{
+    fixture::{Cluster, eventually, text},
+    tree::noise,
+};
+
+#[test]
+fn data_waits_for_enough_consumers() {
+    let Some(mut cluster) = Cluster::start(3, &["--tier", "4+2"]) else { return };
+    let (mount, file) = (cluster.mount(), cluster.file("file"));
+    fs::write(&file, noise(1, 5_000_000)).unwrap();
+    let reason = || cluster.stat("file")["reason"].as_str().map(str::to_owned);
+    eventually("the file says why it waits", Duration::from_secs(30), || reason().is_some());
+    let said = reason().unwrap();
+    assert!(said.contains("needs 5 consumers") && said.contains("3 are at hand"), "{said}");
+    let stat = cluster.stat("file");
+    assert!(["failed", "local", "uploading"].iter().any(|state| stat["state"] == *state), "{stat}");
+    assert_eq!(stat["staged_bytes"], 5_000_000);
+    cluster.refused(&["sync", &text(&mount), "--timeout", "5"], &["not uploaded yet", "1 of 1 files", "consumers"]);
+    let status = cluster.status();
+    assert_eq!((&status["staged_bytes"], &status["pending_uploads"]), (&5_000_000.into(), &1.into()), "{status}");
+    assert!(status["upload_problem"].is_string(), "{status}");
+    assert!(fs::read(&file).unwrap() == noise(1, 5_000_000));
+
+    let tracker = cluster.process("tracker");
+    let word = |key: &str| tracker[key].as_str().unwrap().to_owned();
+    let (address, group) = (format!("{}/p2p/{}", word("addr"), word("peer")), word("group"));
+    for index in 0..3 {
+        let dir = text(&cluster.path(&format!("more-{index}")));
+        let who = ["consumer", "start", "--dir", &dir, "--limit", "1 GB", "--tracker", &address];
+        cluster.spawn(&[&who[..], &["--group", &group, "--no-mdns", "--listen", "127.0.0.1:0"]].concat());
+    }
+    cluster.sync();
+    assert_eq!(cluster.stat("file")["state"], "uploaded");
+    cluster.evict("");
+    assert!(fs::read(&file).unwrap() == noise(1, 5_000_000));
+    cluster.down();
+}
+
+#[test]
+fn full_consumers_refuse_and_keep_what_they_have() {
+    let Some(mut cluster) = Cluster::start(6, &["--limit", "8 MB"]) else { return };
+    let (fits, waits) = (cluster.file("fits"), cluster.file("waits"));
+    fs::write(&fits, noise(1, 12_000_000)).unwrap();
+    cluster.sync();
+    fs::write(&waits, noise(2, 40_000_000)).unwrap();
+    let is_stuck = || cluster.stat("waits")["reason"].is_string();
+    eventually("the file says why it waits", Duration::from_secs(60), is_stuck);
+    let mount = text(&cluster.mount());
+    cluster.refused(&["sync", &mount, "--timeout", "3"], &["not uploaded yet", "1 of 2 files", "waits"]);
+    assert!(cluster.status()["staged_bytes"].as_u64() > Some(0));
+    let check = |when: &str| {
+        assert!(fs::read(&fits).unwrap() == noise(1, 12_000_000), "{when}");
+        assert!(fs::read(&waits).unwrap() == noise(2, 40_000_000), "{when}");
+    };
+    cluster.evict("");
+    check("with full consumers");
+
+    cluster.down();
+    cluster.set_flag("--limit", "1 MB");
+    cluster.up();
+    let held = cluster.consumer("consumer-3");
+    assert!(held["used_bytes"].as_u64() > held["limit_bytes"].as_u64() && held["shards"].as_u64() >= Some(3), "{held}");
+    cluster.evict("");
+    check("with a limit below what is held");
+
+    cluster.down();
+    cluster.set_flag("--limit", "1 GB");
+    cluster.up();
+    cluster.sync();
+    cluster.evict("");
+    check("with more room");
+    cluster.down();
+}
