@@ -1,230 +1,30 @@
-//! The committer: gathers staged bytes into chunks, scatters them, and commits each in one transaction.
+//! The committer: encodes and scatters a gathered chunk, and commits it in one transaction.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-    panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, ops::Range, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
-use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
 };
 
 use super::{
     Error, Inner,
-    cell::{Cell, CellState, Flight, Locked, put_dirty},
+    cell::{Cell, CellState, Locked, put_dirty},
     extents::queue_deletes,
     records::{Attempt, Chunk, Extent},
+    upload::Job,
 };
 use crate::{
-    base::{ChunkId, Ino, PeerId, Record, Scheme, ShardId, limits},
+    base::{ChunkId, Ino, PeerId, Record, ShardId, limits},
     coding::{self, Encoded},
     dispatch::{self, Placement, Settled},
-    store::{Batch, DiskFile, Sequence, Table},
+    store::{Batch, Sequence, Table},
 };
 
-/// How often files are looked at that nobody announced.
-const TICK: Duration = Duration::from_millis(250);
-
-/// Which files have bytes to upload, and how it goes.
-pub(super) struct Uploader {
-    dirty: Mutex<BTreeSet<Ino>>,
-    wake: Notify,
-    /// Somebody waits: upload now what would linger or wait for a retry.
-    is_hurried: AtomicBool,
-    next_flight: AtomicU64,
-    flights: Arc<Semaphore>,
-    problem: Mutex<Option<String>>,
-}
-
-/// A run of a file on its way into a chunk.
-struct Piece {
-    cell: Arc<Cell>,
-    file: Arc<dyn DiskFile>,
-    range: Range<u64>,
-    chunk_offset: u32,
-}
-
-/// A chunk in the making.
-struct Job {
-    flight: Flight,
-    scheme: Scheme,
-    pieces: Vec<Piece>,
-    bytes: usize,
-}
-
-impl Uploader {
-    pub fn new() -> Self {
-        Self {
-            dirty: Mutex::default(),
-            wake: Notify::new(),
-            is_hurried: AtomicBool::new(false),
-            next_flight: AtomicU64::new(1),
-            flights: Arc::new(Semaphore::new(limits::FLIGHTS)),
-            problem: Mutex::new(None),
-        }
-    }
-
-    /// A file has bytes to upload; with `is_ready` they may go at once.
-    pub fn note(&self, ino: Ino, is_ready: bool) {
-        self.dirty.lock().insert(ino);
-        if is_ready {
-            self.wake();
-        }
-    }
-
-    /// Looks for work now.
-    pub fn wake(&self) {
-        self.wake.notify_one();
-    }
-
-    /// Uploads everything now: no lingering, no waiting for a retry.
-    pub fn hurry(&self) {
-        self.is_hurried.store(true, Ordering::Relaxed);
-        self.wake();
-    }
-
-    /// Why uploads fail, if the last one did.
-    pub fn problem(&self) -> Option<String> {
-        self.problem.lock().clone()
-    }
-
-    /// Files that are not wholly on their consumers.
-    pub fn pending(&self) -> u64 {
-        self.dirty.lock().len() as u64
-    }
-}
-
 impl Inner {
-    /// Uploads until shutdown.
-    pub async fn upload_until_shutdown(self: Arc<Self>) {
-        loop {
-            tokio::select! {
-                biased;
-                () = self.tasks.shutdown().started() => return,
-                () = self.uploader.wake.notified() => {}
-                () = tokio::time::sleep(TICK) => {}
-            }
-            if self.uploader.is_hurried.swap(false, Ordering::Relaxed) {
-                self.mark_urgent();
-            }
-            loop {
-                let permit = tokio::select! {
-                    biased;
-                    () = self.tasks.shutdown().started() => return,
-                    permit = Arc::clone(&self.uploader.flights).acquire_owned() => permit,
-                };
-                let permit = permit.expect("the flights are never closed");
-                match self.next_job() {
-                    Ok(Some(job)) => self.tasks.spawn(Arc::clone(&self).fly(job, permit)),
-                    Ok(None) => break,
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot gather staged files");
-                        *self.uploader.problem.lock() = Some(error.to_string());
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    /// What is dirty now goes at once, and once: if it fails, it waits for its retry like everything else.
-    fn mark_urgent(&self) {
-        let dirty: Vec<Ino> = self.uploader.dirty.lock().iter().copied().collect();
-        for cell in dirty.into_iter().filter_map(|ino| self.cell(ino).ok()) {
-            cell.lock().is_urgent = true;
-        }
-    }
-
-    /// The files that may go now. Small ones wait for each other: until they fill a chunk, or one of them has
-    /// waited long enough, or somebody waits for one.
-    fn ready_files(&self) -> Vec<Ino> {
-        let candidates: Vec<Ino> = self.uploader.dirty.lock().iter().copied().collect();
-        let now = Instant::now();
-        let (mut ready, mut bytes, mut is_due) = (Vec::new(), 0, false);
-        for ino in candidates {
-            let Ok(cell) = self.cell(ino) else {
-                self.uploader.dirty.lock().remove(&ino);
-                continue;
-            };
-            let state = cell.lock();
-            if state.is_gone || state.dirty.is_empty() {
-                self.uploader.dirty.lock().remove(&ino);
-                continue;
-            }
-            let waiting = state.waiting_bytes();
-            let linger = if state.handles == 0 { limits::PACK_LINGER } else { limits::LINGER };
-            let rested = now.duration_since(state.last_write);
-            let is_large = waiting >= limits::CHUNK_BYTES as u64;
-            let is_ready = state.is_urgent || (now >= state.retry_at && (rested >= linger || is_large));
-            if waiting > 0 && is_ready {
-                ready.push(ino);
-                bytes += waiting;
-                is_due |= state.is_urgent || rested >= limits::PACK_WINDOW;
-            }
-        }
-        if is_due || bytes >= limits::CHUNK_BYTES as u64 { ready } else { Vec::new() }
-    }
-
-    /// Gathers the next chunk from files that are ready: one large file, or many small ones of one policy.
-    fn next_job(&self) -> Result<Option<Job>, Error> {
-        let flight = Flight(self.uploader.next_flight.fetch_add(1, Ordering::Relaxed));
-        let mut job: Option<Job> = None;
-        let now = Instant::now();
-        for ino in self.ready_files() {
-            let Ok(cell) = self.cell(ino) else { continue };
-            let mut state = cell.lock();
-            let waiting = state.waiting_bytes();
-            let is_large = waiting >= limits::CHUNK_BYTES as u64;
-            if state.is_gone || waiting == 0 {
-                continue;
-            }
-            let scheme = self.scheme_of(&state.inode);
-            if job.as_ref().is_some_and(|job| is_large || job.scheme != scheme) {
-                continue;
-            }
-            let file = match self.staging_file(&cell, &mut state) {
-                Ok(file) => file,
-                Err(error) => {
-                    // Others that were gathered already must not wait for this one.
-                    tracing::warn!(file = ino.0, %error, "a staged file cannot be read; it is tried again");
-                    state.problem = Some(error.to_string());
-                    state.retry_at = now + limits::RETRY_MAX;
-                    state.is_urgent = false;
-                    continue;
-                }
-            };
-            let job = job.get_or_insert_with(|| Job { flight, scheme, pieces: Vec::new(), bytes: 0 });
-            let ranges: Vec<_> =
-                state.dirty.iter().filter(|(_, flight)| flight.is_none()).map(|(range, _)| range).collect();
-            for range in ranges {
-                let room = (limits::CHUNK_BYTES - job.bytes) as u64;
-                if room == 0 || job.pieces.len() >= limits::PIECES_PER_CHUNK {
-                    break;
-                }
-                let range = range.start..range.end.min(range.start + room);
-                state.dirty.insert(range.clone(), Some(flight));
-                let chunk_offset = job.bytes as u32;
-                job.bytes += (range.end - range.start) as usize;
-                job.pieces.push(Piece { cell: Arc::clone(&cell), file: Arc::clone(&file), range, chunk_offset });
-            }
-            if job.bytes == limits::CHUNK_BYTES || job.pieces.len() >= limits::PIECES_PER_CHUNK {
-                break;
-            }
-        }
-        Ok(job)
-    }
-
     /// Takes one chunk all the way; whatever fails, its bytes stay staged and are tried again.
-    async fn fly(self: Arc<Self>, job: Job, permit: OwnedSemaphorePermit) {
+    pub(super) async fn fly(self: Arc<Self>, job: Job, permit: OwnedSemaphorePermit) {
         let job = Arc::new(job);
         self.note_change();
         // A panic is a failure like others: the bytes must not stay marked as on their way.
@@ -232,12 +32,12 @@ impl Inner {
         let result = result.unwrap_or_else(|_| Err(Error::Unreadable("a defect in the upload".to_owned())));
         drop(permit);
         match result {
-            Ok(()) => *self.uploader.problem.lock() = None,
+            Ok(()) => self.uploader.set_problem(None),
             Err(error) => {
                 let why = error.to_string();
                 tracing::warn!(bytes = job.bytes, error = %why, "an upload failed; the data stays staged");
                 self.land_failed(&job, &why);
-                *self.uploader.problem.lock() = Some(why);
+                self.uploader.set_problem(Some(why));
             }
         }
         self.note_change();

@@ -5,7 +5,7 @@
 //! for the local disk ends in `_blocking`; what may wait for the network is async.
 //!
 //! - `tree`: names and directories; `attributes`: stat and extended attributes
-//! - `write`: staging, fsync and the intent log; `commit`: staged bytes to consumers
+//! - `write`: staging, fsync and the intent log; `upload`: what goes next; `commit`: how it gets there
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
 //! - `extents`: which bytes lie in which chunk; `reap`: what goes when a file goes
 //! - `tend`: late shards, queued deletions; `inspect` and `local`: what the commands ask
@@ -33,6 +33,7 @@ mod report;
 mod staging;
 mod tend;
 mod tree;
+mod upload;
 mod write;
 
 use std::{collections::HashSet, sync::Arc};
@@ -82,7 +83,7 @@ struct Inner {
     /// Orders changes of what chunks are needed for.
     accounts: Mutex<()>,
     handles: handles::Handles,
-    uploader: commit::Uploader,
+    uploader: upload::Uploader,
     reaper: reap::Reaper,
     /// Committed chunks whose last shards are still on their way.
     resting: Mutex<HashSet<ChunkId>>,

@@ -6,13 +6,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
-    Bucket, Error, Inner, cache,
-    commit::{Uploader, blocking},
-    handles::Handles,
-    reap::Reaper,
-    records::Counters,
-    staging::Staging,
-    tree::Namespace,
+    Bucket, Error, Inner, cache, commit::blocking, handles::Handles, reap::Reaper, records::Counters, staging::Staging,
+    tree::Namespace, upload::Uploader,
 };
 use crate::{
     base::{BucketId, Ino, Record, Scheme, limits},
