@@ -125,7 +125,8 @@ impl Model {
         let new = NewInode { kind, mode: 0o644, uid: 0, gid: 0, rdev: 0, target };
         let made = fixture.bucket.make(parent, &name, new);
         self.log.push(format!("make {kind:?} {parent}/{name:?}: {made:?}"));
-        if self.entries(parent).contains_key(&name) {
+        let is_taken = self.entries(parent).contains_key(&name);
+        if is_taken {
             assert!(matches!(made, Err(Error::Exists)), "{made:?}");
         } else {
             let ino = made.expect("made").ino;
@@ -139,7 +140,8 @@ impl Model {
         let (parent, name) = (self.directory(), self.name());
         let linked = fixture.bucket.link(ino, parent, &name);
         self.log.push(format!("link {ino} {parent}/{name:?}: {linked:?}"));
-        if self.entries(parent).contains_key(&name) {
+        let is_taken = self.entries(parent).contains_key(&name);
+        if is_taken {
             assert!(matches!(linked, Err(Error::Exists)), "{linked:?}");
         } else {
             self.entries(parent).insert(name, ino);
