@@ -348,7 +348,7 @@ pub struct CopyArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
-    /// Drop the local copies of what consumers keep
+    /// Drop the local copies of what consumers keep; pinned copies on disk stay
     Evict(PathArgs),
     /// Keep local copies
     Pin(PathArgs),

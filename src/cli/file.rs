@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     base::format_bytes,
-    bucket::{FileReport, FileState, FileSummary},
+    bucket::{FileReport, FileSummary},
 };
 
 /// Rows that are laid out together; a longer listing is shown in parts.
@@ -40,24 +40,12 @@ fn row(file: &FileSummary) -> Vec<String> {
     let path = output::printable(&file.path);
     let path = if file.kind == "directory" { format!("{path}/") } else { path };
     vec![
-        state_word(file.state).to_owned(),
+        file.state.to_string(),
         format!("{}/{}", file.availability.actual, file.availability.desired),
         format_bytes(file.size),
         if file.is_pinned { "pinned".into() } else { String::new() },
         path,
     ]
-}
-
-fn state_word(state: FileState) -> &'static str {
-    match state {
-        FileState::Lost => "lost",
-        FileState::Failed => "failed",
-        FileState::Local => "local",
-        FileState::Uploading => "uploading",
-        FileState::Degraded => "degraded",
-        FileState::Available => "available",
-        FileState::Uploaded => "uploaded",
-    }
 }
 
 pub async fn stat(global: &Global, args: PathArgs) -> anyhow::Result<()> {
@@ -71,7 +59,7 @@ pub async fn stat(global: &Global, args: PathArgs) -> anyhow::Result<()> {
     let mut lines = vec![
         format!("path: {}", output::printable(&file.path)),
         format!("kind: {}, id {}", file.kind, file.id),
-        format!("state: {}", state_word(file.state)),
+        format!("state: {}", file.state),
         format!("size: {} ({} bytes), staged {}", format_bytes(file.size), file.size, format_bytes(file.staged_bytes)),
         format!("availability: {} of {}", file.availability.actual, file.availability.desired),
         format!("policy: {}+{}{}", file.policy.k, file.policy.m, if file.is_pinned { ", pinned" } else { "" }),

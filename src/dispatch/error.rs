@@ -11,7 +11,7 @@ pub enum Error {
     /// Fewer consumers took a shard than commit a chunk. `placed` are shards that were stored, or may
     /// have been: the caller deletes them.
     #[error(
-        "a chunk needs {needed} consumers and {online} are at hand: {why}; start more consumers or choose a smaller k+m"
+        "a chunk needs {needed} consumers and {online} are known to be online: {why}; start more consumers or choose a smaller k+m"
     )]
     NotEnough { needed: usize, online: usize, why: String, placed: Vec<(PeerId, ShardId)> },
     /// Fewer than k shards of a chunk could be had before the deadline.

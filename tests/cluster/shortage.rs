@@ -15,7 +15,7 @@ fn data_waits_for_enough_consumers() {
     let reason = || cluster.stat("file")["reason"].as_str().map(str::to_owned);
     eventually("the file says why it waits", Duration::from_secs(30), || reason().is_some());
     let said = reason().unwrap();
-    assert!(said.contains("needs 5 consumers") && said.contains("3 are at hand"), "{said}");
+    assert!(said.contains("needs 5 consumers") && said.contains("3 are known to be online"), "{said}");
     let stat = cluster.stat("file");
     assert!(["failed", "local", "uploading"].iter().any(|state| stat["state"] == *state), "{stat}");
     assert_eq!(stat["staged_bytes"], 5_000_000);
