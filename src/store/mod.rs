@@ -4,6 +4,8 @@
 //! through the [`Disk`] seam, so that a test can lose what was not flushed.
 
 mod database;
+#[cfg(test)]
+mod database_tests;
 mod disk;
 mod error;
 mod lock;
