@@ -64,10 +64,13 @@ impl LogFile {
             }
             file.sync()
         };
-        if file.len().map_err(Error::io("cannot read", &path))? < LOG_BYTES {
-            fill(&*file).map_err(Error::io("cannot preallocate intent log", &path))?;
+        let log = Self { path, file, epoch: 0, next_number: 0, end: HEADER_BYTES };
+        // Before anything is written: what is not a log of ours stays as it is.
+        log.read_epoch()?;
+        if log.file.len().map_err(Error::io("cannot read", &log.path))? < LOG_BYTES {
+            fill(&*log.file).map_err(Error::io("cannot preallocate intent log", &log.path))?;
         }
-        Ok(Self { path, file, epoch: 0, next_number: 0, end: HEADER_BYTES })
+        Ok(log)
     }
 
     /// The epoch of the header; 0 when the file holds nothing.
