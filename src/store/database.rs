@@ -358,9 +358,11 @@ impl Inner {
         let result = file.sync().map_err(Error::io("cannot flush", &path));
         let mut flushed = self.flushed.lock();
         flushed.is_running = false;
-        if result.is_ok() {
+        match &result {
             // Earlier log files were flushed when they were frozen.
-            flushed.upto = flushed.upto.max(committed);
+            Ok(()) => flushed.upto = flushed.upto.max(committed),
+            // At once: a flush that is tried again succeeds, and the data is lost all the same.
+            Err(error) => flushed.failure = Some(error.to_string()),
         }
         drop(flushed);
         if let Err(error) = &result {
@@ -385,14 +387,13 @@ impl Inner {
                 .unwrap_or_else(|_| {
                     Err(Error::Closed("the checkpoint thread panicked; restart openbucket".to_owned()))
                 });
-            let mut log = self.log.lock();
-            log.checkpoint = Checkpoint::Idle;
-            drop(log);
+            // Known before the thread is seen idle: else a writer waits for a turn that never comes.
             if let Err(error) = result
                 && self.check().is_ok()
             {
                 self.fail(&error);
             }
+            self.log.lock().checkpoint = Checkpoint::Idle;
             self.turn.notify_all();
             if is_closing || self.check().is_err() {
                 return;
@@ -406,7 +407,12 @@ impl Inner {
             let mut log = self.log.lock();
             let old = log.files[log.current].handle();
             // Flushed before the turn, under the lock: a sync of the new file stands for the old one too.
-            old.0.sync().map_err(Error::io("cannot flush", &old.1))?;
+            if let Err(source) = old.0.sync() {
+                let error = Error::io("cannot flush", &old.1)(source);
+                // Still under the lock: no sync may try the same file again and believe it.
+                self.fail(&error);
+                return Err(error);
+            }
             let (next, epoch) = (1 - log.current, log.epoch + 1);
             log.files[next].begin(epoch)?;
             (log.current, log.epoch) = (next, epoch);
