@@ -201,7 +201,7 @@ pub struct UmountArgs {
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
     /// How long to upload what is staged; what is left is kept for the next mount
-    #[arg(long, value_name = "TIME", default_value = "60", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     pub timeout: Duration,
     /// Do not wait for uploads
     #[arg(long)]
@@ -306,9 +306,9 @@ pub enum FileCommand {
     /// Everything about one file: chunks, shards, who holds them
     Stat(PathArgs),
     /// Copy a file into a bucket, whole or not at all
-    Upload(CopyArgs),
+    Upload(UploadArgs),
     /// Copy a file out of a bucket, whole or not at all
-    Download(CopyArgs),
+    Download(DownloadArgs),
 }
 
 #[derive(Debug, Args)]
@@ -337,11 +337,21 @@ pub struct PathArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct CopyArgs {
-    /// The file to copy; - is standard input (upload)
+pub struct UploadArgs {
+    /// The file to copy; - is standard input
     #[arg(value_name = "SRC")]
     pub source: PathBuf,
-    /// A file or directory; - is standard output (download)
+    /// A file or directory in a mount
+    #[arg(value_name = "DEST")]
+    pub target: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct DownloadArgs {
+    /// A file in a mount
+    #[arg(value_name = "SRC")]
+    pub source: PathBuf,
+    /// A file or directory; - is standard output
     #[arg(value_name = "DEST")]
     pub target: PathBuf,
 }
@@ -377,7 +387,7 @@ pub struct ConsumerStartArgs {
     /// Where its keys and shards are kept
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// Bytes of shards it keeps, at most ("5 GB")
+    /// Bytes of shards it keeps, at most, for example "5 GB"
     #[arg(long, value_name = "SIZE")]
     pub limit: Option<ByteSize>,
     /// A tracker to register with; may be repeated

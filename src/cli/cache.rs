@@ -1,5 +1,7 @@
 //! `cache evict|pin|unpin`: the local copies of what consumers keep.
 
+use anyhow::Context as _;
+
 use super::{
     args::{Global, PathArgs},
     locate, output,
@@ -9,13 +11,13 @@ use crate::{base::format_bytes, bucket::CacheReport};
 pub async fn evict(global: &Global, args: PathArgs) -> anyhow::Result<()> {
     let target = locate::connect(global, &args.path, &args.daemon).await?;
     locate::write_back(&target).await?;
-    let json = target.client.evict(target.path).await?;
+    let json = target.client.evict(target.path).await.with_context(|| output::path(&args.path))?;
     show(&json, args.json, "dropped")
 }
 
 pub async fn pin(global: &Global, args: PathArgs, is_pinned: bool) -> anyhow::Result<()> {
     let target = locate::connect(global, &args.path, &args.daemon).await?;
-    let json = target.client.pin(target.path, is_pinned).await?;
+    let json = target.client.pin(target.path, is_pinned).await.with_context(|| output::path(&args.path))?;
     show(&json, args.json, if is_pinned { "pinned" } else { "unpinned" })
 }
 
@@ -24,7 +26,7 @@ fn show(json: &str, is_json: bool, word: &str) -> anyhow::Result<()> {
         return output::line(json);
     }
     let report: CacheReport = serde_json::from_str(json)?;
-    let mut words = format!("{word}: {} files, {}", report.files, format_bytes(report.bytes));
+    let mut words = format!("{word}: {}, {}", output::files(report.files), format_bytes(report.bytes));
     if report.kept_dirty_bytes > 0 {
         let kept = format_bytes(report.kept_dirty_bytes);
         words.push_str(&format!("; {kept} stay because they are not uploaded yet (openbucket sync)"));

@@ -9,14 +9,19 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::{UsageError, args::CopyArgs, locate, progress::Bar};
+use super::{
+    UsageError,
+    args::{DownloadArgs, UploadArgs},
+    locate,
+    progress::Bar,
+};
 use crate::base::format_bytes;
 
 const BUFFER_BYTES: usize = 1 << 20;
 const STANDARD: &str = "-";
 
 /// Copies SRC (or standard input) to DEST in a mount.
-pub fn upload(args: &CopyArgs) -> anyhow::Result<()> {
+pub fn upload(args: &UploadArgs) -> anyhow::Result<()> {
     let is_standard = args.source == Path::new(STANDARD);
     let target = final_path(&args.target, (!is_standard).then_some(args.source.as_path()))?;
     if locate::find_mount(&target)?.is_none() {
@@ -30,7 +35,7 @@ pub fn upload(args: &CopyArgs) -> anyhow::Result<()> {
 }
 
 /// Copies SRC in a mount to DEST (or standard output).
-pub fn download(args: &CopyArgs) -> anyhow::Result<()> {
+pub fn download(args: &DownloadArgs) -> anyhow::Result<()> {
     if args.source == Path::new(STANDARD) {
         return Err(UsageError::of("download reads from a mount, not from standard input"));
     }

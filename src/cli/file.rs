@@ -1,5 +1,7 @@
 //! `file ls` and `file stat`.
 
+use anyhow::Context as _;
+
 use super::{
     args::{Global, ListArgs, PathArgs},
     locate, output,
@@ -15,25 +17,29 @@ const TABLE_ROWS: usize = 1000;
 pub async fn list(global: &Global, args: ListArgs) -> anyhow::Result<()> {
     let target = locate::connect(global, &args.path, &args.daemon).await?;
     locate::write_back(&target).await?;
-    let mut documents = target.client.list_files(target.path, args.recursive).await?;
+    let words = || output::path(&args.path);
+    let mut documents = target.client.list_files(target.path, args.recursive).await.with_context(words)?;
     if args.json {
         let mut separator = "[";
-        while let Some(json) = documents.next().await? {
+        while let Some(json) = documents.next().await.with_context(words)? {
             output::line(&format!("{separator}{json}"))?;
             separator = ",";
         }
         return output::line(if separator == "[" { "[]" } else { "]" });
     }
-    let heading = ["STATE", "AVAILABLE", "SIZE", "", "PATH"];
+    let mut heading: &[&str] = &["STATE", "AVAILABLE", "SIZE", "", "PATH"];
     let mut rows = Vec::new();
-    while let Some(json) = documents.next().await? {
+    while let Some(json) = documents.next().await.with_context(words)? {
         rows.push(row(&serde_json::from_str(&json)?));
         if rows.len() == TABLE_ROWS {
-            output::line(&output::table(&heading, &rows))?;
-            rows.clear();
+            output::line(&output::table(heading, &rows))?;
+            (heading, rows) = (&[], Vec::new());
         }
     }
-    output::line(&output::table(&heading, &rows))
+    if heading.is_empty() && rows.is_empty() {
+        return Ok(());
+    }
+    output::line(&output::table(heading, &rows))
 }
 
 fn row(file: &FileSummary) -> Vec<String> {
@@ -51,7 +57,7 @@ fn row(file: &FileSummary) -> Vec<String> {
 pub async fn stat(global: &Global, args: PathArgs) -> anyhow::Result<()> {
     let target = locate::connect(global, &args.path, &args.daemon).await?;
     locate::write_back(&target).await?;
-    let json = target.client.stat_file(target.path).await?;
+    let json = target.client.stat_file(target.path).await.with_context(|| output::path(&args.path))?;
     if args.json {
         return output::line(&json);
     }

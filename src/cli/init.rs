@@ -38,6 +38,9 @@ pub fn run(global: &Global, args: InitArgs) -> anyhow::Result<()> {
     if args.restore {
         restore(&settings.state)?;
         output::line(&format!("restored: {}", settings.state.display()))?;
+        output::line(
+            "The keys are back. Names and places of files are not: those were in the old state directory only.",
+        )?;
     } else if let Some(phrase) = ensure(&settings.state)? {
         output::line("The phrase below is everything: whoever has it has the bucket, and without it and this")?;
         output::line("directory the bucket is lost. Write it down now; it is not shown again.")?;
@@ -55,6 +58,9 @@ pub fn run(global: &Global, args: InitArgs) -> anyhow::Result<()> {
     };
     match path {
         Some(path) => write_config(&path, &settings.bucket, &settings.trackers),
+        None if args.bucket.is_some() || !args.tracker.is_empty() => {
+            output::line("With --state no configuration is written: give --bucket and --tracker to mount, too.")
+        }
         None => Ok(()),
     }
 }
@@ -99,7 +105,10 @@ fn write_config(path: &Path, bucket: &str, trackers: &[String]) -> anyhow::Resul
     }
     let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return output::line(&format!("{} is kept as it is", path.display()));
+            return output::line(&format!(
+                "{} is kept as it is: edit it to change the bucket or the trackers",
+                path.display()
+            ));
         }
         opened => opened.with_context(words)?,
     };

@@ -16,7 +16,12 @@ pub fn start(verbose: u8) {
         }),
         _ => EnvFilter::new(default),
     };
-    let format = tracing_subscriber::fmt().compact().with_writer(std::io::stderr).with_env_filter(filter);
+    // A line that cannot be written (the log is on a full disk) is lost; telling so on the same stderr would panic.
+    let format = tracing_subscriber::fmt()
+        .compact()
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .with_env_filter(filter);
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     if format.with_ansi(is_terminal).try_init().is_err() {
         // A library user has set its own; that one is kept.

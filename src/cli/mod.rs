@@ -43,7 +43,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) if output::is_reader_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if error.is::<UsageError>() { 2 } else { 1 };
-            eprintln!("openbucket: {}", output::one_line(&format!("{error:#}")));
+            eprintln!("openbucket: {}", output::explain(&error));
             ExitCode::from(code)
         }
     }
@@ -77,6 +77,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     let words = text.split("\nUsage:").next().unwrap_or_default().trim();
     let words = words.strip_prefix("error: ").unwrap_or(words);
     let words = words.split("\n\nFor more information").next().unwrap_or(words);
+    // clap's own advice is a paragraph; here it would run into the sentence.
+    let words = words.split("\n\n  tip:").next().unwrap_or(words);
     eprintln!("openbucket: {} (see --help)", output::one_line(words));
     ExitCode::from(2)
 }

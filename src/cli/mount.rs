@@ -35,7 +35,7 @@ pub fn run(global: &Global, args: MountArgs, arguments: &[OsString]) -> anyhow::
     });
     if let (true, Err(error)) = (is_child, &result) {
         // The starter shows it; the log has it too.
-        super::output::line(&format!("{FAILED}{}", super::output::one_line(&format!("{error:#}"))))?;
+        super::output::line(&format!("{FAILED}{}", super::output::explain(error)))?;
     }
     result
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use zeroize::Zeroizing;
 
 use super::{
@@ -41,6 +41,11 @@ pub fn start_consumer(global: &Global, args: ConsumerStartArgs) -> anyhow::Resul
     let Some(limit) = settings.consumer_limit else {
         return Err(UsageError::of("how much may it keep? give --limit, for example --limit \"5 GB\""));
     };
+    if limit.0 == 0 {
+        return Err(UsageError::of(
+            "a consumer with limit 0 keeps nothing: give --limit, for example --limit \"5 GB\"",
+        ));
+    }
     let options = ConsumerOptions { directory, limit_bytes: limit.0, trackers: settings.trackers.clone() };
     child::run_service(async move {
         let shutdown = Shutdown::new();
@@ -102,7 +107,13 @@ pub async fn status(global: &Global, args: NodeStatusArgs, role: Role) -> anyhow
         Role::Tracker => (settings.tracker_dir, "tracker.dir"),
         Role::Consumer | Role::Producer => (settings.consumer_dir, "consumer.dir"),
     };
-    let status = read_status(&named(args.dir.or(configured), key)?).await?;
+    let directory = named(args.dir.or(configured), key)?;
+    let status = read_status(&directory).await?;
+    let (is_tracker, wants_tracker) = (status.get("known_consumers").is_some(), role == Role::Tracker);
+    if is_tracker != wants_tracker {
+        let other = if is_tracker { "tracker" } else { "consumer" };
+        bail!("{} is the directory of a {other}: ask with openbucket {other} status", directory.display());
+    }
     output::line(&if args.json { status.to_string() } else { output::describe(&status) })
 }
 

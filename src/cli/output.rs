@@ -1,6 +1,9 @@
 //! What commands print: lines, tables, JSON; names with control characters made harmless.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use anyhow::Context as _;
 
@@ -13,6 +16,29 @@ pub fn line(text: &str) -> anyhow::Result<()> {
 /// Whether a command failed only because nobody reads its output any more.
 pub fn is_reader_gone(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// A path as it may be shown on a terminal.
+pub fn path(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+/// `1 file`, `2 files`.
+pub fn files(count: u64) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+/// An error with its causes; a cause that the words before it end with is not repeated.
+pub fn explain(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if words.is_empty() {
+            words = cause;
+        } else if !words.ends_with(&cause) {
+            words.push_str(&format!(": {cause}"));
+        }
+    }
+    one_line(&words)
 }
 
 /// An error's words on one line.
@@ -29,9 +55,11 @@ pub fn printable(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-/// Rows under a heading, as wide as they need; the last column is left as it is.
+/// Rows under a heading (or under none), as wide as they need; the last column is left as it is.
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = heading.iter().map(|word| word.chars().count()).collect();
+    let columns = rows.first().map_or(heading.len(), Vec::len);
+    let mut widths: Vec<usize> =
+        (0..columns).map(|column| heading.get(column).map_or(0, |word| word.chars().count())).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -39,7 +67,7 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     }
     let mut lines = Vec::with_capacity(rows.len() + 1);
     let heading: Vec<String> = heading.iter().map(|&word| word.to_owned()).collect();
-    for row in std::iter::once(&heading).chain(rows) {
+    for row in std::iter::once(&heading).filter(|heading| !heading.is_empty()).chain(rows) {
         let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
         lines.push(cells.collect::<Vec<_>>().join("  ").trim_end().to_owned());
     }
@@ -79,8 +107,12 @@ fn describe_into(lines: &mut Vec<String>, value: &serde_json::Value, depth: usiz
                 match item {
                     serde_json::Value::Object(_) => {
                         let mut inner = Vec::new();
-                        describe_into(&mut inner, item, 0);
-                        lines.push(format!("{indent}- {}", inner.join(", ")));
+                        describe_into(&mut inner, item, depth + 1);
+                        // The first line of an item carries its dash.
+                        if let Some(first) = inner.first_mut() {
+                            *first = format!("{indent}- {}", first.trim_start());
+                        }
+                        lines.append(&mut inner);
                     }
                     item => lines.push(format!("{indent}- {}", scalar(item))),
                 }
@@ -111,11 +143,25 @@ mod tests {
     fn tables_are_as_wide_as_needed() {
         let rows = vec![vec!["a".into(), "long name".into()], vec!["wider".into(), "x".into()]];
         assert_eq!(table(&["id", "name"], &rows), "id     name\na      long name\nwider  x");
+        assert_eq!(table(&[], &rows), "a      long name\nwider  x");
     }
 
     #[test]
     fn documents_are_shown_with_sizes_for_people() {
         let value = serde_json::json!({"staged_bytes": 2048, "peers": [], "cache": {"hits": 3}, "why": null});
         assert_eq!(describe(&value), "cache:\n  hits: 3\npeers:\n  none\nstaged: 2.00 KiB\nwhy: -");
+        let value = serde_json::json!({"peers": [{"at": ["x", "y"], "id": 1}, {"at": [], "id": 2}]});
+        assert_eq!(
+            describe(&value),
+            "peers:\n  - at:\n      - x\n      - y\n    id: 1\n  - at:\n      none\n    id: 2"
+        );
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = || io::Error::from_raw_os_error(17);
+        let error = anyhow::Error::new(cause()).context(format!("cannot make it: {}", cause()));
+        assert_eq!(explain(&error), "cannot make it: File exists (os error 17)");
+        assert_eq!(explain(&anyhow::Error::new(cause()).context("no")), "no: File exists (os error 17)");
     }
 }

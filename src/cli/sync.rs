@@ -39,12 +39,12 @@ pub async fn run(global: &Global, args: SyncArgs) -> anyhow::Result<()> {
         Ok(()) => bail!("not {word} yet: {}", missing(&last).unwrap_or_else(|| "the daemon ended".into())),
         Err(error) => match missing(&last) {
             Some(words) => bail!("not {word} yet: {words} ({error})"),
-            None => return Err(error.into()),
+            None => return Err(anyhow::Error::new(error).context(output::path(&args.path))),
         },
     }
     if !args.json {
         let bytes = crate::base::format_bytes(last.bytes_total);
-        output::line(&format!("{} files ({bytes}) are {word}", last.files_total))?;
+        output::line(&format!("{word}: {} ({bytes})", output::files(last.files_total)))?;
     }
     Ok(())
 }

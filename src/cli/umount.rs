@@ -1,11 +1,15 @@
 //! `umount`: the daemon drains and unmounts; a dead mount is cleared.
 
 use std::{
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 
 use super::{
     args::{Global, UmountArgs},
@@ -16,7 +20,6 @@ use crate::{
     base::{ErrorKind, Kinded, limits},
     mount::{Occupant, detach_lazily, occupant},
     rpc::{Client, Error, Progress},
-    store::StateLock,
 };
 
 pub async fn run(_global: &Global, args: UmountArgs) -> anyhow::Result<()> {
@@ -40,17 +43,41 @@ pub async fn run(_global: &Global, args: UmountArgs) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     };
     let seconds = if args.force || args.lazy { 0 } else { args.timeout.as_secs().max(1) };
+    let process = if args.lazy { None } else { watch(&client).await };
     let last = drain(&client, seconds, args.lazy).await?;
     if let Some(words) = missing(&last) {
         output::line(&format!("unmounted; not uploaded yet and kept for the next mount: {words}"))?;
     }
     if occupant(&path)? == Some(Occupant::Bucket) {
-        detach_lazily(&path)?;
+        return Ok(detach_lazily(&path)?);
     }
-    match found.socket.parent() {
-        Some(state) => wait_released(state).await,
-        None => Ok(()),
+    // The daemon holds the state directory until it has ended: a mount right after this one must find it free.
+    if let Some(process) = process {
+        let is_ended =
+            tokio::task::spawn_blocking(move || has_ended(&process)).await.context("the wait broke off")??;
+        if !is_ended {
+            tracing::warn!(op = "umount", "unmounted, but the daemon has not ended yet");
+        }
     }
+    Ok(())
+}
+
+/// The daemon's process; None when it cannot be watched.
+async fn watch(client: &Client) -> Option<OwnedFd> {
+    let watched = async {
+        let status: serde_json::Value = serde_json::from_str(&client.status().await?)?;
+        let pid = status.get("pid").and_then(serde_json::Value::as_i64).context("its status has no pid")?;
+        let pid = Pid::from_raw(i32::try_from(pid)?).context("its pid is 0")?;
+        anyhow::Ok(pidfd_open(pid, PidfdFlags::empty())?)
+    };
+    watched.await.inspect_err(|error| tracing::debug!(op = "umount", %error, "the daemon's end is not waited for")).ok()
+}
+
+/// Whether a process ends within the time a daemon may take to stop. Blocks.
+fn has_ended(process: &OwnedFd) -> anyhow::Result<bool> {
+    let limit = Timespec::try_from(limits::STOP_TIMEOUT * 2).context("a short time")?;
+    let ready = poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit));
+    Ok(ready.context("cannot wait for the daemon's end")? > 0)
 }
 
 /// The daemon's progress to its end; a connection that breaks after the end is the daemon's exit.
@@ -73,19 +100,6 @@ async fn drain(client: &Client, seconds: u64, is_lazy: bool) -> anyhow::Result<P
         bail!("the daemon ended before it had unmounted; its log says why (STATE/log)");
     }
     Ok(last)
-}
-
-/// Waits until the daemon has closed its state, so that the next mount finds it free.
-async fn wait_released(state: &Path) -> anyhow::Result<()> {
-    let end = Instant::now() + limits::STOP_TIMEOUT * 3;
-    while let Err(error) = StateLock::acquire(state, "umount") {
-        if Instant::now() >= end {
-            return Err(anyhow::Error::new(error).context("unmounted, but the daemon has not ended yet"));
-        }
-        // A lock tells nobody when it becomes free.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }
 
 /// The mount point as the mount table has it, without touching a mount that may be dead.

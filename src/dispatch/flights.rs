@@ -358,7 +358,7 @@ impl Scatter {
     fn not_enough(&self, placed: Vec<(PeerId, ShardId)>) -> Error {
         let online = self.inner.directory.online();
         let tracker = self.inner.directory.problem().map(|problem| format!("the tracker does not help: {problem}"));
-        let space = || format!("{online} online have {} free bytes each", self.encoded.layout.shard_len);
+        let space = || format!("{online} are online with {} free bytes or more", self.encoded.layout.shard_len);
         let why = self.why.clone().or(tracker).unwrap_or_else(space);
         Error::NotEnough { needed: self.threshold(), online: self.seen.len().max(online), why, placed }
     }

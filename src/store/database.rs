@@ -139,9 +139,13 @@ impl Database {
         let path = directory.join("trees");
         let trees =
             sled::Config::new().path(&path).cache_capacity(64 << 20).flush_every_ms(None).open().map_err(|error| {
-                Error::Corrupt {
-                    path: path.clone(),
-                    why: format!("the trees do not open: {error}. Restore the state directory from a backup"),
+                match error {
+                    // The disk's trouble (full, read-only) says nothing of the data.
+                    sled::Error::Io(source) => Error::io("cannot open", &path)(source),
+                    other => Error::Corrupt {
+                        path: path.clone(),
+                        why: format!("the trees do not open: {other}. Restore the state directory from a backup"),
+                    },
                 }
             })?;
         check_format(&trees, &path)?;

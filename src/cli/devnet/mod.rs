@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 
 use super::{
     UsageError,
@@ -23,7 +23,8 @@ use super::{
     init, output,
 };
 use crate::{
-    config::parse_mount_options, mount::check_mountpoint, rpc::SupervisorClient, runtime::Shutdown, store::StateLock,
+    base::Scheme, config::parse_mount_options, mount::check_mountpoint, rpc::SupervisorClient, runtime::Shutdown,
+    store::StateLock,
 };
 
 fn control_socket(state: &Path) -> PathBuf {
@@ -39,15 +40,18 @@ pub fn run(global: &Global, args: DevnetArgs) -> anyhow::Result<()> {
 }
 
 async fn control(args: DevnetProcessArgs, is_start: bool) -> anyhow::Result<()> {
-    let mut supervisor = SupervisorClient::connect(&control_socket(&args.state))
-        .await
-        .with_context(|| format!("no devnet runs in {}", args.state.display()))?;
+    let connected = SupervisorClient::connect(&control_socket(&args.state)).await;
+    // Why there is none is for the log: the client's advice is about mounts.
+    let mut supervisor = connected.map_err(|error| {
+        tracing::debug!(op = "devnet", %error, "no supervisor");
+        anyhow!("no devnet runs in {}: start it with openbucket devnet DIR --state STATE", args.state.display())
+    })?;
     let words = if is_start { supervisor.start(args.name).await } else { supervisor.stop(args.name).await };
     output::line(&words?)
 }
 
 fn supervise(_global: &Global, args: DevnetArgs) -> anyhow::Result<()> {
-    parse_mount_options(args.options.iter().map(String::as_str)).map_err(UsageError::of)?;
+    let options = parse_mount_options(args.options.iter().map(String::as_str)).map_err(UsageError::of)?;
     let (Some(directory), Some(state)) = (args.directory, args.state) else {
         return Err(UsageError::of("a devnet needs DIR and --state STATE"));
     };
@@ -62,6 +66,14 @@ fn supervise(_global: &Global, args: DevnetArgs) -> anyhow::Result<()> {
     check_mountpoint(&directory)?;
     let mountpoint = fs::canonicalize(&directory).with_context(|| words(&directory))?;
     let plan = plan::Plan::load_or_make(&state, &mountpoint, args.consumers)?;
+    let scheme = args.tier.or(options.layer.tier).unwrap_or(Scheme::BASIC);
+    let consumers = plan.processes.len() - 2;
+    if consumers < scheme.n() {
+        tracing::warn!(
+            "{scheme} keeps a file with {} consumers, but there are {consumers}: files stay on this disk; give --tier or --consumers",
+            scheme.n()
+        );
+    }
     let settings = supervisor::Settings {
         limit_bytes: args.limit.0,
         tier: args.tier.map(|tier| tier.to_string()),

@@ -206,7 +206,7 @@ impl Supervisor {
             (Verb::Stop, false) => return Err((ErrorKind::Invalid, format!("{name} is not running"))),
             (Verb::Stop, true) => self.stop(&process).await.map(|()| format!("{name} is stopped")),
         };
-        done.map_err(|error| (ErrorKind::Unavailable, format!("{error:#}")))
+        done.map_err(|error| (ErrorKind::Unavailable, output::explain(&error)))
     }
 
     async fn stop(&mut self, process: &Process) -> anyhow::Result<()> {
@@ -249,7 +249,7 @@ impl Supervisor {
         let mut failures = Vec::new();
         let mount = self.plan.mount().clone();
         if let Err(error) = self.stop(&mount).await {
-            failures.push(format!("{error:#}"));
+            failures.push(output::explain(&error));
         }
         let tracker = self.running.remove("tracker");
         let consumers = std::mem::take(&mut self.running);
@@ -262,7 +262,7 @@ impl Supervisor {
             match result {
                 Ok(true) => {}
                 Ok(false) => tracing::warn!(op = "stop", "{name} did not stop in time and was killed"),
-                Err(error) => failures.push(format!("{name}: {error:#}")),
+                Err(error) => failures.push(format!("{name}: {}", output::explain(&error))),
             }
         }
         for process in &mut self.plan.processes {

@@ -287,7 +287,14 @@ impl SwarmTask {
 
 /// Why a dial failed, for people: without the repetitions of the nested errors.
 fn why(error: &DialError) -> String {
-    let DialError::Transport(tried) = error else { return error.to_string() };
+    let tried = match error {
+        DialError::Transport(tried) => tried,
+        DialError::WrongPeerId { obtained, address } => {
+            let plain: Multiaddr = address.iter().filter(|part| !matches!(part, Part::P2p(_))).collect();
+            return format!("{plain} is {obtained}, another peer");
+        }
+        other => return other.to_string(),
+    };
     let reasons = tried.iter().take(4).map(|(address, error)| {
         let mut innermost: &dyn std::error::Error = error;
         while let Some(source) = innermost.source() {
