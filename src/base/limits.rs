@@ -67,6 +67,8 @@ pub const CELLS: usize = 1 << 17;
 pub const INLINE_BYTES: u64 = 64 << 10;
 /// Unsynced bytes of a closed file that the intent log carries, so that only a power cut loses them.
 pub const INLINE_AT_CLOSE_BYTES: u64 = 16 << 10;
+/// Free bytes of the disk that staging leaves to the database, its log and the log of the process.
+pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 /// Extents changed in one batch, at most.
 pub const EXTENTS_PER_BATCH: usize = 1024;
 /// Chunks being encoded or scattered at a time.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    base::Ino,
+    base::{Ino, limits},
     store::{Disk, DiskFile, Error, StagingFiles},
 };
 
@@ -123,10 +123,17 @@ impl Staging {
         self.limit_bytes
     }
 
-    /// Whether so many more bytes may be staged. An empty staging area takes any one write.
+    /// Whether so many more bytes may be staged. An empty staging area takes any one write; the last of the
+    /// disk's space is left to the database, so that a full disk can be mounted again and emptied.
     pub fn has_room(&self, bytes: u64) -> bool {
         let staged = self.bytes();
-        staged == 0 || staged + bytes <= self.limit_bytes
+        (staged == 0 || staged + bytes <= self.limit_bytes) && !self.is_disk_short(bytes)
+    }
+
+    /// Whether so many bytes would leave less free than the disk below must keep.
+    pub fn is_disk_short(&self, bytes: u64) -> bool {
+        let (free, total) = self.space();
+        total > 0 && free < limits::DISK_RESERVE_BYTES.saturating_add(bytes)
     }
 
     /// Accounts a change of an inode's dirty bytes and wakes writers when there is more room.

@@ -169,7 +169,12 @@ impl Bucket {
             {
                 let why = self.inner.uploader.problem().unwrap_or_else(|| "uploads make no progress".to_owned());
                 let limit = crate::base::format_bytes(self.inner.staging.limit_bytes());
-                return Err(Error::Full(format!("the staging area ({limit}) is full and nothing drains: {why}")));
+                let what = if self.inner.staging.is_disk_short(data.len() as u64) {
+                    "the disk of the state directory is nearly full".to_owned()
+                } else {
+                    format!("the staging area ({limit}) is full")
+                };
+                return Err(Error::Full(format!("{what} and nothing drains: {why}")));
             }
         }
     }

@@ -149,14 +149,16 @@ impl Database {
                 }
             })?;
         check_format(&trees, &path)?;
-        let mut files = [LogFile::open(disk, PathBuf::from("log-0"))?, LogFile::open(disk, PathBuf::from("log-1"))?];
         // The disk's root is not known to the log.
-        let newest = replay(&files, &trees, &*staging).map_err(|error| match error {
+        let placed = |error| match error {
             Error::Corrupt { path, why } if path.is_relative() => {
                 Error::Corrupt { path: directory.join("log").join(path), why }
             }
             other => other,
-        })?;
+        };
+        let file = |name: &str| LogFile::open(disk, PathBuf::from(name)).map_err(placed);
+        let mut files = [file("log-0")?, file("log-1")?];
+        let newest = replay(&files, &trees, &*staging).map_err(placed)?;
         disk.sync_directory(Path::new("")).map_err(Error::io("cannot flush", directory))?;
         // The older file first: a crash in between must not leave an older log without its newer one.
         let older = usize::from(files[0].read_epoch()? > files[1].read_epoch()?);
