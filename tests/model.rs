@@ -3,6 +3,8 @@
 
 #[path = "model/fixture.rs"]
 mod fixture;
+#[path = "model/ranges.rs"]
+mod ranges;
 #[path = "model/tree.rs"]
 mod tree;
 

@@ -69,6 +69,10 @@ pub const INLINE_BYTES: u64 = 64 << 10;
 pub const INLINE_AT_CLOSE_BYTES: u64 = 16 << 10;
 /// Free bytes of the disk that staging leaves to the database, its log and the log of the process.
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
+/// A page of memory, the least that the kernel keeps and writes back.
+pub const PAGE_BYTES: u64 = 4 << 10;
+/// Staged bytes that one copy within the bucket moves, at most; the caller asks for the rest.
+pub const COPY_STAGED_BYTES: u64 = 32 << 20;
 /// Extents changed in one batch, at most.
 pub const EXTENTS_PER_BATCH: usize = 1024;
 /// Chunks being encoded or scattered at a time.

@@ -1,84 +1,29 @@
 //! Attributes of inodes: stat, chmod, chown, utimens, truncate, extended attributes.
 
-use std::sync::Arc;
-
-use super::{
-    Attr, Bucket, Error, FileKind, Inner, SetAttr, SetTime, XattrMode,
-    cell::{Cell, CellState},
-};
+use super::{Attr, Bucket, Error, FileKind, Inner, SetAttr, SetTime, XattrMode, cell::CellState, policy};
 use crate::{
     base::{Ino, limits},
     store::{Batch, Table},
 };
 
-/// The attributes that the bucket computes.
-const OWN_PREFIX: &[u8] = b"user.openbucket.";
 /// Access control lists and the like: kept, they would promise what nobody enforces.
 const SYSTEM_PREFIX: &[u8] = b"system.";
-const OWN_NAMES: [&[u8]; 5] = [
-    b"user.openbucket.id",
-    b"user.openbucket.state",
-    b"user.openbucket.availability",
-    b"user.openbucket.tier",
-    b"user.openbucket.pinned",
-];
 
 impl Inner {
     /// The attributes of a locked cell.
     pub(super) fn attr_of(&self, ino: Ino, state: &CellState) -> Attr {
-        // Holes within extents and staged ranges are not known here; a file's bytes are its size.
-        let bytes = if state.inode.kind == FileKind::File { state.inode.size } else { 0 };
+        let bytes = if state.inode.kind == FileKind::File { taken_bytes(state) } else { 0 };
         state.inode.attr(ino, bytes)
     }
+}
 
-    /// Cuts or extends a locked file.
-    fn resize(&self, cell: &Cell, state: &mut CellState, size: u64) -> Result<(), Error> {
-        if state.inode.kind != FileKind::File {
-            let is_directory = state.inode.kind == FileKind::Directory;
-            return Err(if is_directory { Error::IsDirectory } else { Error::Invalid("only files have a size") });
-        }
-        if size > limits::FILE_BYTES {
-            return Err(Error::TooLarge);
-        }
-        let now = self.timestamp();
-        (state.inode.modified, state.inode.changed) = (now, now);
-        let is_cut = size < state.inode.size;
-        let mut waste = Vec::new();
-        if is_cut {
-            let before = state.dirty.covered_bytes();
-            waste.extend(state.dirty.within(size..u64::MAX).map(|(range, _)| range));
-            state.forget_staged(size..u64::MAX);
-            state.cuts += 1;
-            self.staging.account(before, state.dirty.covered_bytes());
-        }
-        let mut dead = Vec::new();
-        let mut change = self.change_extents();
-        let committed = loop {
-            let mut batch = Batch::new();
-            let is_done = !is_cut || change.cut(cell.ino, size..u64::MAX, &mut batch)?;
-            dead.extend(change.settle(&mut batch)?);
-            if is_done {
-                // What was written before the cut and is not durable yet still is not.
-                state.logged_size = if is_cut { state.logged_size.min(size) } else { size };
-                state.inode.size = size;
-                if is_cut {
-                    batch.supersede(cell.ino.0, size, u64::MAX);
-                    state.put_dirty(cell.ino, &mut batch);
-                }
-                state.put(cell.ino, &mut batch);
-            }
-            let committed = self.database.commit(batch)?;
-            if is_done {
-                break committed;
-            }
-        };
-        for range in waste {
-            state.waste.insert(range, committed);
-        }
-        drop(change);
-        self.forget_chunks(&dead);
-        Ok(())
-    }
+/// The bytes of a file that take space: those in extents, and staged ones. What was overwritten counts twice until its
+/// upload, but never beyond the size. A file that is open for writing is never shown as empty: the kernel may hold data
+/// of it, and tar(1) takes no blocks for no data.
+fn taken_bytes(state: &CellState) -> u64 {
+    let bytes = state.inode.extent_bytes.unwrap_or(0) + state.dirty.covered_bytes();
+    let bytes = bytes.min(state.inode.size);
+    if state.writers > 0 { bytes.max(limits::PAGE_BYTES) } else { bytes }
 }
 
 impl Bucket {
@@ -124,28 +69,10 @@ impl Bucket {
     /// The value of an extended attribute.
     pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, Error> {
         let cell = self.inner.cell(ino)?;
-        if name.starts_with(OWN_PREFIX) {
-            return self.own_attribute(&cell, name);
+        if name.starts_with(policy::PREFIX) {
+            return self.policy_attribute(&cell, name);
         }
         self.inner.database.get(Table::Xattr, &[&ino.0.to_be_bytes(), name])?.ok_or(Error::NoAttribute)
-    }
-
-    fn own_attribute(&self, cell: &Arc<Cell>, name: &[u8]) -> Result<Vec<u8>, Error> {
-        let text = match name {
-            b"user.openbucket.id" => cell.ino.to_string(),
-            b"user.openbucket.state" => self.state_of(cell)?.state.to_string(),
-            b"user.openbucket.availability" => {
-                let availability = self.state_of(cell)?.availability;
-                format!("{}/{}", availability.actual, availability.desired)
-            }
-            b"user.openbucket.tier" => {
-                let scheme = self.inner.scheme_of(&cell.lock().inode);
-                scheme.tier().map_or_else(|| scheme.to_string(), str::to_owned)
-            }
-            b"user.openbucket.pinned" => u8::from(cell.lock().inode.is_pinned).to_string(),
-            _ => return Err(Error::NoAttribute),
-        };
-        Ok(text.into_bytes())
     }
 
     /// Sets an extended attribute.
@@ -156,8 +83,8 @@ impl Bucket {
         if value.len() > limits::XATTR_BYTES {
             return Err(Error::AttributeTooLarge);
         }
-        if name.starts_with(OWN_PREFIX) {
-            return self.set_own_attribute(ino, name, value);
+        if name.starts_with(policy::PREFIX) {
+            return self.set_policy(ino, name, Some(value));
         }
         if name.starts_with(SYSTEM_PREFIX) {
             return Err(Error::Unsupported);
@@ -185,33 +112,6 @@ impl Bucket {
         Ok(())
     }
 
-    fn set_own_attribute(&self, ino: Ino, name: &[u8], value: &[u8]) -> Result<(), Error> {
-        let text = std::str::from_utf8(value).map_err(|_| Error::Invalid("the value is not text"))?.trim();
-        let cell = self.inner.cell(ino)?;
-        let mut state = cell.lock();
-        if state.is_gone {
-            return Err(Error::Stale);
-        }
-        match name {
-            b"user.openbucket.tier" => {
-                let scheme = text.parse().map_err(|_| Error::Invalid("no such tier"))?;
-                state.inode.scheme = Some(scheme);
-            }
-            b"user.openbucket.pinned" => match text {
-                "0" => state.inode.is_pinned = false,
-                "1" => state.inode.is_pinned = true,
-                _ => return Err(Error::Invalid("write 0 or 1")),
-            },
-            _ if OWN_NAMES.contains(&name) => return Err(Error::NotPermitted),
-            _ => return Err(Error::Invalid("no such attribute of OpenBucket")),
-        }
-        state.inode.changed = self.inner.timestamp();
-        let mut batch = Batch::new();
-        state.put(ino, &mut batch);
-        self.inner.database.commit(batch)?;
-        Ok(())
-    }
-
     /// The names of the extended attributes that were set; those of the bucket itself are asked for by name.
     pub fn listxattr(&self, ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
         self.inner.cell(ino)?;
@@ -225,8 +125,8 @@ impl Bucket {
 
     /// Removes an extended attribute.
     pub fn removexattr(&self, ino: Ino, name: &[u8]) -> Result<(), Error> {
-        if name.starts_with(OWN_PREFIX) {
-            return Err(Error::NotPermitted);
+        if name.starts_with(policy::PREFIX) {
+            return self.set_policy(ino, name, None);
         }
         let cell = self.inner.cell(ino)?;
         let mut state = cell.lock();

@@ -50,6 +50,8 @@ pub(super) struct CellState {
     pub lookups: u64,
     /// Open file handles.
     pub handles: u32,
+    /// Those of them that may write: the kernel may hold data that is not here yet.
+    pub writers: u32,
     pub last_write: Instant,
     /// Why the last upload failed.
     pub problem: Option<String>,
@@ -84,6 +86,7 @@ impl Cell {
                 file: None,
                 lookups: 0,
                 handles: 0,
+                writers: 0,
                 last_write: now,
                 problem: None,
                 failures: 0,
@@ -195,6 +198,11 @@ impl CellState {
         flushed
     }
 
+    /// Notes that the bytes in extents are so many more.
+    pub fn count_extents(&mut self, gained: i64) {
+        self.inode.extent_bytes = self.inode.extent_bytes.map(|bytes| bytes.saturating_add_signed(gained));
+    }
+
     /// Dirty bytes that no chunk carries yet.
     pub fn waiting_bytes(&self) -> u64 {
         self.dirty.iter().filter(|(_, flight)| flight.is_none()).map(|(range, _)| range.end - range.start).sum()
@@ -232,7 +240,11 @@ impl Inner {
         }
         let key = ino.0.to_be_bytes();
         let inode = self.database.get(Table::Inode, &[&key])?.ok_or(Error::Stale)?;
-        let inode = Inode::decode(&inode).map_err(crate::store::Error::from)?;
+        let mut inode = Inode::decode(&inode).map_err(crate::store::Error::from)?;
+        if inode.extent_bytes.is_none() {
+            let extents = self.extents(ino, 0..u64::MAX, usize::MAX)?;
+            inode.extent_bytes = Some(extents.iter().map(|(_, extent)| u64::from(extent.bytes)).sum());
+        }
         let dirty = match self.database.get(Table::Dirty, &[&key])? {
             Some(bytes) => Dirty::decode(&bytes).map_err(crate::store::Error::from)?,
             None => Dirty::default(),

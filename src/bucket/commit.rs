@@ -123,6 +123,7 @@ impl Inner {
         let mut is_pinned = false;
         for (ino, (_, ranges)) in &parts {
             let state = locked.of(*ino);
+            state.count_extents(change.gained(*ino));
             is_pinned |= state.inode.is_pinned;
             let mut logged = state.logged.clone();
             for range in ranges {

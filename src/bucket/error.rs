@@ -41,6 +41,11 @@ pub enum Error {
     /// Fewer than k good shards answered in time.
     #[error("{0}")]
     Unreadable(String),
+    #[error("there is no data from there on")]
+    NoData,
+    /// Copy by reading and writing instead.
+    #[error("the two files cannot share data")]
+    Apart,
     #[error("the file is gone")]
     Stale,
     #[error("not supported")]
@@ -54,7 +59,7 @@ pub enum Error {
 impl Kinded for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Error::NotFound | Error::NoAttribute | Error::Stale => ErrorKind::NotFound,
+            Error::NotFound | Error::NoAttribute | Error::NoData | Error::Stale => ErrorKind::NotFound,
             Error::Exists => ErrorKind::Exists,
             Error::NotDirectory
             | Error::IsDirectory
@@ -64,6 +69,7 @@ impl Kinded for Error {
             | Error::TooLarge
             | Error::AttributeTooLarge
             | Error::Unsupported
+            | Error::Apart
             | Error::Invalid(_) => ErrorKind::Invalid,
             Error::Denied | Error::NotPermitted | Error::ReadOnly => ErrorKind::Denied,
             Error::Full(_) => ErrorKind::Full,

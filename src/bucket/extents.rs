@@ -21,6 +21,8 @@ pub(super) struct ExtentChange<'a> {
     pending: BTreeMap<(Ino, u64), Option<Extent>>,
     /// Live bytes that chunks gain or lose.
     live: BTreeMap<ChunkId, i64>,
+    /// Bytes that files gain or lose.
+    gained: BTreeMap<Ino, i64>,
     _accounts: MutexGuard<'a, ()>,
 }
 
@@ -68,7 +70,13 @@ impl Inner {
 
     /// Begins a change of extents.
     pub fn change_extents(&self) -> ExtentChange<'_> {
-        ExtentChange { inner: self, pending: BTreeMap::new(), live: BTreeMap::new(), _accounts: self.accounts.lock() }
+        ExtentChange {
+            inner: self,
+            pending: BTreeMap::new(),
+            live: BTreeMap::new(),
+            gained: BTreeMap::new(),
+            _accounts: self.accounts.lock(),
+        }
     }
 }
 
@@ -119,6 +127,7 @@ impl ExtentChange<'_> {
         batch.put(Table::User, &[extent.chunk.as_bytes(), &ino, &at], Vec::new());
         self.pending.insert((Ino(u64::from_be_bytes(ino)), offset), Some(extent));
         *self.live.entry(extent.chunk).or_default() += i64::from(extent.bytes);
+        *self.gained.entry(Ino(u64::from_be_bytes(ino))).or_default() += i64::from(extent.bytes);
     }
 
     fn remove(&mut self, ino: Ino, offset: u64, extent: Extent, batch: &mut Batch) {
@@ -127,6 +136,12 @@ impl ExtentChange<'_> {
         batch.delete(Table::User, &[extent.chunk.as_bytes(), &ino, &at]);
         self.pending.insert((Ino(u64::from_be_bytes(ino)), offset), None);
         *self.live.entry(extent.chunk).or_default() -= i64::from(extent.bytes);
+        *self.gained.entry(Ino(u64::from_be_bytes(ino))).or_default() -= i64::from(extent.bytes);
+    }
+
+    /// The bytes that a file has gained since this was last asked; to be put into its record in the same batch.
+    pub fn gained(&mut self, ino: Ino) -> i64 {
+        self.gained.remove(&ino).unwrap_or(0)
     }
 
     /// Settles the accounts: chunks that nobody needs any more go, and their shards are queued for deletion.

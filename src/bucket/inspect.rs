@@ -36,6 +36,7 @@ impl fmt::Display for FileState {
             FileState::Degraded => "degraded",
             FileState::Available => "available",
             FileState::Uploaded => "uploaded",
+            FileState::Expired => "expired",
         })
     }
 }
@@ -139,6 +140,14 @@ impl Bucket {
 
     /// The state of a file.
     pub(super) fn state_of(&self, cell: &Arc<Cell>) -> Result<Standing, Error> {
+        let mut standing = self.standing(cell)?;
+        if cell.lock().inode.is_expired(self.inner.timestamp().seconds) {
+            (standing.state, standing.reason) = (FileState::Expired, Some("its term is over".to_owned()));
+        }
+        Ok(standing)
+    }
+
+    fn standing(&self, cell: &Arc<Cell>) -> Result<Standing, Error> {
         let inner = &self.inner;
         let state = cell.lock();
         let scheme = inner.scheme_of(&state.inode);
@@ -159,6 +168,11 @@ impl Bucket {
             let Some(chunk) = inner.chunk(id)? else { continue };
             let (state, actual) = chunk_state(&chunk);
             worst = (worst.0.min(state), worst.1.min(actual));
+        }
+        if worst.0 > FileState::Available && inner.is_policy_queued(cell.ino)? {
+            let reason = Some("its policy has changed and is being applied".to_owned());
+            let availability = Availability { actual: worst.1, desired };
+            return Ok(Standing { state: FileState::Available, availability, reason });
         }
         let reason = match worst.0 {
             FileState::Uploaded => None,
@@ -235,7 +249,7 @@ impl Bucket {
             size: state.inode.size,
             staged_bytes: state.dirty.covered_bytes(),
             availability: standing.availability,
-            policy: PolicyReport { k: scheme.k() as u8, m: scheme.m() as u8 },
+            policy: PolicyReport { k: scheme.k() as u8, m: scheme.m() as u8, expires: state.inode.expires_text() },
             is_pinned: state.inode.is_pinned,
             reason: standing.reason,
             chunks,

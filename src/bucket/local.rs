@@ -56,14 +56,9 @@ impl Bucket {
             return Ok(report);
         }
         for id in chunks {
-            self.inner.cache.set_pinned(id, true);
             let Some(chunk) = self.inner.chunk(id)? else { continue };
             report.bytes += u64::from(chunk.layout.plain_len);
-            self.inner.fetch_to_disk(chunk).await?;
-            if self.inner.cache.disk_bytes_of(&[id]) == 0 {
-                let why = "what is pinned does not fit into the cache on disk: mount with a larger cache-size";
-                return Err(Error::Full(why.to_owned()));
-            }
+            self.inner.keep(id, chunk).await?;
         }
         Ok(report)
     }
@@ -133,7 +128,7 @@ impl Inner {
     }
 
     /// Lets these chunks go, but not those that another pinned file is in; returns the bytes of the former.
-    fn unpin_chunks(&self, mut chunks: BTreeSet<ChunkId>) -> Result<u64, Error> {
+    pub(super) fn unpin_chunks(&self, mut chunks: BTreeSet<ChunkId>) -> Result<u64, Error> {
         for id in self.pinned_chunks()? {
             chunks.remove(&id);
         }

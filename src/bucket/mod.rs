@@ -7,15 +7,18 @@
 //! - `tree`: names and directories; `attributes`: stat and extended attributes
 //! - `write`: staging, fsync and the intent log; `upload`: what goes next; `commit`: how it gets there
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
-//! - `extents`: which bytes lie in which chunk; `reap`: what goes when a file goes
+//! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
+//! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
 //! - `tend`: late shards, queued deletions; `inspect` and `local`: what the commands ask
 //!
 //! Locks, in the order in which they may be taken: the namespace, cells by
 //! inode, the chunk accounts, the database.
 
+mod apply;
 mod attr;
 mod attributes;
 mod cache;
+mod carve;
 mod cell;
 mod commit;
 mod error;
@@ -24,12 +27,14 @@ mod handles;
 mod inspect;
 mod local;
 mod open;
+mod policy;
 #[cfg(test)]
 mod promises;
 mod read;
 mod reap;
 mod records;
 mod report;
+mod share;
 mod staging;
 mod tend;
 mod tree;
@@ -43,6 +48,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
 pub use attr::{Attr, DirItem, FileKind, NewInode, RenameMode, SetAttr, SetTime, Space, Timestamp, XattrMode};
+pub use carve::{Allocation, Seek};
 pub use error::Error;
 pub use open::{Options, Parts};
 pub use report::{
@@ -85,6 +91,8 @@ struct Inner {
     handles: handles::Handles,
     uploader: upload::Uploader,
     reaper: reap::Reaper,
+    /// Wakes who applies changed policies.
+    apply: Notify,
     /// Committed chunks whose last shards are still on their way.
     resting: Mutex<HashSet<ChunkId>>,
     /// Wakes the tender.

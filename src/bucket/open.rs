@@ -86,6 +86,7 @@ impl Bucket {
             handles: Handles::default(),
             uploader: Uploader::new(),
             reaper: Reaper::default(),
+            apply: Notify::new(),
             resting: Mutex::default(),
             tend: Notify::new(),
             ahead: Arc::new(Semaphore::new(4)),
@@ -164,6 +165,7 @@ impl Inner {
     fn start(self: &Arc<Self>) {
         self.tasks.spawn(Arc::clone(self).upload_until_shutdown());
         self.tasks.spawn(Arc::clone(self).reap_until_shutdown());
+        self.tasks.spawn(Arc::clone(self).apply_until_shutdown());
         self.tasks.spawn(Arc::clone(self).tend_until_shutdown());
         self.tasks.spawn(Arc::clone(self).write_back_until_shutdown());
         self.tasks.spawn(Arc::clone(self).remember_consumers_until_shutdown());

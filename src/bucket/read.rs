@@ -84,7 +84,7 @@ impl Inner {
     }
 
     /// Fills one part of a read from its chunk, fetching what is not cached.
-    async fn fill(self: &Arc<Self>, part: Extent, is_whole: bool, target: &mut [u8]) -> Result<(), Error> {
+    pub(super) async fn fill(self: &Arc<Self>, part: Extent, is_whole: bool, target: &mut [u8]) -> Result<(), Error> {
         if self.copy_cached(&part, target) {
             return Ok(());
         }

@@ -116,7 +116,7 @@ impl Inner {
 
     fn delete_records(&self, ino: Ino, batch: &mut Batch) -> Result<(), Error> {
         let key = ino.0.to_be_bytes();
-        for table in [Table::Inode, Table::Orphan, Table::Dirty] {
+        for table in [Table::Inode, Table::Orphan, Table::Dirty, Table::Policy] {
             batch.delete(table, &[&key]);
         }
         for (name, _) in self.database.scan(Table::Xattr, &key, b"", crate::base::limits::XATTRS)? {

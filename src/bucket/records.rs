@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Attr, FileKind, Timestamp};
 use crate::{
-    base::{ChunkId, Ino, Record, Scheme, ShardId},
+    base::{ChunkId, Ino, Record, RecordError, Scheme, ShardId},
     coding::Layout,
     dispatch::Placement,
 };
@@ -30,14 +30,36 @@ pub(super) struct Inode {
     /// How its data is to be kept; None: as its bucket says.
     pub scheme: Option<Scheme>,
     pub is_pinned: bool,
+    /// Until when its data is to be kept; None: for ever.
+    pub expires: Option<Expiry>,
+    /// Bytes of its extents; None: the record is of version 1, which did not count them.
+    pub extent_bytes: Option<u64>,
+}
+
+/// Until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Expiry {
+    /// Seconds since the Unix epoch.
+    At(i64),
+    /// Of a directory: seconds after a file was made in it.
+    After(u64),
 }
 
 impl Record for Inode {
     const NAME: &'static str = "inode";
+    const VERSION: u8 = 2;
+
+    fn decode_earlier(version: u8, body: &[u8]) -> Result<Self, RecordError> {
+        // Version 2 has two more options at the end.
+        match (version, postcard::take_from_bytes(&[body, &[0, 0]].concat())) {
+            (1, Ok((inode, []))) => Ok(inode),
+            _ => Err(RecordError::Damaged(Self::NAME)),
+        }
+    }
 }
 
 impl Inode {
-    /// The attributes with the live size and the bytes that take space.
+    /// The attributes, and the bytes that take space.
     pub fn attr(&self, ino: Ino, stored_bytes: u64) -> Attr {
         Attr {
             ino,
@@ -131,10 +153,9 @@ mod tests {
     use super::*;
     use crate::{base::PeerId, coding::BlockEntry, dispatch::Health};
 
-    /// One record of each kind, with every field away from its default.
-    fn samples() -> Vec<(&'static str, Vec<u8>)> {
+    fn sample_inode() -> Inode {
         let time = |seconds| Timestamp { seconds, nanos: 999_999_999 };
-        let inode = Inode {
+        Inode {
             kind: FileKind::Symlink,
             mode: 0o4755,
             uid: 1000,
@@ -150,7 +171,13 @@ mod tests {
             target: b"to/\xff".to_vec(),
             scheme: Some(Scheme::PLUS),
             is_pinned: true,
-        };
+            expires: Some(Expiry::After(90 * 86_400)),
+            extent_bytes: Some(1 << 33),
+        }
+    }
+
+    /// One record of each kind, with every field away from its default.
+    fn samples() -> Vec<(&'static str, Vec<u8>)> {
         let layout = Layout {
             format: 1,
             chunk: ChunkId([7; 32]),
@@ -169,7 +196,7 @@ mod tests {
         ];
         let roots = vec![ShardId([1; 32]), ShardId([2; 32]), ShardId([3; 32])];
         vec![
-            ("inode", inode.encode()),
+            ("inode", sample_inode().encode()),
             ("entry", Entry { ino: Ino(300), kind: FileKind::Directory, cookie: 1 << 50 }.encode()),
             ("extent", Extent { bytes: 4 << 20, chunk: ChunkId([5; 32]), chunk_offset: 65_536 }.encode()),
             ("dirty", Dirty(vec![(0, 4096), (1 << 40, (1 << 40) + 1)]).encode()),
@@ -192,18 +219,31 @@ mod tests {
         }
     }
 
-    /// What an earlier build has written is read, and written again in the same way.
+    fn kept(golden: &'static str) -> Vec<(&'static str, Vec<u8>)> {
+        let lines = golden.lines().filter_map(|line| line.split_once(' '));
+        lines.map(|(kind, text)| (kind, hex::decode(text).expect("hex"))).collect()
+    }
+
+    /// What this version writes, it has always written so. Only inodes are of version 2.
     #[test]
-    fn records_of_version_1_are_read() {
-        let golden = include_str!("../../tests/golden/bucket-records-v1.txt");
-        let kept: Vec<(&str, Vec<u8>)> = golden
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .map(|(kind, text)| (kind, hex::decode(text).expect("hex")))
-            .collect();
-        assert_eq!(kept, samples(), "a stored format has changed: it needs a new version that reads the old one");
-        for (kind, bytes) in kept {
+    fn records_are_written_as_ever() {
+        let mut golden = kept(include_str!("../../tests/golden/bucket-records-v1.txt"));
+        let inodes = kept(include_str!("../../tests/golden/bucket-records-v2.txt"));
+        golden.retain(|(kind, _)| inodes.iter().all(|(newer, _)| newer != kind));
+        let golden: Vec<_> = inodes.into_iter().chain(golden).collect();
+        assert_eq!(golden, samples(), "a stored format has changed: it needs a new version that reads the old one");
+        for (kind, bytes) in golden {
             assert_eq!(reencoded(kind, &bytes), bytes, "{kind}");
         }
+    }
+
+    #[test]
+    fn inodes_of_version_1_are_read() {
+        let golden = kept(include_str!("../../tests/golden/bucket-records-v1.txt"));
+        let (_, bytes) = golden.into_iter().find(|(kind, _)| *kind == "inode").expect("there is one");
+        let expected = Inode { expires: None, extent_bytes: None, ..sample_inode() };
+        assert_eq!(Inode::decode(&bytes), Ok(expected));
+        assert!(Inode::decode(&bytes[..bytes.len() - 1]).is_err());
+        assert!(Inode::decode(&[&[0], &bytes[1..]].concat()).is_err(), "there is no version 0");
     }
 }

@@ -1,5 +1,7 @@
 //! What the bucket tells people and programs about itself. The JSON of these types is stable.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// How far a file is on its way to its consumers; ordered from least to most safe.
@@ -20,6 +22,8 @@ pub enum FileState {
     Available,
     /// All n shards of all chunks confirmed. Also a file with no bytes.
     Uploaded,
+    /// Its term is over: nobody waits for it.
+    Expired,
 }
 
 /// How many consumers may vanish before data is gone, plus one: healthy shards - k + 1, the least over the chunks.
@@ -29,11 +33,20 @@ pub struct Availability {
     pub desired: i32,
 }
 
-/// k and m of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+impl fmt::Display for Availability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.actual, self.desired)
+    }
+}
+
+/// How a file is to be kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyReport {
     pub k: u8,
     pub m: u8,
+    /// A time of RFC 3339, or `never`.
+    #[serde(default)]
+    pub expires: String,
 }
 
 /// One line of `file ls`.

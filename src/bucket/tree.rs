@@ -178,6 +178,8 @@ pub(super) fn new_inode(new: &NewInode, parent: Ino, now: Timestamp) -> Inode {
         target: new.target.clone(),
         scheme: None,
         is_pinned: false,
+        expires: None,
+        extent_bytes: Some(0),
     }
 }
 
@@ -248,12 +250,9 @@ impl Bucket {
             return Err(Error::Exists);
         }
         let mut locked = Locked::new([&directory]);
-        let (scheme, is_pinned) = {
-            let state = locked.of(parent);
-            (state.inode.scheme, state.inode.is_pinned)
-        };
         let ino = Ino(namespace.id());
-        let inode = Inode { scheme, is_pinned, ..new_inode(&new, parent, inner.timestamp()) };
+        let mut inode = new_inode(&new, parent, inner.timestamp());
+        inode.inherit(&locked.of(parent).inode);
         let entry = Entry { ino, kind: new.kind, cookie: namespace.id() };
         let mut batch = Batch::new();
         batch.put(Table::Inode, &[&ino.0.to_be_bytes()], inode.encode());

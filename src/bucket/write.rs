@@ -16,7 +16,23 @@ use crate::{
 
 impl Inner {
     /// Puts bytes into a locked file's staging file.
-    fn stage(&self, cell: &Cell, state: &mut CellState, offset: u64, data: &[u8]) -> Result<(), Error> {
+    pub(super) fn stage(&self, cell: &Cell, state: &mut CellState, offset: u64, data: &[u8]) -> Result<(), Error> {
+        self.stage_bytes(cell, state, offset, data)?;
+        let now = self.timestamp();
+        (state.inode.modified, state.inode.changed) = (now, now);
+        state.inode.size = state.inode.size.max(offset + data.len() as u64);
+        state.is_changed = true;
+        Ok(())
+    }
+
+    /// The same without a change of the inode.
+    pub(super) fn stage_bytes(
+        &self,
+        cell: &Cell,
+        state: &mut CellState,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), Error> {
         let file = self.staging_file(cell, state)?;
         file.write_at(data, offset).map_err(crate::store::Error::io("cannot write staging file in", "staging"))?;
         let end = offset + data.len() as u64;
@@ -26,10 +42,6 @@ impl Inner {
         let epoch = state.epoch;
         state.unlogged.insert(offset..end, epoch);
         self.staging.account(before, state.dirty.covered_bytes());
-        let now = self.timestamp();
-        (state.inode.modified, state.inode.changed) = (now, now);
-        state.inode.size = state.inode.size.max(end);
-        state.is_changed = true;
         state.last_write = tokio::time::Instant::now();
         Ok(())
     }
@@ -225,25 +237,28 @@ impl Bucket {
         self.inner.log_all()
     }
 
-    /// Opens a file or directory; the handle is for [`Bucket::read`] and [`Bucket::release`].
-    pub fn open(&self, ino: Ino) -> Result<u64, Error> {
+    /// Opens a file or directory; the handle is for [`Bucket::read`] and [`Bucket::release`], which is to be told the
+    /// same of whether it may write.
+    pub fn open(&self, ino: Ino, is_writer: bool) -> Result<u64, Error> {
         let cell = self.inner.cell(ino)?;
         let mut state = cell.lock();
         if state.is_gone {
             return Err(Error::Stale);
         }
         state.handles += 1;
+        state.writers += u32::from(is_writer);
         drop(state);
         Ok(self.inner.handles.open())
     }
 
     /// Closes a handle.
-    pub fn release(&self, ino: Ino, handle: u64) {
+    pub fn release(&self, ino: Ino, handle: u64, is_writer: bool) {
         self.inner.handles.close(handle);
         let Ok(cell) = self.inner.cell(ino) else { return };
         let is_dirty = {
             let mut state = cell.lock();
             state.handles = state.handles.saturating_sub(1);
+            state.writers = state.writers.saturating_sub(u32::from(is_writer));
             state.handles == 0 && !state.dirty.is_empty()
         };
         if is_dirty {
@@ -269,6 +284,11 @@ impl Bucket {
             drop(state);
             self.inner.reap_if_unused(&cell);
         }
+    }
+
+    /// Whether somebody has the file open for writing, so that the kernel may hold data of it that is not here yet.
+    pub fn has_writers(&self, ino: Ino) -> Result<bool, Error> {
+        Ok(self.inner.cell(ino)?.lock().writers > 0)
     }
 
     /// How long a read may take.

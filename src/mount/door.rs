@@ -7,13 +7,14 @@ use std::{
     any::Any,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock},
 };
 
 use fuser::{Errno, INodeNo};
 use futures::FutureExt;
 use tokio::runtime::Handle;
 
-use super::{Options, convert};
+use super::{Invalidator, Options, convert};
 use crate::{
     base::{ErrorKind, Ino, Kinded},
     bucket::{self, Attr, Bucket, NewInode},
@@ -26,6 +27,8 @@ pub(super) struct Door {
     pub options: Options,
     pub tasks: Tasks,
     pub runtime: Handle,
+    /// Set once the session exists.
+    pub invalidator: Arc<OnceLock<Invalidator>>,
 }
 
 /// What is asked, for the log.
@@ -95,6 +98,7 @@ refuse!(
     ReplyDirectoryPlus,
     ReplyEmpty,
     ReplyEntry,
+    ReplyLseek,
     ReplyOpen,
     ReplyStatfs,
     ReplyWrite,
@@ -143,18 +147,18 @@ impl Door {
     }
 
     /// Answers from a thread that may wait for the disk. What has begun is brought to its end, also at shutdown.
-    pub(super) fn answer_blocking<R: Refuse>(
+    pub(super) fn answer_blocking<R: Refuse, T>(
         &self,
         request: Request,
         reply: R,
-        work: impl FnOnce(&Bucket) -> Result<(), bucket::Error> + Send + 'static,
-        send: impl FnOnce(R) + Send + 'static,
+        work: impl FnOnce(&Bucket) -> Result<T, bucket::Error> + Send + 'static,
+        send: impl FnOnce(R, T) + Send + 'static,
     ) {
         let bucket = self.bucket.clone();
         let _runtime = self.runtime.enter();
         let waited = tokio::task::spawn_blocking(move || {
             match request.settle(catch_unwind(AssertUnwindSafe(|| work(&bucket)))) {
-                Ok(()) => send(reply),
+                Ok(value) => send(reply, value),
                 Err(errno) => reply.refuse(errno),
             }
         });

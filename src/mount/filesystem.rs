@@ -13,7 +13,8 @@ use fuser::{
 use super::{
     SOCKET_ATTRIBUTE, convert,
     door::{Door, Refuse, Request},
-    work::{GENERATION, new_inode, rename_mode, send_xattr, wanted, xattr_mode},
+    ranges::{allocation, drop_privilege, flush_kernel, seek},
+    work::{GENERATION, may_write, new_inode, rename_mode, send_xattr, wanted, xattr_mode},
 };
 use crate::{
     base::limits,
@@ -260,13 +261,13 @@ impl Filesystem for Door {
         _: &fuser::Request,
         ino: INodeNo,
         handle: FileHandle,
-        _: OpenFlags,
+        flags: OpenFlags,
         _: Option<LockOwner>,
         _: bool,
         reply: ReplyEmpty,
     ) {
         let work = |bucket: &Bucket| {
-            bucket.release(convert::ino(ino), handle.0);
+            bucket.release(convert::ino(ino), handle.0, may_write(flags.0));
             Ok(())
         };
         self.answer(Request::new("release", ino), reply, work, |reply, ()| reply.ok());
@@ -274,12 +275,12 @@ impl Filesystem for Door {
 
     fn fsync(&self, _: &fuser::Request, ino: INodeNo, _: FileHandle, data_only: bool, reply: ReplyEmpty) {
         let work = move |bucket: &Bucket| bucket.fsync_blocking(convert::ino(ino), data_only);
-        self.answer_blocking(Request::new("fsync", ino), reply, work, ReplyEmpty::ok);
+        self.answer_blocking(Request::new("fsync", ino), reply, work, |reply, ()| reply.ok());
     }
 
     fn fsyncdir(&self, _: &fuser::Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         let work = move |bucket: &Bucket| bucket.fsync_blocking(convert::ino(ino), false);
-        self.answer_blocking(Request::new("fsyncdir", ino), reply, work, ReplyEmpty::ok);
+        self.answer_blocking(Request::new("fsyncdir", ino), reply, work, |reply, ()| reply.ok());
     }
 
     fn opendir(&self, _: &fuser::Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -371,34 +372,65 @@ impl Filesystem for Door {
         self.answer(Request::new("removexattr", ino), reply, work, |reply, ()| reply.ok());
     }
 
-    // What follows is answered with "no such call", and the kernel does it by itself from then on: access is granted
-    // after its own check, copies and preallocation are done with reads and writes, everything is data to SEEK_HOLE.
-
-    fn access(&self, _: &fuser::Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
+    fn fallocate(
+        &self,
+        caller: &fuser::Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let is_privileged = caller.uid() == 0;
+        let work = move |bucket: &Bucket| {
+            let (allocation, is_size_kept) = allocation(mode)?;
+            drop_privilege(bucket, convert::ino(ino), is_privileged)?;
+            bucket.fallocate(convert::ino(ino), offset..offset.saturating_add(length), allocation, is_size_kept)
+        };
+        self.answer_blocking(Request::new("fallocate", ino), reply, work, |reply, ()| reply.ok());
     }
 
-    fn fallocate(&self, _: &fuser::Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn lseek(&self, _: &fuser::Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
-        reply.error(Errno::ENOSYS);
+    fn lseek(&self, _: &fuser::Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let invalidator = self.invalidator.get().cloned();
+        let work = move |bucket: &Bucket| {
+            let (seek, offset) = seek(whence, offset)?;
+            flush_kernel(bucket, convert::ino(ino), invalidator.as_ref())?;
+            bucket.seek(convert::ino(ino), offset, seek)
+        };
+        let send = |reply: ReplyLseek, offset| reply.offset(i64::try_from(offset).unwrap_or(i64::MAX));
+        self.answer_blocking(Request::new("lseek", ino), reply, work, send);
     }
 
     fn copy_file_range(
         &self,
-        _: &fuser::Request,
-        _: INodeNo,
+        caller: &fuser::Request,
+        source: INodeNo,
         _: FileHandle,
-        _: u64,
-        _: INodeNo,
+        source_offset: u64,
+        target: INodeNo,
         _: FileHandle,
-        _: u64,
-        _: u64,
+        target_offset: u64,
+        length: u64,
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
+        let is_privileged = caller.uid() == 0;
+        // The answer has 32 bits.
+        let length = length.min(u64::from(u32::MAX));
+        let work = move |bucket: &Bucket| {
+            let (source, target) = (convert::ino(source), convert::ino(target));
+            drop_privilege(bucket, target, is_privileged)?;
+            bucket.copy_range((source, source_offset), (target, target_offset), length)
+        };
+        let send = |reply: ReplyWrite, copied| reply.written(u32::try_from(copied).unwrap_or(u32::MAX));
+        self.answer_blocking(Request::new("copy_file_range", source), reply, work, send);
+    }
+
+    // What follows is answered with "no such call", and the kernel does it by itself from then on: access is granted
+    // after its own check.
+
+    fn access(&self, _: &fuser::Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
         reply.error(Errno::ENOSYS);
     }
 

@@ -19,6 +19,7 @@ mod door;
 mod error;
 mod filesystem;
 mod options;
+mod ranges;
 mod session;
 mod table;
 mod work;

@@ -3,7 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
@@ -60,10 +60,13 @@ pub fn mount(bucket: Bucket, mut options: Options, tasks: Tasks, runtime: Handle
     config.acl = acl;
     config.n_threads = Some(threads());
     config.clone_fd = true;
-    let door = Door { bucket, options, tasks, runtime };
+    let invalidator = Arc::new(OnceLock::new());
+    let door = Door { bucket, options, tasks, runtime, invalidator: Arc::clone(&invalidator) };
     let started = Session::from_fd(door, device, acl, config).map_err(fail).and_then(|session| {
         let notifier = session.notifier();
         let (sender, ended) = watch::channel(false);
+        let known = invalidator.set(Invalidator { place: Arc::clone(&place), notifier: notifier.clone() });
+        assert!(known.is_ok(), "nobody else sets it");
         let place = Arc::clone(&place);
         std::thread::Builder::new()
             .name("mount".into())
@@ -185,6 +188,11 @@ pub struct Invalidator {
 }
 
 impl Invalidator {
+    /// Makes the kernel write back what it holds of an inode, and drop it. Blocks until that is done.
+    pub(super) fn flush(&self, ino: Ino) -> Result<(), Error> {
+        self.notifier.inval_inode(INodeNo(ino.0), 0, 0).map_err(|error| notify_error(&self.place, error))
+    }
+
     /// Drops the kernel's pages and attributes of these inodes; dirty pages are written back first. What the kernel
     /// does not know is no error. When cancelled, or at the time limit, the rest stays.
     pub async fn invalidate_all(&self, inodes: Vec<Ino>) -> Result<(), Error> {

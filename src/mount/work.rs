@@ -43,7 +43,7 @@ impl Door {
         if open_flags(flags).contains(OFlags::TRUNC) {
             self.truncate(ino, caller.uid() == 0)?;
         }
-        self.bucket.open(ino)
+        self.bucket.open(ino, may_write(flags))
     }
 
     /// Makes and opens; opens what somebody else has made in the meantime, unless that is forbidden.
@@ -57,7 +57,7 @@ impl Door {
         let (parent, name) = (place.0, place.1.as_bytes());
         let new = new_inode(caller, FileKind::File, mode);
         match self.make(parent, name, new) {
-            Ok(attr) => Ok((attr, self.bucket.open(attr.ino)?)),
+            Ok(attr) => Ok((attr, self.bucket.open(attr.ino, may_write(flags))?)),
             Err(Error::Exists) if !open_flags(flags).contains(OFlags::EXCL) => {
                 let ino = self.bucket.lookup(convert::ino(parent), name)?.ino;
                 let handle = self.open_file(caller, ino, flags)?;
@@ -126,6 +126,11 @@ impl Door {
 
 pub(super) fn open_flags(flags: i32) -> OFlags {
     OFlags::from_bits_retain(flags.cast_unsigned())
+}
+
+/// Whether a file opened with these flags can be written to.
+pub(super) fn may_write(flags: i32) -> bool {
+    open_flags(flags).intersects(OFlags::WRONLY | OFlags::RDWR)
 }
 
 pub(super) fn new_inode(caller: &fuser::Request, kind: FileKind, mode: u32) -> NewInode {

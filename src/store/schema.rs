@@ -17,6 +17,7 @@
 //! | `Delete` | peer, shard id | a shard to delete |
 //! | `Incomplete` | chunk id | a committed chunk with shards not confirmed |
 //! | `Consumer` | peer | who and where it was last |
+//! | `Policy` | ino u64 | a file whose policy was changed and is not applied to all its data yet |
 
 /// A table of the bucket's database: the first byte of its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +38,7 @@ pub enum Table {
     Delete = 12,
     Incomplete = 13,
     Consumer = 14,
+    Policy = 15,
 }
 
 /// A key of a table: its parts, one after another.

@@ -8,7 +8,7 @@ use openbucket::{
     runtime::{Chance, SeededChance},
 };
 
-use super::fixture::Fixture;
+use super::{fixture::Fixture, ranges::check_holes};
 
 /// What an inode must be.
 #[derive(Clone, Debug)]
@@ -19,18 +19,18 @@ enum Node {
 }
 
 #[derive(Clone, Debug, Default)]
-struct File {
-    data: Vec<u8>,
+pub struct File {
+    pub data: Vec<u8>,
     /// What it was since it was last made durable, the durable version first; empty when the newest is.
     /// An upload in the background may have made any of them durable.
-    earlier: Vec<Vec<u8>>,
+    pub earlier: Vec<Vec<u8>>,
     mode: u32,
     xattr: Option<Vec<u8>>,
 }
 
 pub struct Model {
     nodes: BTreeMap<Ino, Node>,
-    chance: SeededChance,
+    pub chance: SeededChance,
     pub log: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ impl Model {
         Self { nodes, chance: SeededChance::new(seed), log: Vec::new() }
     }
 
-    fn below(&self, bound: usize) -> usize {
+    pub fn below(&self, bound: usize) -> usize {
         self.chance.below(bound as u64) as usize
     }
 
@@ -102,8 +102,11 @@ impl Model {
             14..18 => self.link(fixture),
             18..28 => self.remove(fixture),
             28..38 => self.rename(fixture),
-            38..60 => self.write(fixture).await,
-            60..66 => self.truncate(fixture),
+            38..53 => self.write(fixture).await,
+            53..57 => self.truncate(fixture),
+            57..61 => self.fallocate(fixture),
+            61..65 => self.copy(fixture),
+            65 => self.change_policy(fixture),
             66..80 => self.read(fixture).await,
             80..86 => self.fsync(fixture),
             86..89 => self.attributes(fixture),
@@ -219,14 +222,14 @@ impl Model {
         }
     }
 
-    fn file(&mut self, ino: Ino) -> &mut File {
+    pub fn file(&mut self, ino: Ino) -> &mut File {
         match self.nodes.get_mut(&ino) {
             Some(Node::File(file)) => file,
             other => panic!("{ino} is {other:?}"),
         }
     }
 
-    fn some_file(&self) -> Option<Ino> {
+    pub fn some_file(&self) -> Option<Ino> {
         self.pick(|node| matches!(node, Node::File(_)))
     }
 
@@ -271,9 +274,9 @@ impl Model {
         let Some(ino) = self.some_file() else { return };
         let (offset, len) = (self.below(450_000), 1 + self.below(200_000));
         self.log.push(format!("read {ino} {offset}+{len}"));
-        let handle = fixture.bucket.open(ino).expect("opens");
+        let handle = fixture.bucket.open(ino, false).expect("opens");
         let read = fixture.bucket.read(ino, handle, offset as u64, len as u32).await.expect("four consumers are up");
-        fixture.bucket.release(ino, handle);
+        fixture.bucket.release(ino, handle, false);
         let data = &self.file(ino).data;
         let expected = &data[offset.min(data.len())..(offset + len).min(data.len())];
         assert!(read == expected, "{ino} {offset}+{len} differs");
@@ -379,6 +382,7 @@ impl Model {
                     assert_eq!(attr.links, self.links(*ino), "links of {ino}");
                     assert_eq!(fixture.bucket.getxattr(*ino, b"user.mode").ok(), file.xattr, "attribute of {ino}");
                     assert!(whole(fixture, *ino).await == file.data, "contents of {ino}");
+                    check_holes(fixture, *ino, &file.data);
                 }
             }
         }
@@ -406,9 +410,9 @@ impl Model {
 /// All bytes of a file.
 pub async fn whole(fixture: &Fixture, ino: Ino) -> Vec<u8> {
     let size = fixture.bucket.getattr(ino).expect("there").size as u32;
-    let handle = fixture.bucket.open(ino).expect("opens");
+    let handle = fixture.bucket.open(ino, false).expect("opens");
     let read = fixture.bucket.read(ino, handle, 0, size).await;
-    fixture.bucket.release(ino, handle);
+    fixture.bucket.release(ino, handle, false);
     read.expect("four consumers are up").to_vec()
 }
 

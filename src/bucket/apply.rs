@@ -1,0 +1,192 @@
+//! Applies changed policies to the data that a file has already: other numbers of shards, a copy that is kept here.
+//!
+//! A chunk is coded one way, and may carry parts of other files. So what lies in a chunk of another scheme is staged
+//! again, and goes the way of everything that is staged: until its new chunk is committed, the old one has it.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::BytesMut;
+
+use super::{
+    Error, FileKind, Inner,
+    cell::Cell,
+    commit::blocking,
+    records::{Chunk, Extent},
+};
+use crate::{
+    base::{ChunkId, Ino, Scheme, limits},
+    store::{Batch, Table},
+};
+
+/// Files in line that are looked at in one step.
+const FILES_PAGE: usize = 256;
+/// Extents of a file that are looked at in one step.
+const EXTENTS_PAGE: usize = 256;
+
+impl Inner {
+    /// Whether a changed policy is not applied to all data of a file yet.
+    pub(super) fn is_policy_queued(&self, ino: Ino) -> Result<bool, Error> {
+        Ok(self.database.get(Table::Policy, &[&ino.0.to_be_bytes()])?.is_some())
+    }
+
+    /// Applies changed policies until shutdown; what is left goes on at the next mount.
+    pub(super) async fn apply_until_shutdown(self: Arc<Self>) {
+        let mut wait = std::time::Duration::ZERO;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.tasks.shutdown().started() => return,
+                () = self.apply.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+            let pass = tokio::select! {
+                biased;
+                () = self.tasks.shutdown().started() => return,
+                pass = self.apply_queued() => pass,
+            };
+            wait = match pass {
+                Ok(0) => limits::RETRY_MAX,
+                // Uploads are on their way; they are looked at again soon.
+                Ok(_) => limits::RETRY_MIN,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot apply a changed policy; it is tried again");
+                    limits::RETRY_MAX
+                }
+            };
+        }
+    }
+
+    /// Goes through the files in line once; returns how many stay in it.
+    async fn apply_queued(self: &Arc<Self>) -> Result<usize, Error> {
+        let (mut from, mut left) = (Vec::new(), 0);
+        let mut outcome = Ok(());
+        loop {
+            let page = self.database.scan(Table::Policy, b"", &from, FILES_PAGE)?;
+            for (key, _) in &page {
+                let ino = Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?));
+                match self.apply_to(ino).await {
+                    Ok(true) => {
+                        let mut batch = Batch::new();
+                        batch.delete(Table::Policy, &[key]);
+                        self.database.commit(batch)?;
+                        tracing::info!(op = "policy", file = ino.0, "the changed policy is applied");
+                        self.note_change();
+                    }
+                    Ok(false) => left += 1,
+                    // The next one may have better luck.
+                    Err(error) => outcome = Err(error),
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == FILES_PAGE => from = [&last[..], &[0]].concat(),
+                _ => return outcome.map(|()| left),
+            }
+        }
+    }
+
+    /// Applies its policy to one file; true when there is nothing left to do.
+    async fn apply_to(self: &Arc<Self>, ino: Ino) -> Result<bool, Error> {
+        let cell = match self.cell(ino) {
+            Ok(cell) => cell,
+            Err(Error::Stale) => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let (scheme, is_pinned, is_file) = {
+            let state = cell.lock();
+            (self.scheme_of(&state.inode), state.inode.is_pinned, state.inode.kind == FileKind::File)
+        };
+        if !is_file {
+            return Ok(true);
+        }
+        let is_coded = self.restage_other(&cell, scheme).await?;
+        if is_coded {
+            self.keep_or_let_go(ino, is_pinned).await?;
+        }
+        Ok(is_coded)
+    }
+
+    /// Stages again what lies in chunks of other schemes; true when nothing does any more.
+    async fn restage_other(self: &Arc<Self>, cell: &Arc<Cell>, scheme: Scheme) -> Result<bool, Error> {
+        let (mut from, mut is_done) = (0, true);
+        loop {
+            let page = self.extents(cell.ino, from..u64::MAX, EXTENTS_PAGE)?;
+            for &(offset, extent) in &page {
+                from = offset + u64::from(extent.bytes);
+                let Some(chunk) = self.chunk(extent.chunk)? else { continue };
+                if chunk.layout.scheme != scheme {
+                    is_done = false;
+                    self.restage(cell, offset, extent).await?;
+                }
+            }
+            if page.len() < EXTENTS_PAGE {
+                break;
+            }
+        }
+        self.uploader.note(cell.ino, true);
+        Ok(is_done)
+    }
+
+    /// Stages the bytes of an extent again, but for those that are staged already.
+    async fn restage(self: &Arc<Self>, cell: &Arc<Cell>, offset: u64, extent: Extent) -> Result<(), Error> {
+        let range = offset..offset + u64::from(extent.bytes);
+        if cell.lock().dirty.covers(range.clone()) {
+            return Ok(());
+        }
+        loop {
+            let drained = self.staging.drained();
+            if self.staging.has_room(u64::from(extent.bytes)) {
+                break;
+            }
+            self.uploader.wake();
+            // Whether room was made or the time is over: it is looked at again; shutdown ends the wait.
+            drop(tokio::time::timeout(limits::STAGING_TIMEOUT, drained).await);
+        }
+        let mut bytes = BytesMut::zeroed(extent.bytes as usize);
+        self.fill(extent, true, &mut bytes).await?;
+        let (inner, cell) = (Arc::clone(self), Arc::clone(cell));
+        blocking(move || inner.stage_unchanged(&cell, range, extent, &bytes)).await
+    }
+
+    /// Stages bytes that were read from an extent, where the file still has them from there.
+    fn stage_unchanged(&self, cell: &Cell, range: Range<u64>, extent: Extent, bytes: &[u8]) -> Result<(), Error> {
+        let mut state = cell.lock();
+        let is_same = self.extents(cell.ino, range.clone(), 2)? == [(range.start, extent)];
+        if state.is_gone || !is_same {
+            return Ok(());
+        }
+        for gap in state.dirty.gaps(range.clone()) {
+            let part = (gap.start - range.start) as usize..(gap.end - range.start) as usize;
+            self.stage_bytes(cell, &mut state, gap.start, &bytes[part])?;
+        }
+        Ok(())
+    }
+
+    /// Brings the chunks of a pinned file here, or lets those go that no pinned file needs.
+    async fn keep_or_let_go(self: &Arc<Self>, ino: Ino, is_pinned: bool) -> Result<(), Error> {
+        let chunks = self.chunks_of(ino)?;
+        if !is_pinned {
+            let inner = Arc::clone(self);
+            return blocking(move || inner.unpin_chunks(chunks.into_iter().collect()).map(|_| ())).await;
+        }
+        for id in chunks {
+            if let Some(chunk) = self.chunk(id)? {
+                self.keep(id, chunk).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a chunk into the disk tier for good.
+    ///
+    /// # Errors
+    /// `Full` when it does not fit beside what is pinned already.
+    pub(super) async fn keep(self: &Arc<Self>, id: ChunkId, chunk: Chunk) -> Result<(), Error> {
+        self.cache.set_pinned(id, true);
+        self.fetch_to_disk(chunk).await?;
+        if self.cache.disk_bytes_of(&[id]) == 0 {
+            let why = "what is pinned does not fit into the cache on disk: mount with a larger cache-size";
+            return Err(Error::Full(why.to_owned()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Ranges of a file as a whole: truncate, punch, zero, allocate, and where data and holes are.
+
+use std::ops::Range;
+
+use super::{
+    Bucket, Error, FileKind, Inner,
+    cell::{Cell, CellState},
+    records::Extent,
+};
+use crate::{
+    base::{Ino, limits},
+    store::{Batch, Sequence},
+};
+
+/// What `fallocate` does to a range (fallocate(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocation {
+    /// Nothing but the size, where that is to grow: space is taken when data comes.
+    Reserve,
+    /// It becomes a hole.
+    Punch,
+    /// It reads as zeros; here that is a hole too.
+    Zero,
+}
+
+/// What `seek` looks for (lseek(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    Data,
+    Hole,
+}
+
+/// Extents looked at in one step of a search.
+const EXTENTS_PAGE: usize = 1024;
+
+impl Inner {
+    /// Takes a range of a locked file away: its staged bytes and its extents, in as many batches as that needs. The
+    /// last batch also carries the inode as `finish` leaves it.
+    fn carve(
+        &self,
+        cell: &Cell,
+        state: &mut CellState,
+        range: Range<u64>,
+        finish: impl FnOnce(&mut CellState),
+    ) -> Result<(), Error> {
+        let waste = self.drop_staged(state, range.clone());
+        let mut dead = Vec::new();
+        let mut change = self.change_extents();
+        let mut batch = loop {
+            let mut batch = Batch::new();
+            let is_last = change.cut(cell.ino, range.clone(), &mut batch)?;
+            state.count_extents(change.gained(cell.ino));
+            dead.extend(change.settle(&mut batch)?);
+            if is_last {
+                break batch;
+            }
+            state.put(cell.ino, &mut batch);
+            self.database.commit(batch)?;
+        };
+        finish(state);
+        batch.supersede(cell.ino.0, range.start, range.end);
+        state.put_dirty(cell.ino, &mut batch);
+        state.put(cell.ino, &mut batch);
+        let committed = self.database.commit(batch)?;
+        state.waste_all(waste, committed);
+        drop(change);
+        self.forget_chunks(&dead);
+        Ok(())
+    }
+
+    /// Forgets the staged bytes of a range; returns where they lie in the staging file.
+    pub(super) fn drop_staged(&self, state: &mut CellState, range: Range<u64>) -> Vec<Range<u64>> {
+        let before = state.dirty.covered_bytes();
+        let staged = state.dirty.within(range.clone()).map(|(part, _)| part).collect();
+        state.forget_staged(range);
+        self.staging.account(before, state.dirty.covered_bytes());
+        staged
+    }
+
+    /// Cuts or extends a locked file.
+    pub(super) fn resize(&self, cell: &Cell, state: &mut CellState, size: u64) -> Result<(), Error> {
+        if state.inode.kind != FileKind::File {
+            let is_directory = state.inode.kind == FileKind::Directory;
+            return Err(if is_directory { Error::IsDirectory } else { Error::Invalid("only files have a size") });
+        }
+        if size > limits::FILE_BYTES {
+            return Err(Error::TooLarge);
+        }
+        let now = self.timestamp();
+        (state.inode.modified, state.inode.changed) = (now, now);
+        if size < state.inode.size {
+            state.cuts += 1;
+            return self.carve(cell, state, size..u64::MAX, |state| {
+                // What was written before the cut and is not durable yet still is not.
+                state.logged_size = state.logged_size.min(size);
+                state.inode.size = size;
+            });
+        }
+        (state.inode.size, state.logged_size) = (size, size);
+        let mut batch = Batch::new();
+        state.put(cell.ino, &mut batch);
+        self.database.commit(batch)?;
+        Ok(())
+    }
+
+    /// The first run of data at or after this byte of a locked file; its end is only right for a search of a hole.
+    fn data_at(&self, cell: &Cell, state: &CellState, from: u64, seek: Seek) -> Result<Run, Error> {
+        let window = from..state.inode.size;
+        let mut run = Run { start: u64::MAX, end: from };
+        let mut at = from;
+        // A page of extents at a time, merged with what is staged.
+        loop {
+            let extents = self.extents(cell.ino, at..window.end, EXTENTS_PAGE)?;
+            let reached = if extents.len() < EXTENTS_PAGE { window.end } else { last_end(&extents) };
+            let stored = extents.iter().map(|(offset, extent)| *offset..offset + u64::from(extent.bytes));
+            let staged = state.dirty.within(at..reached).map(|(range, _)| range);
+            let mut parts: Vec<_> = stored.chain(staged).collect();
+            parts.sort_by_key(|part| part.start);
+            for part in parts {
+                if run.start == u64::MAX {
+                    run = Run { start: part.start.max(from), end: part.end };
+                    if seek == Seek::Data || run.start > from {
+                        return Ok(run);
+                    }
+                } else if part.start <= run.end {
+                    run.end = run.end.max(part.end);
+                } else {
+                    return Ok(run);
+                }
+            }
+            if reached >= window.end {
+                return Ok(run);
+            }
+            at = reached;
+        }
+    }
+}
+
+/// A run of data; `start` is `u64::MAX` when there is none.
+struct Run {
+    start: u64,
+    end: u64,
+}
+
+fn last_end(extents: &[(u64, Extent)]) -> u64 {
+    extents.last().map_or(0, |(offset, extent)| offset + u64::from(extent.bytes))
+}
+
+impl CellState {
+    /// Ranges of the staging file may be given back when this batch is durable.
+    pub(super) fn waste_all(&mut self, ranges: Vec<Range<u64>>, since: Sequence) {
+        for range in ranges {
+            self.waste.insert(range, since);
+        }
+    }
+}
+
+impl Bucket {
+    /// `fallocate`. With `is_size_kept` bytes past the end are not made part of the file.
+    ///
+    /// # Errors
+    /// `TooLarge`, `Full` when the network has not so much space, `Invalid` for what is no file or an empty range.
+    pub fn fallocate(
+        &self,
+        ino: Ino,
+        range: Range<u64>,
+        allocation: Allocation,
+        is_size_kept: bool,
+    ) -> Result<(), Error> {
+        let inner = &*self.inner;
+        if range.is_empty() {
+            return Err(Error::Invalid("the range is empty"));
+        }
+        if range.end > limits::FILE_BYTES {
+            return Err(Error::TooLarge);
+        }
+        let cell = inner.cell(ino)?;
+        let mut state = cell.lock();
+        if state.is_gone {
+            return Err(Error::Stale);
+        }
+        if state.inode.kind != FileKind::File {
+            return Err(Error::Invalid("only files have space"));
+        }
+        let size = if is_size_kept { state.inode.size } else { state.inode.size.max(range.end) };
+        if allocation == Allocation::Reserve {
+            if range.end.saturating_sub(state.inode.size) > self.statfs().free_bytes {
+                return Err(Error::Full("the network has not so much free space".to_owned()));
+            }
+        } else if range.start < state.inode.size {
+            let now = inner.timestamp();
+            (state.inode.modified, state.inode.changed) = (now, now);
+            inner.carve(&cell, &mut state, range, |_| {})?;
+        }
+        if size > state.inode.size { inner.resize(&cell, &mut state, size) } else { Ok(()) }
+    }
+
+    /// The next byte of data, or of a hole, at or after an offset; the end of the file counts as a hole.
+    ///
+    /// # Errors
+    /// `NoData` at or past the end, and when there is no data any more.
+    pub fn seek(&self, ino: Ino, offset: u64, seek: Seek) -> Result<u64, Error> {
+        let cell = self.inner.cell(ino)?;
+        let state = cell.lock();
+        if state.is_gone {
+            return Err(Error::Stale);
+        }
+        if state.inode.kind != FileKind::File {
+            return Err(Error::Invalid("only files have holes"));
+        }
+        let size = state.inode.size;
+        if offset >= size {
+            return Err(Error::NoData);
+        }
+        let run = self.inner.data_at(&cell, &state, offset, seek)?;
+        match seek {
+            Seek::Data if run.start < size => Ok(run.start),
+            Seek::Data => Err(Error::NoData),
+            Seek::Hole if run.start == offset => Ok(run.end.min(size)),
+            Seek::Hole => Ok(offset),
+        }
+    }
+}
