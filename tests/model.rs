@@ -13,7 +13,7 @@ use std::time::Instant;
 use fixture::{Fixture, READ_TIMEOUT};
 use openbucket::{
     base::{ErrorKind, Ino, Kinded},
-    bucket::{FileKind, FileState, NewInode, SetAttr},
+    bucket::{Allocation, FileKind, FileState, NewInode, SetAttr, XattrMode},
 };
 use tree::{Model, whole};
 
@@ -147,4 +147,53 @@ async fn too_few_consumers_leave_the_data_staged_and_say_so() {
     assert_eq!(whole(&fixture, ino).await, vec![7; 10_000]);
     (0..3).for_each(|node| fixture.set_up(node, true));
     fixture.upload(FileState::Uploaded).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_stores_no_shard_and_lives_on_when_the_original_goes() {
+    let fixture = Fixture::new(15, 6).await;
+    let data: Vec<u8> = (0..9_000_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+    let source = put(&fixture, "source", data.clone()).await;
+    fixture.upload(FileState::Uploaded).await;
+    let shards = fixture.shards();
+    let target = fixture.bucket.make(Ino::ROOT, b"target", new_file()).expect("made").ino;
+    let copied = fixture.bucket.copy_range((source, 1000), (target, 0), u64::MAX).expect("shared");
+    assert_eq!((copied, fixture.bucket.staged_bytes()), (data.len() as u64 - 1000, 0));
+    fixture.bucket.unlink(Ino::ROOT, b"source").expect("removed");
+    fixture.bucket.fallocate(target, 0..1000, Allocation::Punch, true).expect("punched");
+    fixture.bucket.evict(Vec::new()).await.expect("evicted");
+    let read = whole(&fixture, target).await;
+    assert!(read[1000..] == data[2000..] && read[..1000].iter().all(|byte| *byte == 0));
+    assert_eq!(fixture.shards(), shards, "nothing was uploaded, and nothing deleted that is needed");
+    fixture.bucket.unlink(Ino::ROOT, b"target").expect("removed");
+    fixture.until(|| fixture.shards() == 0, || format!("{} shards", fixture.shards())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_tier_is_applied_to_what_is_there_also_after_a_crash() {
+    let mut fixture = Fixture::new(16, 6).await;
+    let data: Vec<u8> = (0..5_000_000u32).map(|i| (i.wrapping_mul(i) >> 9) as u8).collect();
+    let ino = put(&fixture, "file", data.clone()).await;
+    let other = put(&fixture, "other", vec![9; 1000]).await;
+    fixture.upload(FileState::Uploaded).await;
+    let tier = |fixture: &Fixture, text: &str| {
+        fixture.bucket.setxattr(ino, b"user.openbucket.tier", text.as_bytes(), XattrMode::Set).expect("set");
+    };
+    tier(&fixture, "2+4");
+    assert_ne!(fixture.bucket.report(b"file").expect("there").state, FileState::Uploaded);
+    fixture.crash_and_open().await;
+    fixture.upload(FileState::Uploaded).await;
+    let report = fixture.bucket.report(b"file").expect("there");
+    assert_eq!((report.availability.actual, report.availability.desired), (5, 5));
+    assert!(report.chunks.iter().all(|chunk| chunk.shards.len() == 6));
+    fixture.bucket.evict(Vec::new()).await.expect("evicted");
+    assert!(whole(&fixture, ino).await == data && whole(&fixture, other).await == vec![9; 1000]);
+    // With too few consumers for it, the data stays where it was, and the reason is told.
+    tier(&fixture, "premium");
+    let failed = || fixture.bucket.report(b"file").is_ok_and(|report| report.state == FileState::Failed);
+    fixture.until(failed, || format!("{:?}", fixture.bucket.report(b"file"))).await;
+    assert!(whole(&fixture, ino).await == data);
+    tier(&fixture, "basic");
+    fixture.upload(FileState::Uploaded).await;
+    assert_eq!(fixture.bucket.report(b"file").expect("there").availability.actual, 3);
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    Bucket, Error, FileKind, NewInode, Options, Parts, RenameMode, SetAttr, Timestamp, XattrMode,
+    Allocation, Bucket, Error, FileKind, NewInode, Options, Parts, RenameMode, Seek, SetAttr, Timestamp, XattrMode,
     cell::{Cell, put_dirty},
     records::Dirty,
     tree::new_inode,
@@ -173,4 +173,92 @@ async fn attributes_have_an_end_and_are_not_what_nobody_enforces() {
     assert!(matches!(set(b"user.more"), Err(Error::Full(_))));
     set(b"user.0").expect("one that is there may change");
     assert_eq!(bucket.listxattr(ino).expect("listed").len(), limits::XATTRS);
+}
+
+#[tokio::test]
+async fn data_is_ordered_before_the_name_that_it_takes_over() {
+    let directory = tempfile::tempdir().expect("made");
+    let bucket = open(directory.path());
+    file(&bucket, b"old");
+    for (name, bytes) in [(&b"small"[..], 5000), (&b"large"[..], 300_000)] {
+        let ino = file(&bucket, name);
+        write(&bucket, ino, 0, &vec![7; bytes]);
+        let now = bucket.rename_now(Ino::ROOT, name, Ino::ROOT, b"old", RenameMode::Replace).expect("may be renamed");
+        assert_eq!(now.is_some(), bytes == 5000, "what is large is flushed first");
+        if now.is_none() {
+            assert!(bucket.lookup(Ino::ROOT, name).is_ok(), "nothing has happened yet");
+            bucket.rename(Ino::ROOT, name, Ino::ROOT, b"old", RenameMode::Replace).expect("renamed");
+        }
+        let cell = bucket.inner.cell(ino).expect("there");
+        let state = cell.lock();
+        assert!(state.unlogged.is_empty() && state.logged_size == bytes as u64, "{bytes} bytes");
+    }
+}
+
+#[tokio::test]
+async fn holes_take_no_space_and_what_is_cut_out_does_not_come_back() {
+    let (directory, after_crash) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
+    let bucket = open(directory.path());
+    let ino = file(&bucket, b"a");
+    write(&bucket, ino, 0, &[1; 40_960]);
+    write(&bucket, ino, 1 << 20, &[2; 4096]);
+    assert_eq!(bucket.getattr(ino).expect("there").blocks, (40_960 + 4096) / 512);
+    bucket.fsync_blocking(ino, false).expect("durable");
+    bucket.fallocate(ino, 4096..36_864, Allocation::Punch, true).expect("punched");
+    assert_eq!(bucket.getattr(ino).expect("there").blocks, (8192 + 4096) / 512);
+    let seek = |from, seek| bucket.seek(ino, from, seek).expect("there");
+    assert_eq!((seek(0, Seek::Hole), seek(4096, Seek::Data), seek(36_864, Seek::Hole)), (4096, 36_864, 40_960));
+    bucket.fsync_blocking(ino, false).expect("durable");
+    copy(directory.path(), after_crash.path());
+    let reopened = open(after_crash.path());
+    let bytes = reopened.read_now(ino, 0, 40_960).expect("reads").expect("all is here");
+    assert!(bytes[4096..36_864].iter().all(|byte| *byte == 0) && bytes[..4096] == [1; 4096]);
+    let handle = bucket.open(file(&bucket, b"b"), true).expect("opens");
+    let written = bucket.lookup(Ino::ROOT, b"b").expect("there");
+    assert_eq!(written.blocks, 8, "the kernel may hold data of a file that is open for writing");
+    bucket.release(written.ino, handle, true);
+    assert_eq!(bucket.getattr(written.ino).expect("there").blocks, 0);
+    let reserve = bucket.fallocate(ino, 0..1 << 52, Allocation::Reserve, false);
+    assert!(matches!(reserve, Err(Error::Full(_))), "{reserve:?}");
+    bucket.fallocate(ino, 0..2 << 20, Allocation::Reserve, false).expect("there is space");
+    assert_eq!(bucket.getattr(ino).expect("there").size, 2 << 20);
+}
+
+#[tokio::test]
+async fn policies_are_handed_on_and_malformed_ones_refused() {
+    let directory = tempfile::tempdir().expect("made");
+    let bucket = open(directory.path());
+    let dir = bucket.make(Ino::ROOT, b"dir", new(FileKind::Directory)).expect("made").ino;
+    let set = |ino, name: &str, value: &str| {
+        bucket.setxattr(ino, format!("user.openbucket.{name}").as_bytes(), value.as_bytes(), XattrMode::Set)
+    };
+    let get = |ino, name: &str| {
+        let value = bucket.getxattr(ino, format!("user.openbucket.{name}").as_bytes());
+        value.map(|value| String::from_utf8(value).expect("text"))
+    };
+    for (name, value) in [("tier", "plus"), ("expires", "2w"), ("pinned", "1")] {
+        set(dir, name, value).expect("set");
+    }
+    let below = bucket.make(dir, b"below", new(FileKind::Directory)).expect("made").ino;
+    let ino = bucket.make(below, b"file", new(FileKind::File)).expect("made").ino;
+    assert_eq!((get(below, "expires").unwrap(), get(ino, "tier").unwrap()), ("14d".into(), "plus".into()));
+    assert_eq!((get(ino, "pinned").unwrap(), get(ino, "availability").unwrap()), ("1".into(), "5/5".into()));
+    assert_eq!((get(ino, "expires").unwrap(), get(ino, "cost").unwrap()), ("2001-09-23T01:46:40Z".into(), "0".into()));
+    set(ino, "availability", "3").expect("set");
+    assert_eq!(get(ino, "tier").unwrap(), "8+2");
+    set(ino, "expires", "1969-12-31").expect("set");
+    assert_eq!(get(ino, "state").unwrap(), "expired");
+    bucket.removexattr(ino, b"user.openbucket.tier").expect("taken back");
+    assert_eq!(get(ino, "tier").unwrap(), "free", "as the bucket says");
+    assert!(bucket.listxattr(ino).expect("listed").is_empty(), "so that copies of all attributes work");
+    let malformed = [("tier", "gold"), ("tier", ""), ("tier", "0+1"), ("availability", "0"), ("availability", "65")];
+    let more = [("availability", "many"), ("expires", "soon"), ("pinned", "yes"), ("tiers", "plus"), ("", "x")];
+    for (name, value) in malformed.into_iter().chain(more) {
+        assert!(matches!(set(ino, name, value), Err(Error::Invalid(_))), "{name}={value}");
+    }
+    for name in ["id", "state", "cost"] {
+        assert!(matches!(set(ino, name, "1"), Err(Error::NotPermitted)), "{name}");
+    }
+    assert!(matches!(get(ino, "more"), Err(Error::NoAttribute)));
+    assert!(matches!(get(dir, "state"), Err(Error::NoAttribute)));
 }

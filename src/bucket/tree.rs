@@ -343,7 +343,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Renames, as renameat2(2) does.
+    /// Renames, as renameat2(2) does. Blocks on the disk where [`Bucket::rename_now`] would have to.
     #[expect(clippy::too_many_arguments, reason = "the five of renameat2(2)")]
     pub fn rename(
         &self,
@@ -353,6 +353,25 @@ impl Bucket {
         new_name: &[u8],
         mode: RenameMode,
     ) -> Result<(), Error> {
+        while self.rename_now(parent, name, new_parent, new_name, mode)?.is_none() {
+            // Written to meanwhile, it may need another round; the writer cannot outrun that for ever.
+            let cell = self.inner.cell(self.lookup(parent, name)?.ino)?;
+            self.inner.log_cell(&cell)?;
+        }
+        Ok(())
+    }
+
+    /// The same when it need not wait for the disk, otherwise None. A file that takes another's place has its data
+    /// ordered before that: after a power cut the name holds the old contents or the new, never none.
+    #[expect(clippy::too_many_arguments, reason = "the five of renameat2(2)")]
+    pub fn rename_now(
+        &self,
+        parent: Ino,
+        name: &[u8],
+        new_parent: Ino,
+        new_name: &[u8],
+        mode: RenameMode,
+    ) -> Result<Option<()>, Error> {
         check_name(name)?;
         check_name(new_name)?;
         let inner = &*self.inner;
@@ -367,20 +386,23 @@ impl Bucket {
         match (mode, target) {
             (RenameMode::NoReplace, Some(_)) => Err(Error::Exists),
             (RenameMode::Exchange, None) => Err(Error::NotFound),
-            (_, Some(target)) if target.ino == moved.source.ino => Ok(()),
+            (_, Some(target)) if target.ino == moved.source.ino => Ok(Some(())),
             (RenameMode::Exchange, Some(target)) => {
                 if target.kind == FileKind::Directory && inner.is_within(parent, target.ino)? {
                     return Err(Error::Invalid("a directory cannot be moved into itself"));
                 }
-                inner.exchange(&mut namespace, &moved, target)
+                inner.exchange(&mut namespace, &moved, target).map(Some)
             }
             (_, target) => {
+                if target.is_some() && !inner.order_data(moved.source.ino)? {
+                    return Ok(None);
+                }
                 let replaced = inner.replace(&mut namespace, &moved, target)?;
                 drop(namespace);
                 if let Some(cell) = replaced {
                     inner.reap_if_unused(&cell);
                 }
-                Ok(())
+                Ok(Some(()))
             }
         }
     }
@@ -396,6 +418,19 @@ struct Move<'a> {
 }
 
 impl Inner {
+    /// Puts what little data of a file the log does not have into it; false when it is more than the log takes.
+    fn order_data(&self, ino: Ino) -> Result<bool, Error> {
+        let cell = self.cell(ino)?;
+        let unlogged_bytes = cell.lock().unlogged.covered_bytes();
+        if unlogged_bytes > limits::INLINE_BYTES {
+            return Ok(false);
+        }
+        if unlogged_bytes > 0 {
+            self.log_cell(&cell)?;
+        }
+        Ok(true)
+    }
+
     /// Moves the source over the target, if there is one; returns what lost its name.
     fn replace(
         &self,

@@ -154,10 +154,20 @@ impl Filesystem for Door {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let request = Request::new("rename", parent);
         let (source, target) = (convert::ino(parent), convert::ino(new_parent));
-        let work =
-            |bucket: &Bucket| bucket.rename(source, name.as_bytes(), target, new_name.as_bytes(), rename_mode(flags)?);
-        self.answer(Request::new("rename", parent), reply, work, |reply, ()| reply.ok());
+        let now = self.attempt(request, |bucket| {
+            bucket.rename_now(source, name.as_bytes(), target, new_name.as_bytes(), rename_mode(flags)?)
+        });
+        match now {
+            Ok(Some(())) => reply.ok(),
+            Ok(None) => {
+                let (name, new_name) = (name.as_bytes().to_vec(), new_name.as_bytes().to_vec());
+                let work = move |bucket: &Bucket| bucket.rename(source, &name, target, &new_name, rename_mode(flags)?);
+                self.answer_blocking(request, reply, work, |reply, ()| reply.ok());
+            }
+            Err(errno) => reply.refuse(errno),
+        }
     }
 
     fn link(&self, _: &fuser::Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
