@@ -73,7 +73,7 @@ macro_rules! seeds {
 seeds!(random_operations_1: 1, random_operations_2: 2, random_operations_3: 3, random_operations_4: 4);
 
 fn new_file() -> NewInode {
-    NewInode { kind: FileKind::File, mode: 0o644, uid: 0, gid: 0, rdev: 0, target: Vec::new() }
+    NewInode { kind: FileKind::File, mode: 0o644, umask: 0, uid: 0, gid: 0, rdev: 0, target: Vec::new() }
 }
 
 async fn put(fixture: &Fixture, name: &str, data: Vec<u8>) -> Ino {

@@ -43,6 +43,8 @@ pub const NAME_BYTES: usize = 255;
 pub const SYMLINK_BYTES: usize = 4095;
 /// Bytes of an extended attribute value (XATTR_SIZE_MAX).
 pub const XATTR_BYTES: usize = 64 << 10;
+/// Entries of an access control list: as many as the kernel takes in one page.
+pub const ACL_ENTRIES: usize = (4096 - 4) / 8;
 /// Hard links of one inode.
 pub const LINKS: u32 = 1 << 20;
 /// Bytes of a file, at most: 2^53, so that every offset is exact in JSON too.
@@ -95,6 +97,8 @@ pub const RETRY_MAX: Duration = Duration::from_secs(60);
 pub const STAGING_TIMEOUT: Duration = Duration::from_secs(30);
 /// Extended attributes of one inode, at most.
 pub const XATTRS: usize = 1024;
+/// Bytes of the names of an inode's extended attributes, each with its NUL (XATTR_LIST_MAX).
+pub const XATTR_LIST_BYTES: usize = 64 << 10;
 /// Bytes of a segment file of shards, unless one shard needs more.
 pub const SEGMENT_BYTES: u64 = 256 << 20;
 /// Shards on their way to the disk at a time, in one store.
@@ -193,6 +197,8 @@ pub const KERNEL_READAHEAD_BYTES: u32 = 2 << 20;
 pub const KERNEL_BACKGROUND: u16 = 64;
 /// Threads that take requests from the kernel, at most.
 pub const KERNEL_THREADS: usize = 4;
+/// A request that waits looks this often whether a signal has ended the process that made it.
+pub const CALLER_WATCH: Duration = Duration::from_millis(200);
 /// Directory entries fetched from the bucket for one answer to the kernel.
 pub const DIRECTORY_PAGE: usize = 512;
 /// Asking a mounted file system whether it is alive, and the mount helper for its work, at most.

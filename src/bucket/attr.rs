@@ -68,6 +68,8 @@ pub struct SetAttr {
 pub struct NewInode {
     pub kind: FileKind,
     pub mode: u32,
+    /// Permission bits that it does not get, unless the default access control list of its directory says which it gets.
+    pub umask: u32,
     pub uid: u32,
     pub gid: u32,
     pub rdev: u32,

@@ -1,13 +1,26 @@
 //! Attributes of inodes: stat, chmod, chown, utimens, truncate, extended attributes.
 
-use super::{Attr, Bucket, Error, FileKind, Inner, SetAttr, SetTime, XattrMode, cell::CellState, policy};
+use super::{Attr, Bucket, Error, FileKind, Inner, SetAttr, SetTime, XattrMode, acl, cell::CellState, policy};
 use crate::{
     base::{Ino, limits},
     store::{Batch, Table},
 };
 
-/// Access control lists and the like: kept, they would promise what nobody enforces.
-const SYSTEM_PREFIX: &[u8] = b"system.";
+/// The name spaces whose rules the kernel enforces. Of `system.` there are access control lists only: what else was kept
+/// there would promise what nobody enforces.
+const NAME_SPACES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+
+/// Refuses the names that xattr(7) does not have.
+fn check_name_space(name: &[u8]) -> Result<(), Error> {
+    if acl::is_acl(name) {
+        return Ok(());
+    }
+    match NAME_SPACES.iter().find_map(|space| name.strip_prefix(*space)) {
+        None => Err(Error::Unsupported),
+        Some([]) => Err(Error::Invalid("an attribute's name is more than its name space")),
+        Some(_) => Ok(()),
+    }
+}
 
 impl Inner {
     /// The attributes of a locked cell.
@@ -53,6 +66,10 @@ impl Bucket {
             SetTime::Now => now,
             SetTime::At(time) => time,
         };
+        let mut batch = Batch::new();
+        if let Some(mode) = set.mode {
+            inner.chmod_acl(ino, &mut state, mode, &mut batch)?;
+        }
         let inode = &mut state.inode;
         inode.mode = set.mode.map_or(inode.mode, |mode| mode & 0o7777);
         inode.uid = set.uid.unwrap_or(inode.uid);
@@ -60,7 +77,6 @@ impl Bucket {
         inode.accessed = set.accessed.map_or(inode.accessed, time);
         inode.modified = set.modified.map_or(inode.modified, time);
         inode.changed = set.changed.unwrap_or(now);
-        let mut batch = Batch::new();
         state.put(ino, &mut batch);
         inner.database.commit(batch)?;
         Ok(inner.attr_of(ino, &state))
@@ -71,6 +87,11 @@ impl Bucket {
         let cell = self.inner.cell(ino)?;
         if name.starts_with(policy::PREFIX) {
             return self.policy_attribute(&cell, name);
+        }
+        check_name_space(name)?;
+        // The kernel asks for access control lists and capabilities that most files do not have.
+        if !self.inner.has_attributes(ino, &mut cell.lock())? {
+            return Err(Error::NoAttribute);
         }
         self.inner.database.get(Table::Xattr, &[&ino.0.to_be_bytes(), name])?.ok_or(Error::NoAttribute)
     }
@@ -86,9 +107,7 @@ impl Bucket {
         if name.starts_with(policy::PREFIX) {
             return self.set_policy(ino, name, Some(value));
         }
-        if name.starts_with(SYSTEM_PREFIX) {
-            return Err(Error::Unsupported);
-        }
+        check_name_space(name)?;
         let cell = self.inner.cell(ino)?;
         let mut state = cell.lock();
         if state.is_gone {
@@ -99,13 +118,16 @@ impl Bucket {
         match (mode, is_there) {
             (XattrMode::Create, true) => return Err(Error::Exists),
             (XattrMode::Replace, false) => return Err(Error::NoAttribute),
-            (_, false) if self.xattr_names(ino)?.len() >= limits::XATTRS => {
-                return Err(Error::Full(format!("a file has at most {} attributes", limits::XATTRS)));
-            }
+            (_, false) => self.check_room(ino, name)?,
             _ => {}
         }
         let mut batch = Batch::new();
-        batch.put(Table::Xattr, &key, value.to_vec());
+        if acl::is_acl(name) {
+            self.inner.set_acl(ino, &mut state, (name, value), &mut batch)?;
+        } else {
+            batch.put(Table::Xattr, &key, value.to_vec());
+        }
+        state.has_attributes = Some(true);
         state.inode.changed = self.inner.timestamp();
         state.put(ino, &mut batch);
         self.inner.database.commit(batch)?;
@@ -114,8 +136,20 @@ impl Bucket {
 
     /// The names of the extended attributes that were set; those of the bucket itself are asked for by name.
     pub fn listxattr(&self, ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
-        self.inner.cell(ino)?;
-        self.xattr_names(ino)
+        let cell = self.inner.cell(ino)?;
+        let has_attributes = self.inner.has_attributes(ino, &mut cell.lock())?;
+        if has_attributes { self.xattr_names(ino) } else { Ok(Vec::new()) }
+    }
+
+    /// Refuses one more attribute when listxattr(2) could not name them all.
+    fn check_room(&self, ino: Ino, name: &[u8]) -> Result<(), Error> {
+        let names = self.xattr_names(ino)?;
+        let bytes: usize = names.iter().map(Vec::as_slice).chain([name]).map(|name| name.len() + 1).sum();
+        if names.len() >= limits::XATTRS || bytes > limits::XATTR_LIST_BYTES {
+            let (count, bytes) = (limits::XATTRS, limits::XATTR_LIST_BYTES);
+            return Err(Error::Full(format!("a file has at most {count} attributes, with {bytes} bytes of names")));
+        }
+        Ok(())
     }
 
     fn xattr_names(&self, ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
@@ -128,13 +162,14 @@ impl Bucket {
         if name.starts_with(policy::PREFIX) {
             return self.set_policy(ino, name, None);
         }
+        check_name_space(name)?;
         let cell = self.inner.cell(ino)?;
         let mut state = cell.lock();
         if state.is_gone {
             return Err(Error::Stale);
         }
         let key = [&ino.0.to_be_bytes()[..], name];
-        if self.inner.database.get(Table::Xattr, &key)?.is_none() {
+        if !self.inner.has_attributes(ino, &mut state)? || self.inner.database.get(Table::Xattr, &key)?.is_none() {
             return Err(Error::NoAttribute);
         }
         let mut batch = Batch::new();

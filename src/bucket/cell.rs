@@ -59,6 +59,8 @@ pub(super) struct CellState {
     pub retry_at: Instant,
     /// Somebody waits for its upload.
     pub is_urgent: bool,
+    /// Whether it has extended attributes, once somebody has looked.
+    pub has_attributes: Option<bool>,
     /// The inode is gone; nothing may be stored for it any more.
     pub is_gone: bool,
 }
@@ -92,6 +94,7 @@ impl Cell {
                 failures: 0,
                 retry_at: now,
                 is_urgent: false,
+                has_attributes: None,
                 is_gone: false,
             }),
         }

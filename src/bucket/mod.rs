@@ -4,7 +4,7 @@
 //! directly. Metadata calls are plain functions that do not wait; what may wait
 //! for the local disk ends in `_blocking`; what may wait for the network is async.
 //!
-//! - `tree`: names and directories; `attributes`: stat and extended attributes
+//! - `tree`: names and directories; `attributes`: stat and extended attributes; `acl`: access control lists
 //! - `write`: staging, fsync and the intent log; `upload`: what goes next; `commit`: how it gets there
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
@@ -14,6 +14,7 @@
 //! Locks, in the order in which they may be taken: the namespace, cells by
 //! inode, the chunk accounts, the database.
 
+mod acl;
 mod apply;
 mod attr;
 mod attributes;

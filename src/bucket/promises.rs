@@ -52,7 +52,7 @@ fn open(directory: &Path) -> Bucket {
 }
 
 fn new(kind: FileKind) -> NewInode {
-    NewInode { kind, mode: 0o644, uid: 0, gid: 0, rdev: 0, target: Vec::new() }
+    NewInode { kind, mode: 0o644, umask: 0, uid: 0, gid: 0, rdev: 0, target: Vec::new() }
 }
 
 fn file(bucket: &Bucket, name: &[u8]) -> Ino {
@@ -166,13 +166,61 @@ async fn attributes_have_an_end_and_are_not_what_nobody_enforces() {
     let bucket = open(directory.path());
     let ino = file(&bucket, b"a");
     let set = |name: &[u8]| bucket.setxattr(ino, name, b"x", XattrMode::Set);
-    assert!(matches!(set(b"system.posix_acl_access"), Err(Error::Unsupported)));
+    assert!(matches!(set(b"system.nfs4_acl"), Err(Error::Unsupported)));
     for number in 0..limits::XATTRS {
         set(format!("user.{number}").as_bytes()).expect("set");
     }
     assert!(matches!(set(b"user.more"), Err(Error::Full(_))));
     set(b"user.0").expect("one that is there may change");
     assert_eq!(bucket.listxattr(ino).expect("listed").len(), limits::XATTRS);
+    // As many names as a list of them has room for.
+    let ino = file(&bucket, b"b");
+    let set = |number| bucket.setxattr(ino, format!("user.{number:0>250}").as_bytes(), b"x", XattrMode::Set);
+    for number in 0..limits::XATTR_LIST_BYTES / 256 {
+        set(number).expect("set");
+    }
+    assert!(matches!(set(limits::XATTRS), Err(Error::Full(_))));
+}
+
+#[tokio::test]
+async fn lists_of_access_survive_a_crash_with_the_mode() {
+    let (directory, after_crash) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
+    let bucket = open(directory.path());
+    let acl = |permissions: [u16; 4]| {
+        let tags = [(1u16, u32::MAX), (2, 1000), (4, u32::MAX), (16, u32::MAX), (32, u32::MAX)];
+        let permissions = [permissions[0], 7, permissions[1], permissions[2], permissions[3]];
+        let entries = tags.iter().zip(permissions).flat_map(|((tag, id), permissions)| {
+            [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+        });
+        2u32.to_le_bytes().into_iter().chain(entries).collect::<Vec<u8>>()
+    };
+    let (access, default): (&[u8], &[u8]) = (b"system.posix_acl_access", b"system.posix_acl_default");
+    let above = bucket.make(Ino::ROOT, b"above", new(FileKind::Directory)).expect("made").ino;
+    bucket.setxattr(above, default, &acl([7, 5, 7, 0]), XattrMode::Set).expect("set");
+    let below = NewInode { mode: 0o2775, umask: 0o077, ..new(FileKind::Directory) };
+    let below = bucket.make(above, b"below", below).expect("made").ino;
+    let made = NewInode { mode: 0o660, umask: 0o077, ..new(FileKind::File) };
+    let made = bucket.make(below, b"file", made).expect("made").ino;
+    assert!(matches!(bucket.setxattr(made, default, &acl([7, 5, 7, 0]), XattrMode::Set), Err(Error::Denied)));
+    copy(directory.path(), after_crash.path());
+    let bucket = open(after_crash.path());
+    let mode = |ino| bucket.getattr(ino).expect("there").mode;
+    let get = |ino, name| bucket.getxattr(ino, name);
+    assert_eq!((mode(below), mode(made)), (0o2770, 0o660));
+    assert_eq!(get(below, default).expect("inherited"), acl([7, 5, 7, 0]));
+    assert_eq!(get(below, access).expect("inherited"), acl([7, 5, 7, 0]));
+    assert_eq!(get(made, access).expect("inherited"), acl([6, 5, 6, 0]));
+    assert!(matches!(get(made, default), Err(Error::NoAttribute)));
+    bucket.setattr(made, SetAttr { mode: Some(0o4604), ..SetAttr::default() }).expect("changed");
+    assert_eq!(get(made, access).expect("still there"), acl([6, 5, 0, 4]));
+    assert_eq!(bucket.listxattr(made).expect("listed"), [access.to_vec()]);
+    // Three entries are the mode, and kept nowhere else.
+    let minimal =
+        [acl([6, 4, 0, 0])[..12].to_vec(), acl([6, 4, 0, 0])[20..28].to_vec(), acl([6, 4, 0, 0])[36..].to_vec()];
+    bucket.setxattr(made, access, &minimal.concat(), XattrMode::Set).expect("set");
+    assert_eq!(mode(made), 0o4640);
+    assert!(bucket.listxattr(made).expect("listed").is_empty());
+    assert!(matches!(bucket.removexattr(made, access), Err(Error::NoAttribute)));
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ impl Inner {
             return Ok(());
         }
         let now = self.timestamp();
-        let new = NewInode { kind: FileKind::Directory, mode: 0o755, uid, gid, rdev: 0, target: Vec::new() };
+        let new = NewInode { kind: FileKind::Directory, mode: 0o755, umask: 0, uid, gid, rdev: 0, target: Vec::new() };
         let mut batch = Batch::new();
         batch.put(Table::Inode, &[&Ino::ROOT.0.to_be_bytes()], new_inode(&new, Ino::ROOT, now).encode());
         let mut namespace = self.namespace.lock();
@@ -255,13 +255,16 @@ impl Bucket {
         inode.inherit(&locked.of(parent).inode);
         let entry = Entry { ino, kind: new.kind, cookie: namespace.id() };
         let mut batch = Batch::new();
+        let has_acl = inner.inherit_acl((parent, locked.of(parent)), (ino, &mut inode), &new, &mut batch)?;
         batch.put(Table::Inode, &[&ino.0.to_be_bytes()], inode.encode());
         inner.put_entry(&mut batch, parent, name, &entry);
         inner.touch_directory(parent, i32::from(new.kind == FileKind::Directory), &mut locked, &mut batch);
         namespace.count(new.kind, true);
         namespace.put(&mut batch);
         let attr = inode.attr(ino, 0);
-        inner.adopt(Arc::new(Cell::new(ino, inode, &Dirty::default())));
+        let cell = Cell::new(ino, inode, &Dirty::default());
+        cell.lock().has_attributes = Some(has_acl);
+        inner.adopt(Arc::new(cell));
         inner.database.commit(batch)?;
         Ok(attr)
     }

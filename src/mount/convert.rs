@@ -10,7 +10,7 @@ use crate::{
     bucket::{self, Attr, FileKind, SetTime, Timestamp},
 };
 
-pub(super) const SET_USER_ID: u32 = 0o4000;
+const SET_USER_ID: u32 = 0o4000;
 pub(super) const SET_GROUP_ID: u32 = 0o2000;
 const GROUP_EXECUTE: u32 = 0o010;
 const PERMISSION_BITS: u32 = 0o7777;
@@ -146,15 +146,15 @@ pub(super) fn permissions(mode: u32) -> u32 {
     mode & PERMISSION_BITS
 }
 
-/// The mode that a regular file has left after somebody without privilege wrote to it or gave it away;
-/// None when that changes nothing.
-pub(super) fn without_privilege(attr: &Attr) -> Option<u32> {
-    if attr.kind != FileKind::File {
+/// The mode that a file has left after somebody without privilege wrote to it or gave it away; None when that
+/// changes nothing.
+pub(super) fn without_privilege(attr: &Attr, is_in_group: impl FnOnce(u32) -> bool) -> Option<u32> {
+    if attr.kind == FileKind::Directory {
         return None;
     }
     let mut mode = attr.mode & !SET_USER_ID;
-    // Without group execution the bit means mandatory locking, and stays.
-    if mode & GROUP_EXECUTE != 0 {
+    // Without group execution the bit means mandatory locking, and members of the group leave it.
+    if mode & SET_GROUP_ID != 0 && (mode & GROUP_EXECUTE != 0 || !is_in_group(attr.gid)) {
         mode &= !SET_GROUP_ID;
     }
     (mode != attr.mode).then_some(mode)
@@ -285,12 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn privilege_is_taken_from_files_only() {
-        assert_eq!(without_privilege(&attr(FileKind::File, 0o6755)), Some(0o755));
-        assert_eq!(without_privilege(&attr(FileKind::File, 0o2744)), None);
-        assert_eq!(without_privilege(&attr(FileKind::File, 0o6744)), Some(0o2744));
-        assert_eq!(without_privilege(&attr(FileKind::File, 0o755)), None);
-        assert_eq!(without_privilege(&attr(FileKind::Directory, 0o6755)), None);
+    fn privilege_is_taken_from_all_but_directories() {
+        let (member, stranger) = (|_| true, |_| false);
+        assert_eq!(without_privilege(&attr(FileKind::File, 0o6755), member), Some(0o755));
+        assert_eq!(without_privilege(&attr(FileKind::File, 0o2744), member), None);
+        assert_eq!(without_privilege(&attr(FileKind::File, 0o2744), stranger), Some(0o744));
+        assert_eq!(without_privilege(&attr(FileKind::File, 0o6744), |gid| gid == 4), Some(0o2744));
+        assert_eq!(without_privilege(&attr(FileKind::File, 0o755), stranger), None);
+        assert_eq!(without_privilege(&attr(FileKind::Fifo, 0o4755), member), Some(0o755));
+        assert_eq!(without_privilege(&attr(FileKind::Directory, 0o6755), stranger), None);
     }
 
     #[test]

@@ -12,11 +12,12 @@ use std::{
 
 use fuser::{Errno, INodeNo};
 use futures::FutureExt;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::{Invalidator, Options, convert};
+use super::{Invalidator, Options, caller::Caller, convert};
 use crate::{
-    base::{ErrorKind, Ino, Kinded},
+    base::{ErrorKind, Kinded},
     bucket::{self, Attr, Bucket, NewInode},
     runtime::Tasks,
 };
@@ -31,21 +32,27 @@ pub(super) struct Door {
     pub invalidator: Arc<OnceLock<Invalidator>>,
 }
 
-/// What is asked, for the log.
+/// What is asked, for the log, and who waits for the answer.
 #[derive(Clone, Copy)]
 pub(super) struct Request {
     pub op: &'static str,
     pub file: u64,
+    pub caller: Caller,
 }
 
 impl Request {
     pub(super) fn new(op: &'static str, file: INodeNo) -> Self {
-        Self { op, file: file.0 }
+        Self { op, file: file.0, caller: Caller::KERNEL }
+    }
+
+    /// The same, given up when this caller gives up.
+    pub(super) fn by(self, caller: &fuser::Request) -> Self {
+        Self { caller: Caller::of(caller), ..self }
     }
 
     fn refused(self, error: &bucket::Error) -> Errno {
         let errno = convert::refusal(error);
-        let Self { op, file } = self;
+        let Self { op, file, .. } = self;
         match error.kind() {
             ErrorKind::Bug | ErrorKind::Corrupt => tracing::error!(op, file, %error, "refused"),
             ErrorKind::Unavailable | ErrorKind::Full | ErrorKind::Unpaid => tracing::warn!(op, file, %error, "refused"),
@@ -129,7 +136,8 @@ impl Door {
         }
     }
 
-    /// Answers when the future is ready. The future has its own deadline; the kernel bounds how many there are.
+    /// Answers when the future is ready, or with EINTR when the caller gives up: then the future is dropped. It has its
+    /// own deadline, and must not wait once its effect is there; the kernel bounds how many there are.
     pub(super) fn answer_later<R: Refuse, T: Send + 'static>(
         &self,
         request: Request,
@@ -139,14 +147,20 @@ impl Door {
     ) {
         let _runtime = self.runtime.enter();
         self.tasks.spawn_until_shutdown(async move {
-            match request.settle(AssertUnwindSafe(work).catch_unwind().await) {
+            let outcome = tokio::select! {
+                biased;
+                outcome = AssertUnwindSafe(work).catch_unwind() => request.settle(outcome),
+                () = request.caller.gives_up(true) => Err(Errno::EINTR),
+            };
+            match outcome {
                 Ok(value) => send(reply, value),
                 Err(errno) => reply.refuse(errno),
             }
         });
     }
 
-    /// Answers from a thread that may wait for the disk. What has begun is brought to its end, also at shutdown.
+    /// Answers from a thread that may wait for the disk. What has begun is brought to its end, also at shutdown and when
+    /// the caller, who is answered with EINTR, is killed meanwhile.
     pub(super) fn answer_blocking<R: Refuse, T>(
         &self,
         request: Request,
@@ -156,14 +170,30 @@ impl Door {
     ) {
         let bucket = self.bucket.clone();
         let _runtime = self.runtime.enter();
-        let waited = tokio::task::spawn_blocking(move || {
-            match request.settle(catch_unwind(AssertUnwindSafe(|| work(&bucket)))) {
+        // Taken by the first who has something to say.
+        let reply = Arc::new(Mutex::new(Some(reply)));
+        let from_thread = Arc::clone(&reply);
+        let mut waited = tokio::task::spawn_blocking(move || {
+            let outcome = request.settle(catch_unwind(AssertUnwindSafe(|| work(&bucket))));
+            let Some(reply) = from_thread.lock().take() else { return };
+            match outcome {
                 Ok(value) => send(reply, value),
                 Err(errno) => reply.refuse(errno),
             }
         });
         self.tasks.spawn(async move {
-            if let Err(error) = waited.await {
+            let ended = tokio::select! {
+                biased;
+                ended = &mut waited => ended,
+                () = request.caller.gives_up(false) => {
+                    let unanswered = reply.lock().take();
+                    if let Some(reply) = unanswered {
+                        reply.refuse(Errno::EINTR);
+                    }
+                    waited.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::error!(op = request.op, file = request.file, %error, "a defect: the answer could not be sent");
             }
         });
@@ -181,12 +211,6 @@ impl Door {
     pub(super) fn remember(&self, attr: &Attr) {
         self.bucket.remember(attr.ino, 1);
     }
-
-    /// Truncates, with what the kernel leaves to us: only privileged users keep the set-user-id bits.
-    pub(super) fn truncate(&self, ino: Ino, is_privileged: bool) -> Result<(), bucket::Error> {
-        let mode = if is_privileged { None } else { convert::without_privilege(&self.bucket.getattr(ino)?) };
-        self.bucket.setattr(ino, bucket::SetAttr { size: Some(0), mode, ..Default::default() }).map(|_| ())
-    }
 }
 
 /// In a set-group-id directory the group is the directory's, and directories pass the bit on.
@@ -203,7 +227,10 @@ fn inherited(parent: &Attr, mut new: NewInode) -> NewInode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bucket::{FileKind, Timestamp};
+    use crate::{
+        base::Ino,
+        bucket::{FileKind, Timestamp},
+    };
 
     fn parent(mode: u32) -> Attr {
         let time = Timestamp::default();
@@ -225,7 +252,7 @@ mod tests {
     }
 
     fn new(kind: FileKind) -> NewInode {
-        NewInode { kind, mode: 0o755, uid: 1, gid: 2, rdev: 0, target: Vec::new() }
+        NewInode { kind, mode: 0o755, umask: 0, uid: 1, gid: 2, rdev: 0, target: Vec::new() }
     }
 
     #[test]

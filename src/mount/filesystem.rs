@@ -11,10 +11,13 @@ use fuser::{
 };
 
 use super::{
-    SOCKET_ATTRIBUTE, convert,
+    SOCKET_ATTRIBUTE,
+    caller::Caller,
+    convert,
     door::{Door, Refuse, Request},
-    ranges::{allocation, drop_privilege, flush_kernel, seek},
-    work::{GENERATION, may_write, new_inode, rename_mode, send_xattr, wanted, xattr_mode},
+    privileges::{change, keeps_set_id, strip},
+    ranges::{allocation, flush_kernel, seek},
+    work::{GENERATION, may_write, new_inode, rename_mode, send_xattr, wanted},
 };
 use crate::{
     base::limits,
@@ -25,7 +28,7 @@ const STATFS_BLOCK_BYTES: u32 = 4096;
 
 impl Filesystem for Door {
     fn init(&mut self, _: &fuser::Request, config: &mut KernelConfig) -> io::Result<()> {
-        for flag in wanted() {
+        for flag in wanted(&self.options) {
             if let Err(missing) = config.add_capabilities(flag) {
                 tracing::debug!(op = "init", ?missing, "the kernel does not have it");
             }
@@ -99,7 +102,7 @@ impl Filesystem for Door {
             modified: modified.map(convert::set_time),
             changed: changed.map(convert::timestamp),
         };
-        let work = |_: &Bucket| self.change(caller, convert::ino(ino), set);
+        let work = |bucket: &Bucket| change(bucket, Caller::of(caller), convert::ino(ino), set);
         self.answer(Request::new("setattr", ino), reply, work, |reply, attr| self.attr(reply, &attr));
     }
 
@@ -114,23 +117,23 @@ impl Filesystem for Door {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _: u32,
+        umask: u32,
         rdev: u32,
         reply: ReplyEntry,
     ) {
         let Some(kind) = convert::node_kind(mode) else { return reply.refuse(Errno::EINVAL) };
-        let new = NewInode { rdev, ..new_inode(caller, kind, mode) };
+        let new = NewInode { rdev, ..new_inode(caller, kind, mode, umask) };
         self.make_node(Request::new("mknod", parent), name, new, reply);
     }
 
-    fn mkdir(&self, caller: &fuser::Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
-        let new = new_inode(caller, FileKind::Directory, mode);
+    fn mkdir(&self, caller: &fuser::Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let new = new_inode(caller, FileKind::Directory, mode, umask);
         self.make_node(Request::new("mkdir", parent), name, new, reply);
     }
 
     fn symlink(&self, caller: &fuser::Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let target = target.as_os_str().as_bytes().to_vec();
-        let new = NewInode { target, ..new_inode(caller, FileKind::Symlink, 0o777) };
+        let new = NewInode { target, ..new_inode(caller, FileKind::Symlink, 0o777, 0) };
         self.make_node(Request::new("symlink", parent), name, new, reply);
     }
 
@@ -180,7 +183,7 @@ impl Filesystem for Door {
     }
 
     fn open(&self, caller: &fuser::Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let work = |_: &Bucket| self.open_file(caller, convert::ino(ino), flags.0);
+        let work = |_: &Bucket| self.open_file(Caller::of(caller), convert::ino(ino), flags.0);
         self.answer(Request::new("open", ino), reply, work, |reply, handle| {
             reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE);
         });
@@ -192,11 +195,12 @@ impl Filesystem for Door {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let work = |_: &Bucket| self.create_file(caller, (parent, name), mode, flags);
+        let new = new_inode(caller, FileKind::File, mode, umask);
+        let work = |_: &Bucket| self.create_file(Caller::of(caller), (parent, name), new, flags);
         self.answer(Request::new("create", parent), reply, work, |reply, (attr, handle)| {
             let shown = convert::file_attr(&attr, &self.options);
             let flags = FopenFlags::FOPEN_KEEP_CACHE;
@@ -206,7 +210,7 @@ impl Filesystem for Door {
 
     fn read(
         &self,
-        _: &fuser::Request,
+        caller: &fuser::Request,
         ino: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -215,7 +219,7 @@ impl Filesystem for Door {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let request = Request::new("read", ino);
+        let request = Request::new("read", ino).by(caller);
         let ino = convert::ino(ino);
         match self.attempt(request, |bucket| bucket.read_now(ino, offset, length)) {
             Ok(Some(bytes)) => reply.data(&bytes),
@@ -230,7 +234,7 @@ impl Filesystem for Door {
 
     fn write(
         &self,
-        _: &fuser::Request,
+        caller: &fuser::Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -240,13 +244,12 @@ impl Filesystem for Door {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let request = Request::new("write", ino);
+        let request = Request::new("write", ino).by(caller);
         let ino = convert::ino(ino);
         let now = self.attempt(request, |bucket| {
-            if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID)
-                && let Some(mode) = convert::without_privilege(&bucket.getattr(ino)?)
-            {
-                bucket.setattr(ino, SetAttr { mode: Some(mode), ..SetAttr::default() })?;
+            // What the kernel writes back has cost its privileges when it was written; those of now are newer.
+            if !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+                strip(bucket, request.caller, ino, || !write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID))?;
             }
             bucket.write_now(ino, offset, data)
         });
@@ -283,14 +286,14 @@ impl Filesystem for Door {
         self.answer(Request::new("release", ino), reply, work, |reply, ()| reply.ok());
     }
 
-    fn fsync(&self, _: &fuser::Request, ino: INodeNo, _: FileHandle, data_only: bool, reply: ReplyEmpty) {
+    fn fsync(&self, caller: &fuser::Request, ino: INodeNo, _: FileHandle, data_only: bool, reply: ReplyEmpty) {
         let work = move |bucket: &Bucket| bucket.fsync_blocking(convert::ino(ino), data_only);
-        self.answer_blocking(Request::new("fsync", ino), reply, work, |reply, ()| reply.ok());
+        self.answer_blocking(Request::new("fsync", ino).by(caller), reply, work, |reply, ()| reply.ok());
     }
 
-    fn fsyncdir(&self, _: &fuser::Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+    fn fsyncdir(&self, caller: &fuser::Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         let work = move |bucket: &Bucket| bucket.fsync_blocking(convert::ino(ino), false);
-        self.answer_blocking(Request::new("fsyncdir", ino), reply, work, |reply, ()| reply.ok());
+        self.answer_blocking(Request::new("fsyncdir", ino).by(caller), reply, work, |reply, ()| reply.ok());
     }
 
     fn opendir(&self, _: &fuser::Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -341,13 +344,16 @@ impl Filesystem for Door {
         if name.as_bytes() == SOCKET_ATTRIBUTE.as_bytes() {
             return send_xattr(reply, size, self.options.socket.as_os_str().as_bytes());
         }
-        let work = |bucket: &Bucket| bucket.getxattr(convert::ino(ino), name.as_bytes());
+        let work = |bucket: &Bucket| {
+            self.check_attribute(name.as_bytes())?;
+            bucket.getxattr(convert::ino(ino), name.as_bytes())
+        };
         self.answer(Request::new("getxattr", ino), reply, work, |reply, value| send_xattr(reply, size, &value));
     }
 
     fn setxattr(
         &self,
-        _: &fuser::Request,
+        caller: &fuser::Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -355,28 +361,19 @@ impl Filesystem for Door {
         _: u32,
         reply: ReplyEmpty,
     ) {
-        let work = |bucket: &Bucket| {
-            if name.as_bytes() == SOCKET_ATTRIBUTE.as_bytes() {
-                return Err(Error::NotPermitted);
-            }
-            bucket.setxattr(convert::ino(ino), name.as_bytes(), value, xattr_mode(flags)?)
-        };
+        let attribute = (name.as_bytes(), value);
+        let work = |_: &Bucket| self.set_attribute(Caller::of(caller), convert::ino(ino), attribute, flags);
         self.answer(Request::new("setxattr", ino), reply, work, |reply, ()| reply.ok());
     }
 
-    fn listxattr(&self, _: &fuser::Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let work = |bucket: &Bucket| {
-            let names = bucket.listxattr(convert::ino(ino))?;
-            Ok(names.into_iter().flat_map(|name| name.into_iter().chain([0])).collect::<Vec<u8>>())
-        };
+    fn listxattr(&self, caller: &fuser::Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let work = |_: &Bucket| self.list_attributes(Caller::of(caller), convert::ino(ino));
         self.answer(Request::new("listxattr", ino), reply, work, |reply, names| send_xattr(reply, size, &names));
     }
 
     fn removexattr(&self, _: &fuser::Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let work = |bucket: &Bucket| {
-            if name.as_bytes() == SOCKET_ATTRIBUTE.as_bytes() {
-                return Err(Error::NotPermitted);
-            }
+            self.check_attribute(name.as_bytes())?;
             bucket.removexattr(convert::ino(ino), name.as_bytes())
         };
         self.answer(Request::new("removexattr", ino), reply, work, |reply, ()| reply.ok());
@@ -392,16 +389,16 @@ impl Filesystem for Door {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let is_privileged = caller.uid() == 0;
+        let request = Request::new("fallocate", ino).by(caller);
         let work = move |bucket: &Bucket| {
             let (allocation, is_size_kept) = allocation(mode)?;
-            drop_privilege(bucket, convert::ino(ino), is_privileged)?;
+            strip(bucket, request.caller, convert::ino(ino), || keeps_set_id(request.caller))?;
             bucket.fallocate(convert::ino(ino), offset..offset.saturating_add(length), allocation, is_size_kept)
         };
-        self.answer_blocking(Request::new("fallocate", ino), reply, work, |reply, ()| reply.ok());
+        self.answer_blocking(request, reply, work, |reply, ()| reply.ok());
     }
 
-    fn lseek(&self, _: &fuser::Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+    fn lseek(&self, caller: &fuser::Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
         let invalidator = self.invalidator.get().cloned();
         let work = move |bucket: &Bucket| {
             let (seek, offset) = seek(whence, offset)?;
@@ -409,7 +406,7 @@ impl Filesystem for Door {
             bucket.seek(convert::ino(ino), offset, seek)
         };
         let send = |reply: ReplyLseek, offset| reply.offset(i64::try_from(offset).unwrap_or(i64::MAX));
-        self.answer_blocking(Request::new("lseek", ino), reply, work, send);
+        self.answer_blocking(Request::new("lseek", ino).by(caller), reply, work, send);
     }
 
     fn copy_file_range(
@@ -425,16 +422,16 @@ impl Filesystem for Door {
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let is_privileged = caller.uid() == 0;
+        let request = Request::new("copy_file_range", source).by(caller);
         // The answer has 32 bits.
         let length = length.min(u64::from(u32::MAX));
         let work = move |bucket: &Bucket| {
             let (source, target) = (convert::ino(source), convert::ino(target));
-            drop_privilege(bucket, target, is_privileged)?;
+            strip(bucket, request.caller, target, || keeps_set_id(request.caller))?;
             bucket.copy_range((source, source_offset), (target, target_offset), length)
         };
         let send = |reply: ReplyWrite, copied| reply.written(u32::try_from(copied).unwrap_or(u32::MAX));
-        self.answer_blocking(Request::new("copy_file_range", source), reply, work, send);
+        self.answer_blocking(request, reply, work, send);
     }
 
     // What follows is answered with "no such call", and the kernel does it by itself from then on: access is granted

@@ -7,18 +7,20 @@
 //!
 //! The mount is the only writer, so the kernel caches without limits: entries and attributes for a day, pages across
 //! opens, writes until it chooses to send them. With the write-back cache the kernel is right about the size and the times of
-//! a file in use, and tells the bucket. It checks permissions itself and applies the umask; what is left to do
-//! here is the set-group-id inheritance of directories and the clearing of set-user-id bits.
+//! a file in use, and tells the bucket. It checks permissions itself, access control lists too; what is left to do here is what
+//! a new file gets of the umask and of its directory, and the clearing of set-user-id bits (`privileges`, `caller`).
 //!
 //! After mounting, nothing in this process may touch a path below the mount point: it would wait for itself.
 
 mod attach;
+mod caller;
 mod check;
 mod convert;
 mod door;
 mod error;
 mod filesystem;
 mod options;
+mod privileges;
 mod ranges;
 mod session;
 mod table;

@@ -1,9 +1,9 @@
 //! What fallocate, lseek and copy_file_range need besides their one call of the bucket.
 
-use super::{Invalidator, convert};
+use super::Invalidator;
 use crate::{
     base::Ino,
-    bucket::{Allocation, Bucket, Error, Seek, SetAttr},
+    bucket::{Allocation, Bucket, Error, Seek},
 };
 
 const SEEK_DATA: i32 = 3;
@@ -42,14 +42,6 @@ pub(super) fn flush_kernel(bucket: &Bucket, ino: Ino, kernel: Option<&Invalidato
         }
         _ => Ok(()),
     }
-}
-
-/// Takes the set-user-id bits away that a change of data by somebody without privilege takes away.
-pub(super) fn drop_privilege(bucket: &Bucket, ino: Ino, is_privileged: bool) -> Result<(), Error> {
-    if !is_privileged && let Some(mode) = convert::without_privilege(&bucket.getattr(ino)?) {
-        bucket.setattr(ino, SetAttr { mode: Some(mode), ..SetAttr::default() })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,8 +8,11 @@ use fuser::{
 use rustix::fs::{OFlags, XattrFlags};
 
 use super::{
+    Options,
+    caller::Caller,
     convert,
     door::{Door, Request},
+    privileges::{change, has_acls},
 };
 use crate::{
     base::{Ino, limits},
@@ -39,9 +42,9 @@ impl Door {
     }
 
     /// Opens, truncating if asked to.
-    pub(super) fn open_file(&self, caller: &fuser::Request, ino: Ino, flags: i32) -> Result<u64, Error> {
+    pub(super) fn open_file(&self, caller: Caller, ino: Ino, flags: i32) -> Result<u64, Error> {
         if open_flags(flags).contains(OFlags::TRUNC) {
-            self.truncate(ino, caller.uid() == 0)?;
+            change(&self.bucket, caller, ino, SetAttr { size: Some(0), ..SetAttr::default() })?;
         }
         self.bucket.open(ino, may_write(flags))
     }
@@ -49,13 +52,12 @@ impl Door {
     /// Makes and opens; opens what somebody else has made in the meantime, unless that is forbidden.
     pub(super) fn create_file(
         &self,
-        caller: &fuser::Request,
+        caller: Caller,
         place: (INodeNo, &OsStr),
-        mode: u32,
+        new: NewInode,
         flags: i32,
     ) -> Result<(Attr, u64), Error> {
         let (parent, name) = (place.0, place.1.as_bytes());
-        let new = new_inode(caller, FileKind::File, mode);
         match self.make(parent, name, new) {
             Ok(attr) => Ok((attr, self.bucket.open(attr.ino, may_write(flags))?)),
             Err(Error::Exists) if !open_flags(flags).contains(OFlags::EXCL) => {
@@ -112,16 +114,6 @@ impl Door {
         }
         Ok(is_full)
     }
-
-    /// `setattr`, with the clearing of set-user-id bits that the kernel leaves to us (FUSE_HANDLE_KILLPRIV_V2):
-    /// on a change of owner always, on a change of size unless the caller is privileged.
-    pub(super) fn change(&self, caller: &fuser::Request, ino: Ino, mut set: SetAttr) -> Result<Attr, Error> {
-        let is_given_away = set.uid.is_some() || set.gid.is_some();
-        if set.mode.is_none() && (is_given_away || (set.size.is_some() && caller.uid() != 0)) {
-            set.mode = convert::without_privilege(&self.bucket.getattr(ino)?);
-        }
-        self.bucket.setattr(ino, set)
-    }
 }
 
 pub(super) fn open_flags(flags: i32) -> OFlags {
@@ -133,9 +125,9 @@ pub(super) fn may_write(flags: i32) -> bool {
     open_flags(flags).intersects(OFlags::WRONLY | OFlags::RDWR)
 }
 
-pub(super) fn new_inode(caller: &fuser::Request, kind: FileKind, mode: u32) -> NewInode {
+pub(super) fn new_inode(caller: &fuser::Request, kind: FileKind, mode: u32, umask: u32) -> NewInode {
     let mode = convert::permissions(mode);
-    NewInode { kind, mode, uid: caller.uid(), gid: caller.gid(), rdev: 0, target: Vec::new() }
+    NewInode { kind, mode, umask, uid: caller.uid(), gid: caller.gid(), rdev: 0, target: Vec::new() }
 }
 
 pub(super) fn rename_mode(flags: RenameFlags) -> Result<RenameMode, Error> {
@@ -170,8 +162,8 @@ pub(super) fn send_xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
 }
 
 /// Refused, if the kernel does not have them, without harm.
-pub(super) fn wanted() -> [InitFlags; 10] {
-    [
+pub(super) fn wanted(options: &Options) -> impl Iterator<Item = InitFlags> {
+    let always = [
         InitFlags::FUSE_WRITEBACK_CACHE,
         InitFlags::FUSE_DO_READDIRPLUS,
         InitFlags::FUSE_READDIRPLUS_AUTO,
@@ -184,7 +176,10 @@ pub(super) fn wanted() -> [InitFlags; 10] {
         InitFlags::FUSE_EXPLICIT_INVAL_DATA,
         // The kernel then need not ask for security.capability before every write.
         InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-    ]
+        // The umask is left to us, because a default access control list takes its place.
+        InitFlags::FUSE_DONT_MASK,
+    ];
+    always.into_iter().chain(has_acls(options).then_some(InitFlags::FUSE_POSIX_ACL))
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ impl Model {
             _ => (FileKind::File, Node::File(File { mode: 0o644, ..File::default() })),
         };
         let target = if let Node::Symlink(target) = &node { target.clone() } else { Vec::new() };
-        let new = NewInode { kind, mode: 0o644, uid: 0, gid: 0, rdev: 0, target };
+        let new = NewInode { kind, mode: 0o644, umask: 0, uid: 0, gid: 0, rdev: 0, target };
         let made = fixture.bucket.make(parent, &name, new);
         self.log.push(format!("make {kind:?} {parent}/{name:?}: {made:?}"));
         let is_taken = self.entries(parent).contains_key(&name);
