@@ -14,5 +14,7 @@ mod operations;
 mod refusals;
 #[path = "cluster/shortage.rs"]
 mod shortage;
+#[path = "cluster/signals.rs"]
+mod signals;
 #[path = "cluster/tree.rs"]
 mod tree;

@@ -249,7 +249,8 @@ impl Filesystem for Door {
         let now = self.attempt(request, |bucket| {
             // What the kernel writes back has cost its privileges when it was written; those of now are newer.
             if !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
-                strip(bucket, request.caller, ino, || !write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID))?;
+                let is_privileged = || !write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+                strip(bucket, self.invalidator.get(), request.caller, ino, is_privileged)?;
             }
             bucket.write_now(ino, offset, data)
         });
@@ -390,19 +391,20 @@ impl Filesystem for Door {
         reply: ReplyEmpty,
     ) {
         let request = Request::new("fallocate", ino).by(caller);
+        let kernel = self.invalidator.get().cloned();
         let work = move |bucket: &Bucket| {
             let (allocation, is_size_kept) = allocation(mode)?;
-            strip(bucket, request.caller, convert::ino(ino), || keeps_set_id(request.caller))?;
+            strip(bucket, kernel.as_ref(), request.caller, convert::ino(ino), || keeps_set_id(request.caller))?;
             bucket.fallocate(convert::ino(ino), offset..offset.saturating_add(length), allocation, is_size_kept)
         };
         self.answer_blocking(request, reply, work, |reply, ()| reply.ok());
     }
 
     fn lseek(&self, caller: &fuser::Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
-        let invalidator = self.invalidator.get().cloned();
+        let kernel = self.invalidator.get().cloned();
         let work = move |bucket: &Bucket| {
             let (seek, offset) = seek(whence, offset)?;
-            flush_kernel(bucket, convert::ino(ino), invalidator.as_ref())?;
+            flush_kernel(bucket, convert::ino(ino), kernel.as_ref())?;
             bucket.seek(convert::ino(ino), offset, seek)
         };
         let send = |reply: ReplyLseek, offset| reply.offset(i64::try_from(offset).unwrap_or(i64::MAX));
@@ -423,11 +425,12 @@ impl Filesystem for Door {
         reply: ReplyWrite,
     ) {
         let request = Request::new("copy_file_range", source).by(caller);
+        let kernel = self.invalidator.get().cloned();
         // The answer has 32 bits.
         let length = length.min(u64::from(u32::MAX));
         let work = move |bucket: &Bucket| {
             let (source, target) = (convert::ino(source), convert::ino(target));
-            strip(bucket, request.caller, target, || keeps_set_id(request.caller))?;
+            strip(bucket, kernel.as_ref(), request.caller, target, || keeps_set_id(request.caller))?;
             bucket.copy_range((source, source_offset), (target, target_offset), length)
         };
         let send = |reply: ReplyWrite, copied| reply.written(u32::try_from(copied).unwrap_or(u32::MAX));

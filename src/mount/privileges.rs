@@ -2,7 +2,7 @@
 //! leaves to us.
 
 use super::{
-    Options, SOCKET_ATTRIBUTE,
+    Invalidator, Options, SOCKET_ATTRIBUTE,
     caller::{Caller, Capability},
     convert,
     door::Door,
@@ -21,18 +21,24 @@ const TRUSTED_PREFIX: &[u8] = b"trusted.";
 const CAPABILITY: &[u8] = b"security.capability";
 
 /// To be called before the bytes of a file change: takes its capabilities away, and its set-user-id bits unless the caller is
-/// privileged. The kernel says of writes whether it is, and of no other call.
+/// privileged. The kernel says of writes whether it is, and of no other call; it does not expect another mode from any, so
+/// that it has to be told.
 pub(super) fn strip(
     bucket: &Bucket,
+    kernel: Option<&Invalidator>,
     caller: Caller,
     ino: Ino,
     is_privileged: impl FnOnce() -> bool,
 ) -> Result<(), Error> {
     drop_capability(bucket, ino)?;
-    match stripped(bucket, caller, ino)? {
-        mode @ Some(_) if !is_privileged() => set_mode(bucket, ino, mode),
-        _ => Ok(()),
+    let mode = stripped(bucket, caller, ino)?;
+    if mode.is_some() && !is_privileged() {
+        set_mode(bucket, ino, mode)?;
+        if let Some(kernel) = kernel {
+            kernel.forget_attributes(ino).map_err(|error| Error::Unreadable(error.to_string()))?;
+        }
     }
+    Ok(())
 }
 
 /// `setattr`, with what goes at a change of size and, whoever makes it, of the owner (FUSE_HANDLE_KILLPRIV_V2).

@@ -180,7 +180,8 @@ impl Drop for Mounted {
     }
 }
 
-/// Drops what the kernel holds of inodes. Never to be used on a thread that answers the kernel: it waits for them.
+/// Drops what the kernel holds of inodes. Unless said otherwise, never to be used on a thread that answers the kernel: it
+/// waits for them.
 #[derive(Clone)]
 pub struct Invalidator {
     place: Arc<Place>,
@@ -188,6 +189,12 @@ pub struct Invalidator {
 }
 
 impl Invalidator {
+    /// Makes the kernel ask again for the attributes of an inode. Waits for nobody: may be used on any thread.
+    pub(super) fn forget_attributes(&self, ino: Ino) -> Result<(), Error> {
+        // A negative offset leaves the pages.
+        self.notifier.inval_inode(INodeNo(ino.0), -1, 0).map_err(|error| notify_error(&self.place, error))
+    }
+
     /// Makes the kernel write back what it holds of an inode, and drop it. Blocks until that is done.
     pub(super) fn flush(&self, ino: Ino) -> Result<(), Error> {
         self.notifier.inval_inode(INodeNo(ino.0), 0, 0).map_err(|error| notify_error(&self.place, error))

@@ -12,7 +12,7 @@ use super::{
     caller::Caller,
     convert,
     door::{Door, Request},
-    privileges::{change, has_acls},
+    privileges::{has_acls, keeps_set_id, strip},
 };
 use crate::{
     base::{Ino, limits},
@@ -44,7 +44,8 @@ impl Door {
     /// Opens, truncating if asked to.
     pub(super) fn open_file(&self, caller: Caller, ino: Ino, flags: i32) -> Result<u64, Error> {
         if open_flags(flags).contains(OFlags::TRUNC) {
-            change(&self.bucket, caller, ino, SetAttr { size: Some(0), ..SetAttr::default() })?;
+            strip(&self.bucket, self.invalidator.get(), caller, ino, || keeps_set_id(caller))?;
+            self.bucket.setattr(ino, SetAttr { size: Some(0), ..SetAttr::default() })?;
         }
         self.bucket.open(ino, may_write(flags))
     }

@@ -21,6 +21,9 @@ for bits in 6755 4755 2755 2745 6666 6777; do
     fresh $bits; as 1000 1000 truncate -s 10 file; mode
     fresh $bits; as 1000 1000 truncate -s 10000 file; mode
     fresh $bits; as 1000 1000 sh -c ': >file'; mode
+    fresh $bits; as 1000 1000 fallocate -l 20000 file; mode
+    fresh $bits; as 1000 1000 fallocate -p -o 0 -l 4096 file; mode
+    fresh $bits; t fallocate -z -o 0 -l 4096 file; mode
     fresh $bits; as 1000 1000 touch file; mode
     fresh $bits 1005; as 1000 1000 sh -c 'echo x >>file'; mode
     fresh $bits 1005; as 1000 1000 $page oflag=direct; mode
@@ -73,6 +76,7 @@ capable; t sh -c 'echo x >>file'; caps
 capable; t $page; caps
 capable; t $page oflag=direct; caps
 capable; t truncate -s 10 file; caps
+capable; t fallocate -l 20000 file; caps
 capable; t sh -c ': >file'; caps
 capable; t chown 1001 file; caps
 capable; t chgrp 1001 file; caps

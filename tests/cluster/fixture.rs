@@ -334,7 +334,8 @@ fn processes(state: &Path) -> Vec<Value> {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-fn signal(pid: i32, signal: Signal) {
+/// Sends a signal.
+pub fn signal(pid: i32, signal: Signal) {
     let pid = Pid::from_raw(pid).expect("a process id is not 0");
     // It may have ended just now.
     let _ = kill_process(pid, signal);
