@@ -148,13 +148,13 @@ pub(super) fn permissions(mode: u32) -> u32 {
 
 /// The mode that a file has left after somebody without privilege wrote to it or gave it away; None when that
 /// changes nothing.
-pub(super) fn without_privilege(attr: &Attr, is_in_group: impl FnOnce(u32) -> bool) -> Option<u32> {
+pub(super) fn without_privilege(attr: &Attr, leaves_group: impl FnOnce(u32) -> bool) -> Option<u32> {
     if attr.kind == FileKind::Directory {
         return None;
     }
     let mut mode = attr.mode & !SET_USER_ID;
-    // Without group execution the bit means mandatory locking, and members of the group leave it.
-    if mode & SET_GROUP_ID != 0 && (mode & GROUP_EXECUTE != 0 || !is_in_group(attr.gid)) {
+    // Without group execution the bit means mandatory locking, and members of the group and the privileged leave it.
+    if mode & SET_GROUP_ID != 0 && (mode & GROUP_EXECUTE != 0 || !leaves_group(attr.gid)) {
         mode &= !SET_GROUP_ID;
     }
     (mode != attr.mode).then_some(mode)

@@ -60,7 +60,8 @@ pub(super) fn keeps_set_id(caller: Caller) -> bool {
 }
 
 fn stripped(bucket: &Bucket, caller: Caller, ino: Ino) -> Result<Option<u32>, Error> {
-    Ok(convert::without_privilege(&bucket.getattr(ino)?, |gid| caller.is_in_group(gid)))
+    let leaves_group = |gid| caller.is_in_group(gid) || keeps_set_id(caller);
+    Ok(convert::without_privilege(&bucket.getattr(ino)?, leaves_group))
 }
 
 fn set_mode(bucket: &Bucket, ino: Ino, mode: Option<u32>) -> Result<(), Error> {
