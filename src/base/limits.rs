@@ -205,6 +205,20 @@ pub const DIRECTORY_PAGE: usize = 512;
 pub const MOUNT_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Unmounting, the kernel's write-back of dirty pages included, at most.
 pub const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Processes that are named when a mount is in use.
+pub const HOLDERS: usize = 8;
+/// Paths that are named of each of them.
+pub const HOLDER_PATHS: usize = 3;
+/// Telling the service manager one word, at most.
+pub const NOTIFY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Looking for who uses a mount, at most.
+pub const HOLDERS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a process's memory map that are looked at.
+pub const PROCESS_MAP_BYTES: u64 = 4 << 20;
+/// A mount waits so long for the daemon that had the state before and is closing.
+pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(40);
+/// How often it looks whether the state is free.
+pub const CLOSING_LOOK: Duration = Duration::from_millis(50);
 /// Dropping the kernel's pages of the inodes of one call, their write-back included, at most.
 pub const INVALIDATE_TIMEOUT: Duration = Duration::from_secs(60);
 

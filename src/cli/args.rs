@@ -1,6 +1,6 @@
 //! The one definition of the command line.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -40,7 +40,7 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make the keys of a bucket, or restore them from the phrase; safe to run twice
+    /// Make the keys of a bucket, or restore them from the phrase; safe to run twice; guard a mount point
     Init(InitArgs),
     /// Mount a bucket at an empty directory
     Mount(Box<MountArgs>),
@@ -77,6 +77,9 @@ pub enum Command {
     /// Print the manual page as roff, or write one page per command to a directory
     #[command(hide = true)]
     Man { directory: Option<PathBuf> },
+    /// Print the completions of a shell
+    #[command(hide = true)]
+    Completions { shell: clap_complete::Shell },
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +96,12 @@ pub struct InitArgs {
     /// Read the phrase of an existing bucket from standard input
     #[arg(long)]
     pub restore: bool,
+    /// Only guard an empty directory, as root: nothing can be written there but over a mount
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    pub guard: Option<PathBuf>,
+    /// Only take the guard of a directory away
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    pub unguard: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -105,15 +114,20 @@ pub struct MountArgs {
     /// Stay in the foreground and log to stderr
     #[arg(short, long)]
     pub foreground: bool,
-    /// Mount options, as in fstab; may be repeated
+    /// Mount options, as in fstab; may be repeated; mount.openbucket(8) lists them
     ///
-    /// Of the bucket: bucket=, state=, config=, tracker= (repeated), group=, listen=, mdns=,
-    /// staging-size=, cache-size=, cache-memory=, read-timeout=, tier=, durability=.
-    /// Of the kernel: ro, rw, allow_other, allow_root, default_permissions, noatime, nosuid,
-    /// nodev, noexec, auto_unmount, uid=, gid=, umask=. Words of fstab such as _netdev, nofail,
-    /// noauto and x-systemd.automount are accepted; anything else is refused.
+    /// Of the bucket, with the names of the configuration: bucket=, state=, tracker=, tier=,
+    /// cache-size= ... Of the kernel: ro, allow_other, uid=, gid=, umask=, suid, dev, noexec, sync
+    /// ... `remount` changes what is mounted. Words of fstab such as _netdev and nofail are taken;
+    /// anything else is refused by name.
     #[arg(short, long = "options", value_name = "LIST")]
     pub options: Vec<String>,
+    /// Check everything, and mount nothing
+    #[arg(long)]
+    pub fake: bool,
+    /// Pass over mount options that nobody knows
+    #[arg(long)]
+    pub sloppy: bool,
     #[command(flatten)]
     pub child: ChildArgs,
 }
@@ -432,28 +446,6 @@ pub struct NodeStatusArgs {
     pub json: bool,
 }
 
-/// As `mount.openbucket` (what mount(8) calls for fstab): `SOURCE DIR [-sfnv] [-o LIST]` becomes a `mount`.
-pub fn from_mount_helper(arguments: Vec<OsString>) -> Vec<OsString> {
-    let is_helper = arguments.first().map(PathBuf::from).is_some_and(|program| {
-        program.file_name().is_some_and(|name| name == "mount.openbucket" || name == "mount.fuse.openbucket")
-    });
-    if !is_helper {
-        return arguments;
-    }
-    let mut rewritten = vec!["openbucket".into(), "mount".into()];
-    let mut rest = arguments.into_iter().skip(1);
-    let mut has_source = false;
-    while let Some(word) = rest.next() {
-        match word.to_str() {
-            Some("-o") => rewritten.extend([Some("-o".into()), rest.next()].into_iter().flatten()),
-            Some("-s" | "-f" | "-n" | "-sf" | "-v") => {}
-            _ if !has_source => has_source = true,
-            _ => rewritten.push(word),
-        }
-    }
-    rewritten
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -463,14 +455,6 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn an_fstab_call_becomes_a_mount() {
-        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
-        let rewritten = from_mount_helper(words("/sbin/mount.openbucket openbucket /mnt/b -s -o ro,bucket=a"));
-        assert_eq!(rewritten, words("openbucket mount /mnt/b -o ro,bucket=a"));
-        assert_eq!(from_mount_helper(words("openbucket status")), words("openbucket status"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{process, time::Duration};
 use anyhow::{Context as _, bail};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 
-use super::{args::ChildArgs, output};
+use super::{args::ChildArgs, notify, output};
 use crate::runtime::Shutdown;
 
 /// What a process says on stdout when it is ready; its address or directory follows.
@@ -27,11 +27,12 @@ pub fn adopt(args: &ChildArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says that this process is ready. A reader that has gone does not end it.
+/// Says that this process is ready, on stdout and to the service manager. A reader that has gone does not end it.
 pub fn say_ready(words: &str) {
     if let Err(error) = output::line(&format!("{READY}{words}")) {
         tracing::debug!(op = "ready", %error, "nobody reads");
     }
+    notify::ready(words);
 }
 
 /// A signal of the terminal or of the system starts the shutdown; a second one ends the process at once.
@@ -50,6 +51,7 @@ pub fn stop_on_signals(shutdown: Shutdown) -> anyhow::Result<()> {
                 process::exit(1);
             }
             tracing::info!(op = "stop", "stopping");
+            notify::stopping("stopping");
             shutdown.start();
         }
     });

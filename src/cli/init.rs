@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::{Layer, user_config_path},
     keys::{KeyStore, Phrase},
+    mount::{guard, unguard},
     runtime::{Chance, SystemChance},
     store::StateLock,
 };
@@ -30,6 +31,14 @@ pub fn keys_directory(state: &Path) -> PathBuf {
 }
 
 pub fn run(global: &Global, args: InitArgs) -> anyhow::Result<()> {
+    if let Some(directory) = &args.guard {
+        guard(directory)?;
+        return output::line(&format!("guarded: {}", directory.display()));
+    }
+    if let Some(directory) = &args.unguard {
+        unguard(directory)?;
+        return output::line(&format!("no longer guarded: {}", directory.display()));
+    }
     let trackers = some_list(&args.tracker);
     let flags = Layer { state: args.state.clone(), bucket: args.bucket.clone(), trackers, ..Layer::default() };
     // A configuration file that is named but absent is the one to be written.

@@ -7,17 +7,21 @@
 mod args;
 mod cache;
 mod child;
+mod complete;
 mod copy;
 mod devnet;
 mod file;
+mod helper;
 mod init;
 mod locate;
 mod logging;
 mod manual;
 mod mount;
 mod node;
+mod notify;
 mod output;
 mod progress;
+mod remount;
 mod status;
 mod sync;
 mod umount;
@@ -28,23 +32,37 @@ use anyhow::Context as _;
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind as ClapError};
 
 use args::{CacheCommand, Cli, Command, FileCommand, NodeCommand};
-pub use manual::manual_pages;
+pub use manual::{manual_pages, mount_manual};
 
 /// Runs one command line, the program's name included.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = args::from_mount_helper(arguments.into_iter().collect());
-    let parsed = Cli::command().try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if !helper::is_helper(&arguments) {
+        return ExitCode::from(dispatch(&arguments));
+    }
+    let code = match helper::rewrite(&arguments) {
+        Ok(arguments) => dispatch(&arguments),
+        Err(why) => {
+            eprintln!("openbucket: {}", output::one_line(&why));
+            2
+        }
+    };
+    ExitCode::from(helper::exit_code(code))
+}
+
+/// Runs one command line; its exit code.
+fn dispatch(arguments: &[OsString]) -> u8 {
+    let parsed = Cli::command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    match start(cli, &arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if output::is_reader_gone(&error) => ExitCode::SUCCESS,
+    match start(cli, arguments) {
+        Ok(()) => 0,
+        Err(error) if output::is_reader_gone(&error) => 0,
         Err(error) => {
-            let code = if error.is::<UsageError>() { 2 } else { 1 };
             eprintln!("openbucket: {}", output::explain(&error));
-            ExitCode::from(code)
+            if error.is::<UsageError>() { 2 } else { 1 }
         }
     }
 }
@@ -61,18 +79,18 @@ impl UsageError {
 }
 
 /// Help goes to stdout; anything else is one line.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> u8 {
     if matches!(error.kind(), ClapError::DisplayHelp | ClapError::DisplayVersion) {
         return match error.print() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(broken) if broken.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
+            Ok(()) => 0,
+            Err(broken) if broken.kind() == std::io::ErrorKind::BrokenPipe => 0,
+            Err(_) => 1,
         };
     }
     let text = error.to_string();
     if error.kind() == ClapError::DisplayHelpOnMissingArgumentOrSubcommand {
         eprint!("{text}");
-        return ExitCode::from(2);
+        return 2;
     }
     let words = text.split("\nUsage:").next().unwrap_or_default().trim();
     let words = words.strip_prefix("error: ").unwrap_or(words);
@@ -80,7 +98,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     // clap's own advice is a paragraph; here it would run into the sentence.
     let words = words.split("\n\n  tip:").next().unwrap_or(words);
     eprintln!("openbucket: {} (see --help)", output::one_line(words));
-    ExitCode::from(2)
+    2
 }
 
 fn start(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
@@ -114,6 +132,7 @@ fn start(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
             args::TrackerCommand::Status(args) => client(node::status(&global, args, crate::keys::Role::Tracker)),
         },
         Command::Version => output::line(&format!("openbucket {}", env!("CARGO_PKG_VERSION"))),
+        Command::Completions { shell } => complete::print(shell),
         Command::Man { directory } => manual::print(directory.as_deref()),
     }
 }

@@ -18,20 +18,22 @@ use super::{
     args::{Global, MountArgs},
     child::{self, FAILED, READY},
     init::keys_directory,
-    locate, umount,
+    locate, notify, remount, umount,
 };
 use crate::{config::parse_mount_options, daemon, mount::check_mountpoint, runtime::Shutdown};
 
 /// A mount in the background is ready within this.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(100);
 /// A log that has grown beyond this is put aside at start; one earlier log is kept.
 const LOG_BYTES: u64 = 16 << 20;
 
 pub fn run(global: &Global, args: MountArgs, arguments: &[OsString]) -> anyhow::Result<()> {
     child::adopt(&args.child)?;
     let is_child = args.child.background_child;
-    let result = prepare(global, &args).and_then(|options| {
-        if args.foreground || is_child { serve(options) } else { background(arguments, &options.state_directory) }
+    let result = prepare(global, &args).and_then(|options| match options {
+        None => Ok(()),
+        Some(options) if args.foreground || is_child => serve(options),
+        Some(options) => background(arguments, &options.state_directory),
     });
     if let (true, Err(error)) = (is_child, &result) {
         // The starter shows it; the log has it too.
@@ -40,26 +42,32 @@ pub fn run(global: &Global, args: MountArgs, arguments: &[OsString]) -> anyhow::
     result
 }
 
-/// Options from all layers, with everything checked that needs no daemon.
-fn prepare(global: &Global, args: &MountArgs) -> anyhow::Result<daemon::Options> {
+/// Options from all layers, with everything checked that needs no daemon; None when nothing is left to do.
+fn prepare(global: &Global, args: &MountArgs) -> anyhow::Result<Option<daemon::Options>> {
     let lists = args.options.iter().map(String::as_str);
-    let parsed = parse_mount_options(lists).map_err(UsageError::of)?;
-    let config = global.config.clone().or(parsed.config);
-    let flags = args.bucket.layer().over(parsed.layer);
+    let parsed = parse_mount_options(lists, args.sloppy).map_err(UsageError::of)?;
+    for word in &parsed.unknown {
+        tracing::warn!(op = "mount", "unknown mount option '{word}' is passed over");
+    }
+    let config = global.config.clone().or_else(|| parsed.config.clone());
+    let flags = args.bucket.layer().over(parsed.layer.clone());
     let mut settings = locate::settings(&Global { config, ..global.clone() }, flags)?;
     settings.state = std::path::absolute(&settings.state).context("the state directory")?;
+    if parsed.is_remount {
+        return remount::run(args, &parsed, &settings).map(|()| None);
+    }
     if !keys_directory(&settings.state).exists() {
         let state = settings.state.display();
         bail!("{state} has no keys yet: make them first with openbucket init --state {state}");
     }
     let mut mount = parsed.mount;
     check_mountpoint(&args.directory)?;
-    check_allow(&mount)?;
+    check_privilege(&mount)?;
     mount.mountpoint = umount::absolute(&args.directory)?;
     if settings.state.starts_with(&mount.mountpoint) {
         bail!("the state directory {} is below the mount point: choose another", settings.state.display());
     }
-    Ok(settings.daemon_options(Some(mount)))
+    Ok((!args.fake).then(|| settings.daemon_options(Some(mount))))
 }
 
 fn serve(options: daemon::Options) -> anyhow::Result<()> {
@@ -69,14 +77,23 @@ fn serve(options: daemon::Options) -> anyhow::Result<()> {
     child::run_service(async move {
         let shutdown = Shutdown::new();
         child::stop_on_signals(shutdown.clone())?;
-        let ready = move || child::say_ready(&mountpoint.display().to_string());
-        Ok(daemon::run(options, shutdown, Box::new(ready)).await?)
+        let observer = move |phase| match phase {
+            daemon::Phase::Ready => child::say_ready(&mountpoint.display().to_string()),
+            daemon::Phase::Stopping => notify::stopping("unmounted, closing the bucket"),
+        };
+        Ok(daemon::run(options, shutdown, Box::new(observer)).await?)
     })
 }
 
-/// What fusermount3 would refuse with words of its own.
-fn check_allow(mount: &daemon::MountOptions) -> anyhow::Result<()> {
-    if (mount.allow_other || mount.allow_root) && !rustix::process::geteuid().is_root() {
+/// What an ordinary user may not: fusermount3 would refuse it with words of its own, or pass over it.
+fn check_privilege(mount: &daemon::MountOptions) -> anyhow::Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    if let Some((_, word)) = [(mount.suid, "suid"), (mount.dev, "dev")].into_iter().find(|(is_asked, _)| *is_asked) {
+        bail!("mount option '{word}': only root may ask for it, leave it out");
+    }
+    if mount.allow_other || mount.allow_root {
         let text = fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
         if !text.lines().any(|line| line.trim() == "user_allow_other") {
             bail!("allow_other and allow_root need a line user_allow_other in /etc/fuse.conf");
@@ -92,6 +109,8 @@ fn background(arguments: &[OsString], state: &Path) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command.args(arguments.iter().skip(1)).arg("--background-child");
+    // Its word goes to this process; a service manager waits for nobody who runs in the background.
+    command.env_remove(notify::VARIABLE);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().context("cannot start")?;
     let stdout = child.stdout.take().expect("stdout is piped");
     let (sender, receiver) = mpsc::sync_channel(1);

@@ -24,6 +24,8 @@ use crate::{
 
 pub async fn run(_global: &Global, args: UmountArgs) -> anyhow::Result<()> {
     let path = absolute(&args.directory)?;
+    // Whoever unmounts from within must not be in the way of it.
+    std::env::set_current_dir("/").context("cannot leave the current directory")?;
     match occupant(&path)? {
         Some(Occupant::Bucket) => {}
         Some(Occupant::Other(kind)) => bail!("{} is a {kind} file system, not a bucket: use umount", path.display()),

@@ -15,7 +15,7 @@ mod value;
 
 pub use error::Error;
 pub use layer::{Layer, Origin};
-pub use mount_options::{ParsedOptions, parse_mount_options};
+pub use mount_options::{MOUNT_OPTIONS, MountOption, OptionOwner, ParsedOptions, parse_mount_options};
 pub use settings::Settings;
 pub use sources::{Sources, user_config_path};
 pub use value::{Durability, check_address, parse_time};

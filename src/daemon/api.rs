@@ -1,6 +1,6 @@
 //! The daemon's side of the local API: every command ends in one of these calls.
 
-use std::{path::PathBuf, pin::Pin, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, pin::Pin, time::Duration};
 
 use futures::Stream;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,7 @@ pub(super) struct Context {
     pub peer: PeerId,
     pub owner: OwnerId,
     pub trackers: Vec<String>,
+    pub options: BTreeMap<&'static str, String>,
     pub stop: mpsc::Sender<StopCall>,
 }
 
@@ -42,6 +43,8 @@ pub struct DaemonStatus {
     pub peer: String,
     pub owner: String,
     pub trackers: Vec<String>,
+    /// The mount options in force, by their names.
+    pub options: BTreeMap<String, String>,
     /// Why the tracker is of no use now, if it is.
     pub tracker_problem: Option<String>,
     pub known_consumers: u64,
@@ -103,6 +106,7 @@ impl Daemon for Api {
             peer: context.peer.to_string(),
             owner: context.owner.to_string(),
             trackers: context.trackers.clone(),
+            options: context.options.iter().map(|(name, word)| ((*name).to_owned(), word.clone())).collect(),
             tracker_problem: context.dispatcher.tracker_problem(),
             known_consumers: known.len() as u64,
             online_consumers: known.iter().filter(|candidate| candidate.is_online).count() as u64,

@@ -5,6 +5,7 @@
 //! mount goes, the bucket closes, the network ends. `api` answers the commands.
 
 mod api;
+mod claim;
 mod error;
 mod options;
 mod process;
@@ -12,4 +13,4 @@ mod stop;
 
 pub use error::Error;
 pub use options::{MountOptions, Options};
-pub use process::run;
+pub use process::{Phase, run};

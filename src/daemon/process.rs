@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::{
     Error, Options,
     api::{Api, Context},
+    claim::claim,
     stop::{self, StopCall},
 };
 use crate::{
@@ -16,17 +17,29 @@ use crate::{
     coding::BucketKey,
     dispatch::{self, Dispatcher},
     keys::{Certificate, Fresh, Identity, KeyStore, Role, RootSecret},
-    mount::{self, Mounted},
+    mount::Mounted,
     net::{Libp2pNetwork, Libp2pOptions, Network, ShardClient, TrackerClient},
     rpc,
     runtime::{Chance, Clock, CpuPool, Shutdown, SystemChance, SystemClock, Tasks},
-    store::StateLock,
 };
 
-/// Runs the producer's process; returns after it is drained and unmounted. `ready` is called when files can be used.
-pub async fn run(options: Options, shutdown: Shutdown, ready: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
+/// How far the process is, for whoever supervises it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Files can be used.
+    Ready,
+    /// It is unmounted, or will be; what is left is closing.
+    Stopping,
+}
+
+/// Is told each phase once, in order.
+pub type Observer = Box<dyn Fn(Phase) + Send + Sync>;
+
+/// Runs the producer's process; returns after it is drained and unmounted. Waits for an earlier daemon of the same state
+/// that is closing.
+pub async fn run(options: Options, shutdown: Shutdown, observer: Observer) -> Result<(), Error> {
     check_name(&options.bucket)?;
-    let _lock = StateLock::acquire(&options.state_directory, "mount")?;
+    let _lock = claim(&options.state_directory).await?;
     let (root, identity) = open_keys(&options.state_directory)?;
     let net_tasks = Tasks::new(Shutdown::new());
     let network = Libp2pNetwork::start(
@@ -40,7 +53,7 @@ pub async fn run(options: Options, shutdown: Shutdown, ready: Box<dyn FnOnce() +
     )
     .await?;
     let network: Arc<dyn Network> = network;
-    let outcome = run_on(&options, &network, (&root, &identity.certificate), shutdown, ready).await;
+    let outcome = run_on(&options, &network, (&root, &identity.certificate), shutdown, observer).await;
     // Whatever failed: what was started is stopped.
     network.close().await;
     if !net_tasks.stop(limits::STOP_TIMEOUT).await {
@@ -55,7 +68,7 @@ async fn run_on(
     network: &Arc<dyn Network>,
     (root, certificate): (&RootSecret, &Certificate),
     shutdown: Shutdown,
-    ready: Box<dyn FnOnce() + Send>,
+    observer: Observer,
 ) -> Result<(), Error> {
     let tasks = Tasks::new(Shutdown::new());
     let client = Arc::new(ShardClient::new(Arc::clone(network), certificate.clone()));
@@ -86,7 +99,7 @@ async fn run_on(
         }
     };
     let parts = Parts { bucket: bucket.clone(), dispatcher, peer: network.local_peer(), owner: certificate.owner };
-    let outcome = serve(options, parts, shutdown, ready).await;
+    let outcome = serve(options, parts, shutdown, observer).await;
     let closed = bucket.close(limits::STOP_TIMEOUT).await;
     outcome.and(closed.map_err(Error::from))
 }
@@ -152,12 +165,7 @@ async fn join<T>(task: tokio::task::JoinHandle<T>) -> Result<T, Error> {
 }
 
 /// Mounts, answers the API, and stops in order when told to, signalled, or unmounted from outside.
-async fn serve(
-    options: &Options,
-    parts: Parts,
-    shutdown: Shutdown,
-    ready: Box<dyn FnOnce() + Send>,
-) -> Result<(), Error> {
+async fn serve(options: &Options, parts: Parts, shutdown: Shutdown, observer: Observer) -> Result<(), Error> {
     let Parts { bucket, dispatcher, peer, owner } = parts;
     let socket = rpc::Socket::bind(&options.state_directory.join("socket"))?;
     let io_tasks = Tasks::new(Shutdown::new());
@@ -175,6 +183,7 @@ async fn serve(
         peer,
         owner,
         trackers: options.trackers.clone(),
+        options: options.words(),
         stop: calls,
     });
     let (stop, api_shutdown) = (shutdown.child(), Shutdown::new());
@@ -187,8 +196,9 @@ async fn serve(
             served
         }
     });
-    ready();
+    observer(Phase::Ready);
     let stopped = stop::wait_and_stop(&bucket, mounted.as_deref(), &mut stop_calls, stop).await;
+    observer(Phase::Stopping);
     api_shutdown.start();
     let served = join(server).await;
     if !io_tasks.stop(limits::STOP_TIMEOUT).await {
@@ -199,19 +209,9 @@ async fn serve(
 }
 
 async fn attach(mount: &super::MountOptions, socket: &Path, bucket: &Bucket, tasks: &Tasks) -> Result<Mounted, Error> {
-    let options = mount::Options {
-        is_read_only: mount.is_read_only,
-        allow_other: mount.allow_other,
-        allow_root: mount.allow_root,
-        nosuid: mount.nosuid,
-        nodev: mount.nodev,
-        noexec: mount.noexec,
-        noatime: mount.noatime,
-        uid: mount.uid,
-        gid: mount.gid,
-        umask: mount.umask,
-        ..mount::Options::new(&mount.mountpoint, socket)
-    };
+    let options = mount.for_mount(socket);
     let (bucket, tasks, handle) = (bucket.clone(), tasks.clone(), Handle::current());
-    join(tokio::task::spawn_blocking(move || mount::mount(bucket, options, tasks, handle))).await?.map_err(Error::from)
+    join(tokio::task::spawn_blocking(move || crate::mount::mount(bucket, options, tasks, handle)))
+        .await?
+        .map_err(Error::from)
 }

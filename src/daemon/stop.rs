@@ -8,7 +8,7 @@ use super::Error;
 use crate::{
     base::limits,
     bucket::{Bucket, FileState, Pending},
-    mount::Mounted,
+    mount::{self, Mounted},
     rpc::Progress,
     runtime::Shutdown,
 };
@@ -65,7 +65,8 @@ pub(super) async fn wait_and_stop(
 async fn unmount_for_good(mounted: Option<&Mounted>) -> Result<(), Error> {
     let Some(mounted) = mounted else { return Ok(()) };
     if let Err(error) = mounted.unmount().await {
-        tracing::warn!(%error, "files are open on the mount; it is taken off all the same");
+        let why = who_or(error).await;
+        tracing::warn!(why, "the mount is taken off all the same");
         mounted.unmount_lazily().await?;
     }
     Ok(())
@@ -79,13 +80,20 @@ async fn unmount_on_call(bucket: &Bucket, mounted: Option<&Mounted>, call: StopC
             other => other,
         };
         if let Err(error) = unmounted {
-            tell(&call, Err(error.to_string())).await;
+            tell(&call, Err(who_or(error).await)).await;
             return false;
         }
     }
     let left = pending(bucket, Instant::now() + limits::STOP_TIMEOUT).await;
     tell(&call, Ok(Progress { is_done: true, ..progress_of(&left) })).await;
     true
+}
+
+/// Why a mount stays: its users, when it is in use.
+async fn who_or(error: mount::Error) -> String {
+    let words = error.to_string();
+    let mount::Error::Busy(path) = error else { return words };
+    tokio::task::spawn_blocking(move || mount::who_holds(&path)).await.unwrap_or(words)
 }
 
 /// Says the last word to whoever asked, who may be gone, or listen no more.

@@ -78,12 +78,27 @@ fn flag_words(options: &Options) -> impl Iterator<Item = (MountFlags, &'static s
         (options.nodev, MountFlags::NODEV, "nodev"),
         (options.noexec, MountFlags::NOEXEC, "noexec"),
         (options.noatime, MountFlags::NOATIME, "noatime"),
+        (options.sync, MountFlags::SYNCHRONOUS, "sync"),
     ];
     words.into_iter().filter_map(|(is_set, flag, word)| is_set.then_some((flag, word)))
 }
 
 fn flags(options: &Options) -> MountFlags {
     flag_words(options).fold(MountFlags::empty(), |flags, (flag, _)| flags | flag)
+}
+
+/// Changes the flags of what is mounted: read-only, set-user-id, devices, programs, access times, synchronous writes.
+/// The kernel writes back first what it holds. Errors: `Denied` to anybody but root; read-only is refused while a file
+/// is open for writing.
+pub fn remount(options: &Options) -> Result<(), Error> {
+    let path = options.mountpoint.as_path();
+    // Without a word about access times the kernel would leave noatime on.
+    let atime = if options.noatime { MountFlags::empty() } else { MountFlags::RELATIME };
+    rustix::mount::mount_remount(path, flags(options) | atime, c"").map_err(|error| match error {
+        Errno::PERM | Errno::ACCESS => Error::RemountDenied(path.to_path_buf()),
+        Errno::BUSY => Error::Busy(path.to_path_buf()),
+        error => Error::Io { action: "remount", path: path.to_path_buf(), source: error.into() },
+    })
 }
 
 /// The helper mounts and sends the descriptor over the socket that it gets as its standard input.

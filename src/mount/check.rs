@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::Access;
 
-use super::{Error, attach, table};
+use super::{Error, Options, attach, guard, table};
 use crate::base::limits::MOUNT_PROBE_TIMEOUT;
 
 const DEVICE: &str = "/dev/fuse";
@@ -45,6 +45,9 @@ pub(super) fn resolve(mountpoint: &Path) -> Result<PathBuf, Error> {
         attach::detach(&path, true)?;
     }
     check_directory(&path)?;
+    if !rustix::process::geteuid().is_root() && guard::is_guarded(&path)? {
+        return Err(Error::Guarded(path));
+    }
     Ok(path)
 }
 
@@ -63,13 +66,27 @@ pub fn occupant(mountpoint: &Path) -> Result<Option<Occupant>, Error> {
     Ok(entry.map(|entry| if entry.is_bucket() { Occupant::Bucket } else { Occupant::Other(entry.kind) }))
 }
 
+/// How a bucket is mounted at exactly this path, as far as [`super::remount`] may change it; None when none is.
+pub fn mounted(mountpoint: &Path) -> Result<Option<Options>, Error> {
+    let entry = table::find(mountpoint)?.filter(table::Entry::is_bucket);
+    Ok(entry.map(|entry| Options {
+        is_read_only: entry.has("ro"),
+        nosuid: entry.has("nosuid"),
+        nodev: entry.has("nodev"),
+        noexec: entry.has("noexec"),
+        noatime: entry.has("noatime"),
+        sync: entry.has("sync"),
+        ..Options::new(mountpoint, "")
+    }))
+}
+
 /// Takes a mount off, although it is in use or its daemon is dead. What is not mounted is no error.
 pub fn detach_lazily(mountpoint: &Path) -> Result<(), Error> {
     attach::detach(mountpoint, true)
 }
 
 /// Resolves symlinks without touching the path itself when it is a mount point: a dead mount answers nothing.
-fn canonical(mountpoint: &Path) -> Result<PathBuf, Error> {
+pub(super) fn canonical(mountpoint: &Path) -> Result<PathBuf, Error> {
     let fail = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => Error::Missing(mountpoint.to_path_buf()),
         io::ErrorKind::NotADirectory => Error::NotDirectory(mountpoint.to_path_buf()),
@@ -86,7 +103,7 @@ fn canonical(mountpoint: &Path) -> Result<PathBuf, Error> {
     fs::canonicalize(&absolute).map_err(fail)
 }
 
-fn check_directory(path: &Path) -> Result<(), Error> {
+pub(super) fn check_directory(path: &Path) -> Result<(), Error> {
     let fail = |source| Error::Io { action: "read", path: path.to_path_buf(), source };
     match fs::metadata(path) {
         Ok(meta) if !meta.is_dir() => return Err(Error::NotDirectory(path.to_path_buf())),

@@ -34,6 +34,19 @@ pub enum Error {
     /// Somebody has a file open or works in a directory there.
     #[error("{} is in use: close the files and leave the directories in it (see fuser -vm), then try again", .0.display())]
     Busy(PathBuf),
+    /// The kernel lets only root change what is mounted.
+    #[error("only root may change how {} is mounted: try again as root", .0.display())]
+    RemountDenied(PathBuf),
+    /// An ordinary user's helper needs to write there.
+    #[error("{} is guarded, and only root mounts over a guarded directory: mount it as root, or name another", .0.display())]
+    Guarded(PathBuf),
+    /// The user may not.
+    #[error("only root (CAP_LINUX_IMMUTABLE) makes a directory immutable: guard {} as root", .0.display())]
+    GuardDenied(PathBuf),
+    /// The file system cannot.
+    #[error("the file system of {} has no immutable directories: have the mount point on ext4, xfs, btrfs or tmpfs, or \
+        chmod 0500 it, which keeps out everybody but root", .0.display())]
+    GuardUnsupported(PathBuf),
     /// The wait was over.
     #[error("{what} {} took longer than {seconds} s", path.display())]
     Slow { what: &'static str, path: PathBuf, seconds: u64 },
@@ -52,7 +65,12 @@ impl Kinded for Error {
             Error::NotDirectory(_) | Error::NotEmpty(_) => ErrorKind::Invalid,
             Error::Mounted { .. } => ErrorKind::Exists,
             Error::NoDevice | Error::NoHelper | Error::Busy(_) | Error::Slow { .. } => ErrorKind::Unavailable,
-            Error::DeviceDenied | Error::Helper { .. } => ErrorKind::Denied,
+            Error::DeviceDenied
+            | Error::Helper { .. }
+            | Error::RemountDenied(_)
+            | Error::Guarded(_)
+            | Error::GuardDenied(_) => ErrorKind::Denied,
+            Error::GuardUnsupported(_) => ErrorKind::Invalid,
             Error::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => ErrorKind::NotFound,
                 io::ErrorKind::PermissionDenied => ErrorKind::Denied,

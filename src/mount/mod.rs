@@ -19,6 +19,8 @@ mod convert;
 mod door;
 mod error;
 mod filesystem;
+mod guard;
+mod holders;
 mod options;
 mod privileges;
 mod ranges;
@@ -26,9 +28,12 @@ mod session;
 mod table;
 mod work;
 
-pub use check::{Occupant, check_mountpoint, detach_lazily, occupant};
+pub use attach::remount;
+pub use check::{Occupant, check_mountpoint, detach_lazily, mounted, occupant};
 pub use convert::errno;
 pub use error::Error;
+pub use guard::{guard, unguard};
+pub use holders::who_holds;
 pub use options::Options;
 pub use session::{Invalidator, Mounted, mount};
 

@@ -20,6 +20,8 @@ pub struct Options {
     pub nodev: bool,
     pub noexec: bool,
     pub noatime: bool,
+    /// Every write is followed by an fsync.
+    pub sync: bool,
     /// Shown as the owner of everything.
     pub uid: Option<u32>,
     /// Shown as the group of everything.
@@ -42,6 +44,7 @@ impl Options {
             nodev: true,
             noexec: false,
             noatime: false,
+            sync: false,
             uid: None,
             gid: None,
             umask: None,

@@ -25,18 +25,33 @@ pub(super) struct Entry {
     pub mountpoint: PathBuf,
     pub kind: String,
     pub source: String,
+    /// Of the mount and of the file system: `rw`, `nosuid`, `sync` ...
+    pub options: Vec<String>,
 }
 
 impl Entry {
     pub(super) fn is_bucket(&self) -> bool {
         self.kind == KIND
     }
+
+    pub(super) fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|word| word == option)
+    }
 }
 
 /// The uppermost mount at a path that has no symlinks in it. Does not touch the path.
 pub(super) fn find(mountpoint: &Path) -> Result<Option<Entry>, Error> {
-    let text = std::fs::read(TABLE).map_err(|source| Error::Io { action: "read", path: TABLE.into(), source })?;
-    Ok(parse(&text).filter(|entry| entry.mountpoint == mountpoint).last())
+    Ok(parse(&read()?).filter(|entry| entry.mountpoint == mountpoint).last())
+}
+
+/// What is mounted below a path, where it is. Touches none of it.
+pub(super) fn below(mountpoint: &Path) -> Result<Vec<PathBuf>, Error> {
+    let is_below = |path: &Path| path.starts_with(mountpoint) && path != mountpoint;
+    Ok(parse(&read()?).map(|entry| entry.mountpoint).filter(|path| is_below(path)).collect())
+}
+
+fn read() -> Result<Vec<u8>, Error> {
+    std::fs::read(TABLE).map_err(|source| Error::Io { action: "read", path: TABLE.into(), source })
 }
 
 fn parse(text: &[u8]) -> impl Iterator<Item = Entry> {
@@ -49,10 +64,13 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
     let id = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let device = text(fields.nth(1)?);
     let mountpoint = PathBuf::from(OsString::from_vec(unescape(fields.nth(1)?)));
+    let of_mount = text(fields.next()?);
     fields.find(|field| *field == b"-")?;
     let kind = text(fields.next()?);
     let source = text(fields.next()?);
-    Some(Entry { id, device, mountpoint, kind, source })
+    let of_system = text(fields.next()?);
+    let options = of_mount.split(',').chain(of_system.split(',')).map(str::to_owned).collect();
+    Some(Entry { id, device, mountpoint, kind, source, options })
 }
 
 fn text(field: &[u8]) -> String {
@@ -90,6 +108,7 @@ mod tests {
         assert_eq!((entries[1].id, entries[1].device.as_str()), (90, "0:44"));
         assert_eq!(entries[1].mountpoint, Path::new("/home/a b\\c"));
         assert!(entries[1].is_bucket() && !entries[0].is_bucket());
+        assert!(entries[0].has("nosuid") && entries[1].has("user_id=0") && !entries[1].has("ro"));
     }
 
     #[test]

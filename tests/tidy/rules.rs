@@ -35,6 +35,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("lru", &["bucket"]),
     ("fuser", &["mount"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("indicatif", &["cli"]),
 ];

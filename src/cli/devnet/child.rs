@@ -60,6 +60,8 @@ fn command(arguments: Vec<String>, log: &Path) -> anyhow::Result<Command> {
     let mut command = std::process::Command::new(std::env::current_exe().context("cannot find this program")?);
     command.args(arguments).arg("--parent").arg(std::process::id().to_string());
     // A group of its own: Ctrl-C of the terminal is for the supervisor, which stops all in order.
+    // To a service manager the supervisor speaks for all.
+    command.env_remove(crate::cli::notify::VARIABLE);
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     let mut command = Command::from(command);
     command.kill_on_drop(true);

@@ -51,7 +51,7 @@ async fn control(args: DevnetProcessArgs, is_start: bool) -> anyhow::Result<()> 
 }
 
 fn supervise(_global: &Global, args: DevnetArgs) -> anyhow::Result<()> {
-    let options = parse_mount_options(args.options.iter().map(String::as_str)).map_err(UsageError::of)?;
+    let options = parse_mount_options(args.options.iter().map(String::as_str), false).map_err(UsageError::of)?;
     let (Some(directory), Some(state)) = (args.directory, args.state) else {
         return Err(UsageError::of("a devnet needs DIR and --state STATE"));
     };

@@ -97,7 +97,7 @@ impl Supervisor {
         let ended = shutdown.child();
         let server = tokio::spawn(serve_supervisor(socket, Calls(sender), ended.clone()));
         if let Some(mountpoint) = &self.plan.mount().mountpoint {
-            output::line(&format!("ready: {}", mountpoint.display()))?;
+            crate::cli::child::say_ready(&mountpoint.display().to_string());
         }
         loop {
             tokio::select! {
