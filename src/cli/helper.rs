@@ -36,7 +36,7 @@ pub fn rewrite(arguments: &[OsString]) -> Result<Vec<OsString>, String> {
                             let next = if own.is_empty() { rest.next().cloned() } else { Some(own.into()) };
                             let value = next.ok_or_else(|| format!("-{letter} needs a value"))?;
                             if letter == 'o' {
-                                rewritten.extend(["-o".into(), value]);
+                                rewritten.extend(["-o".into(), complete(value)]);
                             }
                             break;
                         }
@@ -64,6 +64,16 @@ pub fn rewrite(arguments: &[OsString]) -> Result<Vec<OsString>, String> {
     Ok(rewritten)
 }
 
+/// mount(8) leaves out words that are defaults of its own: at a remount a missing nosuid is a suid.
+fn complete(list: OsString) -> OsString {
+    if !list.to_string_lossy().split(',').any(|word| word == "remount") {
+        return list;
+    }
+    let mut complete = OsString::from("suid,dev,exec,async,atime,");
+    complete.push(list);
+    complete
+}
+
 /// The exit code by the rules of mount(8): 1 wrong use, 32 failed.
 pub fn exit_code(code: u8) -> u8 {
     match code {
@@ -88,6 +98,7 @@ mod tests {
             ("mount.openbucket openbucket /mnt/b -sfnv -o ro", "--sloppy --fake -v -o ro /mnt/b"),
             ("mount.fuse.openbucket -n openbucket -oro,rw /mnt/b -t fuse.openbucket", "-o ro,rw /mnt/b"),
             ("mount.openbucket openbucket /mnt/b", "/mnt/b"),
+            ("mount.openbucket openbucket /m -o ro,remount", "-o suid,dev,exec,async,atime,ro,remount /m"),
         ];
         for (call, expected) in cases {
             assert!(is_helper(&words(call)));

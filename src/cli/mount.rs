@@ -20,7 +20,12 @@ use super::{
     init::keys_directory,
     locate, notify, remount, umount,
 };
-use crate::{config::parse_mount_options, daemon, mount::check_mountpoint, runtime::Shutdown};
+use crate::{
+    config::{ParsedOptions, parse_mount_options},
+    daemon,
+    mount::check_mountpoint,
+    runtime::Shutdown,
+};
 
 /// A mount in the background is ready within this.
 const READY_TIMEOUT: Duration = Duration::from_secs(100);
@@ -60,9 +65,9 @@ fn prepare(global: &Global, args: &MountArgs) -> anyhow::Result<Option<daemon::O
         let state = settings.state.display();
         bail!("{state} has no keys yet: make them first with openbucket init --state {state}");
     }
+    check_privilege(&parsed)?;
     let mut mount = parsed.mount;
     check_mountpoint(&args.directory)?;
-    check_privilege(&mount)?;
     mount.mountpoint = umount::absolute(&args.directory)?;
     if settings.state.starts_with(&mount.mountpoint) {
         bail!("the state directory {} is below the mount point: choose another", settings.state.display());
@@ -86,13 +91,14 @@ fn serve(options: daemon::Options) -> anyhow::Result<()> {
 }
 
 /// What an ordinary user may not: fusermount3 would refuse it with words of its own, or pass over it.
-fn check_privilege(mount: &daemon::MountOptions) -> anyhow::Result<()> {
+fn check_privilege(parsed: &ParsedOptions) -> anyhow::Result<()> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    if let Some((_, word)) = [(mount.suid, "suid"), (mount.dev, "dev")].into_iter().find(|(is_asked, _)| *is_asked) {
-        bail!("mount option '{word}': only root may ask for it, leave it out");
+    if let Some(option) = parsed.given.iter().find(|option| matches!(option.name, "suid" | "dev")) {
+        bail!("mount option '{}': only root may ask for it, leave it out", option.name);
     }
+    let mount = &parsed.mount;
     if mount.allow_other || mount.allow_root {
         let text = fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
         if !text.lines().any(|line| line.trim() == "user_allow_other") {

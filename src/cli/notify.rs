@@ -17,7 +17,7 @@ pub const VARIABLE: &str = "NOTIFY_SOCKET";
 
 /// The process serves; the words say what.
 pub fn ready(words: &str) {
-    tell(&format!("READY=1\nSTATUS={}\n", one_line(words)));
+    tell(&format!("READY=1\nSTATUS=serving {}\n", one_line(words)));
 }
 
 /// The process has begun to stop.

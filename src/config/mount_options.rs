@@ -179,10 +179,14 @@ pub const MOUNT_OPTIONS: &[MountOption] = &[
         },
         "Permissions seem to be 0777 without these bits.",
     ),
-    kernel("nosuid", |mount| mount.suid = false, "Set-user-id and set-group-id bits have no effect; the default."),
-    kernel("suid", |mount| mount.suid = true, "They have. Only root may ask for it."),
-    kernel("nodev", |mount| mount.dev = false, "Device nodes cannot be opened; the default."),
-    kernel("dev", |mount| mount.dev = true, "They can. Only root may ask for it."),
+    kernel(
+        "nosuid",
+        |mount| mount.nosuid = true,
+        "Set-user-id and set-group-id bits have no effect. Always on for an ordinary user.",
+    ),
+    kernel("suid", |mount| mount.nosuid = false, "They have; the default for root, and only root may ask for it."),
+    kernel("nodev", |mount| mount.nodev = true, "Device nodes cannot be opened. Always on for an ordinary user."),
+    kernel("dev", |mount| mount.nodev = false, "They can; the default for root, and only root may ask for it."),
     kernel("noexec", |mount| mount.noexec = true, "Programs cannot be started from here."),
     kernel("exec", |mount| mount.noexec = false, "They can; the default."),
     kernel("sync", |mount| mount.sync = true, "Every write is followed by an fsync of the file."),
@@ -211,7 +215,7 @@ pub const MOUNT_OPTIONS: &[MountOption] = &[
         None,
         "Nothing: the daemon always unmounts when it ends, and the next mount clears the remains of one that was killed.",
     ),
-    others("defaults", None, "Nothing: set-user-id bits and devices are off unless suid and dev say so."),
+    others("defaults", None, "The defaults, which are in force anyway."),
     others("auto", None, "mount -a mounts it."),
     others("noauto", None, "mount -a does not."),
     others("nofail", None, "Boot goes on without it."),
@@ -346,15 +350,15 @@ mod tests {
         let given: Vec<&str> = parsed.given.iter().map(|option| option.name).collect();
         assert!(given.contains(&"umask") && !given.contains(&"user"), "{given:?}");
         let mount = parsed.mount;
-        assert!(!mount.is_read_only && mount.allow_other && mount.noatime && !mount.suid);
+        assert!(!mount.is_read_only && mount.allow_other && mount.noatime && !mount.nosuid);
         assert_eq!((mount.uid, mount.gid, mount.umask), (Some(1000), Some(100), Some(0o22)));
     }
 
     #[test]
     fn the_last_word_wins() {
         let mount = |list: &str| parse_mount_options([list], false).expect("all known").mount;
-        assert!(mount("nosuid,suid,dev,noexec,sync,ro").suid);
-        assert_eq!(mount("suid,dev,noexec,sync,ro,nosuid,nodev,exec,async,rw"), MountOptions::default());
+        assert!(mount("suid,nosuid,dev,noexec,sync,ro").nosuid);
+        assert_eq!(mount("nosuid,nodev,noexec,sync,ro,suid,dev,exec,async,rw"), MountOptions::default());
         assert_eq!(mount("group,defaults"), MountOptions::default());
     }
 

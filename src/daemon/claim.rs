@@ -47,3 +47,29 @@ async fn serves(state: &Path) -> bool {
     };
     matches!(timeout(limits::STATUS_TIMEOUT, asked).await, Ok(Some(true)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_is_closing_is_waited_for_and_others_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path();
+        let other = StateLock::acquire(state, "init").unwrap();
+        let error = claim(state).await.unwrap_err().to_string();
+        assert!(error.contains("is in use by openbucket init"), "{error}");
+        drop(other);
+
+        let closing = StateLock::acquire(state, ROLE).unwrap();
+        let waiting = tokio::spawn({
+            let state = state.to_path_buf();
+            async move { claim(&state).await }
+        });
+        // Long enough to have looked more than once.
+        sleep(limits::CLOSING_LOOK * 4).await;
+        assert!(!waiting.is_finished());
+        drop(closing);
+        waiting.await.unwrap().unwrap();
+    }
+}

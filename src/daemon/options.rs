@@ -67,7 +67,7 @@ impl Options {
     }
 }
 
-/// The mount's part: what the kernel is told. The default is a mount for its owner, without devices and set-user-id.
+/// The mount's part: what the kernel is told. An ordinary user's mount is always without devices and set-user-id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MountOptions {
     /// An absolute path of an empty directory.
@@ -75,10 +75,8 @@ pub struct MountOptions {
     pub is_read_only: bool,
     pub allow_other: bool,
     pub allow_root: bool,
-    /// Set-user-id and set-group-id bits count.
-    pub suid: bool,
-    /// Device nodes can be opened.
-    pub dev: bool,
+    pub nosuid: bool,
+    pub nodev: bool,
     pub noexec: bool,
     pub noatime: bool,
     /// Every write is followed by an fsync.
@@ -98,8 +96,8 @@ impl MountOptions {
             is_read_only: self.is_read_only,
             allow_other: self.allow_other,
             allow_root: self.allow_root,
-            nosuid: !self.suid,
-            nodev: !self.dev,
+            nosuid: self.nosuid,
+            nodev: self.nodev,
             noexec: self.noexec,
             noatime: self.noatime,
             sync: self.sync,
@@ -115,8 +113,8 @@ impl MountOptions {
         Self {
             mountpoint: mounted.mountpoint.clone(),
             is_read_only: mounted.is_read_only,
-            suid: !mounted.nosuid,
-            dev: !mounted.nodev,
+            nosuid: mounted.nosuid,
+            nodev: mounted.nodev,
             noexec: mounted.noexec,
             noatime: mounted.noatime,
             sync: mounted.sync,

@@ -35,7 +35,7 @@ impl Place {
     /// Takes the mount off, unless it is gone already and the path is somebody else's.
     fn detach(&self, lazily: bool) -> Result<(), Error> {
         let found = table::find(&self.mountpoint)?.map(|entry| entry.id);
-        if found.is_none() || (self.id.is_some() && found != self.id) {
+        if found.is_none() || found != self.id {
             return Ok(());
         }
         attach::detach(&self.mountpoint, lazily)
@@ -96,12 +96,11 @@ fn serve(session: Session<Door>, place: &Place) {
     let path = place.mountpoint.display();
     match session.run() {
         Ok(()) => tracing::info!(op = "unmount", %path, "unmounted"),
-        Err(error) => {
-            tracing::error!(op = "unmount", %path, %error, "the kernel can no longer be served: unmounting");
-            if let Err(error) = place.detach(true) {
-                tracing::error!(op = "unmount", %path, %error, "a dead mount stays behind: umount -l it");
-            }
-        }
+        Err(error) => tracing::error!(op = "unmount", %path, %error, "the kernel can no longer be served: unmounting"),
+    }
+    // A connection that was cut (umount -f while files are open) ends the session and leaves the mount, dead.
+    if let Err(error) = place.detach(true) {
+        tracing::error!(op = "unmount", %path, %error, "a dead mount stays behind: umount -l it");
     }
 }
 

@@ -1,0 +1,163 @@
+//! The line of the README in a real /etc/fstab, through the real mount(8) and umount(8), as init runs them.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
+
+use crate::fixture::{System, alone, eventually, noise, read, text, write};
+
+/// The line as it stands in the README, with the paths and the address of this test.
+fn readme_line(system: &System, tracker: &str) -> String {
+    let readme = include_str!("../../README.md");
+    let block = readme.split("```fstab\n").nth(1).and_then(|rest| rest.split("\n```").next());
+    let line = block.expect("the README has a block fstab").trim();
+    assert_eq!(line.lines().count(), 1, "one line is for fstab");
+    let own = [
+        ("/mnt/photos", text(&system.mnt())),
+        ("/var/lib/openbucket", text(&system.path("state"))),
+        ("192.0.2.7:4100", tracker.to_owned()),
+    ];
+    own.iter().fold(line.to_owned(), |line, (readme, own)| {
+        assert!(line.contains(readme), "the line has no {readme}: {line}");
+        line.replace(readme, own)
+    })
+}
+
+#[test]
+fn the_line_of_the_readme_is_a_disk_for_the_system() {
+    alone("line::the_line_of_the_readme_is_a_disk_for_the_system", |system| {
+        let tracker = system.network(6);
+        system.init();
+        let line = readme_line(system, &tracker);
+        fs::write("/etc/fstab", format!("{line}\n")).unwrap();
+        let mnt = text(&system.mnt());
+
+        // Off and on again without a pause, by umount(8): the daemon before is still closing.
+        system.ok(&format!("mount {mnt}"));
+        for round in 0..4 {
+            let data = noise(round, 300_000);
+            write(&system.file(&format!("file {round}")), &data).unwrap();
+            let pid = system.daemon();
+            let again = if round % 2 == 0 { format!("mount {mnt}") } else { "mount -a".to_owned() };
+            system.ok(&format!("umount {mnt}; {again}"));
+            assert_eq!(system.mounts(), 1);
+            assert_ne!(system.daemon(), pid, "the same daemon after an unmount");
+            assert!(read(&system.file(&format!("file {round}"))) == data, "round {round}");
+        }
+        system.ok("mount -a");
+        assert_eq!(system.mounts(), 1, "mount -a mounts once");
+        remounts(system);
+
+        // The data is really with consumers.
+        system.ok(&format!("openbucket sync --timeout 60 {mnt} && openbucket cache evict {mnt}"));
+        assert!(read(&system.file("file 1")) == noise(1, 300_000));
+        system.ok(&format!("openbucket umount {mnt}"));
+        assert_eq!(system.mounts(), 0);
+        refusals(system, &line);
+    });
+}
+
+fn remounts(system: &System) {
+    let mnt = text(&system.mnt());
+    let flags = || system.ok(&format!("findmnt -no FSTYPE,OPTIONS {mnt}"));
+    let before = flags();
+    assert!(before.contains("fuse.openbucket rw,relatime"), "{before}");
+    system.ok(&format!("mount -o remount,ro,nosuid,nodev,sync {mnt}"));
+    assert!(flags().contains("ro,nosuid,nodev") && flags().contains("sync"), "{}", flags());
+    let refused = write(&system.file("refused"), b"x").unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::ROFS.raw_os_error()), "{refused}");
+    system.ok(&format!("mount -o remount,rw,async {mnt}"));
+    assert_eq!(flags(), before);
+    write(&system.file("accepted"), b"x").unwrap();
+    // Ours changes what is named and nothing else.
+    system.ok(&format!(
+        "openbucket mount -o remount,nosuid,noexec,noatime {mnt}; openbucket mount -o remount,exec {mnt}"
+    ));
+    assert!(flags().contains("rw,nosuid,noatime"), "{}", flags());
+    system.ok(&format!("mount -o remount {mnt}"));
+    assert_eq!(flags(), before);
+
+    system.refused(&format!("mount -o remount,bucket=other {mnt}"), 32, &["'bucket'", "it is photos"]);
+    system.refused(&format!("mount -o remount,cache-size=1GB {mnt}"), 32, &["'cache-size'", "umount"]);
+    system.refused(&format!("mount -o remount,quux {mnt}"), 1, &["unknown mount option 'quux'"]);
+    // With a file open for writing the kernel says no.
+    let open = fs::File::create(system.file("open")).unwrap();
+    system.refused(&format!("mount -o remount,ro {mnt}"), 32, &["in use"]);
+    drop(open);
+    assert_eq!(flags(), before);
+}
+
+fn refusals(system: &System, line: &str) {
+    let mnt = text(&system.mnt());
+    let fstab = |line: String| fs::write("/etc/fstab", line).unwrap();
+    fstab(format!("{}\n", line.replace("nofail", "nofail,quux=1")));
+    system.refused(&format!("mount {mnt}"), 1, &["unknown mount option 'quux'"]);
+    system.ok(&format!("mount -s {mnt}"));
+    system.ok(&format!("umount {mnt}"));
+    fstab(format!("{}\n", line.replacen("openbucket", "photos", 1)));
+    system.refused(&format!("mount {mnt}"), 1, &["the source is 'photos'", "bucket="]);
+    fstab(format!("{line}\n"));
+    system.ok(&format!("mount -f {mnt}"));
+    assert_eq!(system.mounts(), 0, "a fake mount mounts nothing");
+
+    let key = system.path("state/keys/root.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    system.refused(&format!("mount {mnt}"), 32, &["root.key", "640"]);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(system.mounts(), 0);
+}
+
+#[test]
+fn a_tracker_that_does_not_answer_keeps_nobody_waiting() {
+    alone("line::a_tracker_that_does_not_answer_keeps_nobody_waiting", |system| {
+        system.init();
+        // An address that is nobody's, and a port that is closed.
+        let line = readme_line(system, "192.0.2.7:4100,tracker=127.0.0.1:1");
+        fs::write("/etc/fstab", line).unwrap();
+        let mnt = text(&system.mnt());
+        let asked = Instant::now();
+        system.ok(&format!("mount {mnt}"));
+        write(&system.file("file"), b"staged").unwrap();
+        system.ok(&format!("stat {mnt} && df {mnt} && ls {mnt}"));
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+        eventually("status says what is wrong", || {
+            let status = system.ok(&format!("openbucket status --json {mnt}"));
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+            status["tracker_problem"].is_string()
+        });
+        system.ok(&format!("umount {mnt}; mount {mnt}"));
+        assert_eq!(read(&system.file("file")), b"staged");
+    });
+}
+
+#[test]
+fn an_ordinary_user_mounts_a_line_with_user() {
+    alone("line::an_ordinary_user_mounts_a_line_with_user", |system| {
+        let (mnt, state) = (text(&system.mnt()), text(&system.path("own")));
+        system.ok(&format!("mkdir {state} && chown 4321:4321 {state} {mnt}"));
+        let fstab = |options: &str| {
+            fs::write("/etc/fstab", format!("openbucket {mnt} openbucket noauto,user,state={state}{options} 0 0\n"))
+                .unwrap();
+        };
+        fstab("");
+        let run = |script: &str| {
+            let ended = system.sh_as_user(script);
+            assert_eq!(ended.code, 0, "{script}: {ended:?}");
+            ended.stdout
+        };
+        run(&format!("openbucket init --state {state}"));
+        run(&format!("mount {mnt} && echo mine >{mnt}/file"));
+        let flags = run(&format!("findmnt -no OPTIONS {mnt}"));
+        assert!(flags.contains("nosuid,nodev") && flags.contains("user_id=4321"), "{flags}");
+        let entered = fs::read_dir(system.mnt());
+        assert!(entered.is_err(), "root enters a mount without allow_root");
+        run(&format!("umount {mnt} && mount {mnt} && test mine = \"$(cat {mnt}/file)\" && umount {mnt}"));
+        assert_eq!(system.mounts(), 0);
+
+        fstab(",suid");
+        let ended = system.sh_as_user(&format!("mount {mnt}"));
+        assert!(ended.code == 32 && ended.stderr.contains("'suid': only root"), "{ended:?}");
+    });
+}
