@@ -153,8 +153,8 @@ impl System {
         state
     }
 
-    /// A tracker and so many consumers; the tracker's address. They end with the test.
-    pub fn network(&self, consumers: usize) -> String {
+    /// A tracker and so many consumers: the tracker's address, and the consumers. They end with the test.
+    pub fn network(&self, consumers: usize) -> (String, Vec<Child>) {
         let node = |name: &str, words: &str| {
             let dir = self.path(name);
             let log = fs::File::create(self.path(&format!("{name}.log"))).unwrap();
@@ -164,11 +164,10 @@ impl System {
         let (_, ready) = node("tracker", "tracker start");
         let port = ready.split('/').nth(4).unwrap_or_else(|| panic!("no port in: {ready}"));
         let address = format!("127.0.0.1:{port}");
-        let names: Vec<String> = (1..=consumers).map(|number| format!("consumer-{number}")).collect();
-        for name in &names {
-            node(name, &format!("consumer start --limit '1 GB' --tracker {address}"));
-        }
-        address
+        let names = (1..=consumers).map(|number| format!("consumer-{number}"));
+        let nodes = names.map(|name| node(&name, &format!("consumer start --limit '1 GB' --tracker {address}")).0);
+        let nodes = nodes.collect();
+        (address, nodes)
     }
 
     /// Whether something is mounted on the mount point, and how often, without touching it.

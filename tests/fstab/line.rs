@@ -3,8 +3,13 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
+    process::Child,
+    sync::mpsc,
+    thread,
     time::{Duration, Instant},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::{System, alone, eventually, noise, read, text, write};
 
@@ -28,7 +33,7 @@ fn readme_line(system: &System, tracker: &str) -> String {
 #[test]
 fn the_line_of_the_readme_is_a_disk_for_the_system() {
     alone("line::the_line_of_the_readme_is_a_disk_for_the_system", |system| {
-        let tracker = system.network(6);
+        let (tracker, nodes) = system.network(6);
         system.init();
         let line = readme_line(system, &tracker);
         fs::write("/etc/fstab", format!("{line}\n")).unwrap();
@@ -53,6 +58,7 @@ fn the_line_of_the_readme_is_a_disk_for_the_system() {
         // The data is really with consumers.
         system.ok(&format!("openbucket sync --timeout 60 {mnt} && openbucket cache evict {mnt}"));
         assert!(read(&system.file("file 1")) == noise(1, 300_000));
+        answers_without_the_network(system, &nodes);
         system.ok(&format!("openbucket umount {mnt}"));
         assert_eq!(system.mounts(), 0);
         refusals(system, &line);
@@ -87,6 +93,33 @@ fn remounts(system: &System) {
     system.refused(&format!("mount -o remount,ro {mnt}"), 32, &["in use"]);
     drop(open);
     assert_eq!(flags(), before);
+}
+
+/// While a read waits for consumers that hang, the file system answers for itself.
+fn answers_without_the_network(system: &System, nodes: &[Child]) {
+    let mnt = text(&system.mnt());
+    let signal = |signal| {
+        for node in nodes {
+            kill_process(Pid::from_raw(node.id() as i32).unwrap(), signal).unwrap();
+        }
+    };
+    signal(Signal::STOP);
+    let (sender, is_read) = mpsc::channel();
+    let file = system.file("file 2");
+    // The test's last word comes before its own, if it hangs.
+    thread::spawn(move || sender.send(fs::read(file)));
+    let asked = Instant::now();
+    while asked.elapsed() < Duration::from_secs(1) {
+        // statfs is always asked of the daemon, and so are attributes when they are to be fresh.
+        rustix::fs::statfs(&system.mnt()).unwrap();
+        let flags = rustix::fs::AtFlags::STATX_FORCE_SYNC;
+        rustix::fs::statx(rustix::fs::CWD, system.mnt(), flags, rustix::fs::StatxFlags::BASIC_STATS).unwrap();
+    }
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert!(is_read.try_recv().is_err(), "the read did not wait for consumers: this proves nothing");
+    signal(Signal::CONT);
+    let data = is_read.recv_timeout(Duration::from_secs(40)).unwrap().unwrap();
+    assert!(data == noise(2, 300_000), "{mnt}");
 }
 
 fn refusals(system: &System, line: &str) {
