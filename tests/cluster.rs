@@ -4,7 +4,7 @@
 
 #[path = "cluster/crashes.rs"]
 mod crashes;
-#[path = "cluster/fixture.rs"]
+#[path = "devnet/fixture.rs"]
 mod fixture;
 #[path = "cluster/loss.rs"]
 mod loss;
@@ -16,5 +16,5 @@ mod refusals;
 mod shortage;
 #[path = "cluster/signals.rs"]
 mod signals;
-#[path = "cluster/tree.rs"]
+#[path = "devnet/tree.rs"]
 mod tree;

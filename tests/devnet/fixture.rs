@@ -1,8 +1,11 @@
 //! A network of real processes for one test: started, asked through the command line, and gone afterwards whatever happens.
 
+#![allow(dead_code, reason = "each of the tests with a devnet uses what it needs")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -13,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
 /// A devnet is ready, or stopped, within this.
@@ -51,6 +54,11 @@ pub struct Outcome {
 impl Cluster {
     /// A running devnet with so many consumers and these flags; None, with a line that says so, without FUSE.
     pub fn start(consumers: usize, flags: &[&str]) -> Option<Self> {
+        Self::start_for(TEST, consumers, flags)
+    }
+
+    /// The same for a test that takes longer than most.
+    pub fn start_for(limit: Duration, consumers: usize, flags: &[&str]) -> Option<Self> {
         if !Path::new("/dev/fuse").exists() {
             println!("skipped: /dev/fuse is missing");
             return None;
@@ -65,7 +73,7 @@ impl Cluster {
         let (watched, end) = mpsc::channel();
         let mut cluster =
             Self { base, flags, supervisor: None, others: Vec::new(), watched: Some(watched), _machine: machine };
-        watch(cluster.state(), end);
+        watch(cluster.state(), limit, end);
         cluster.up();
         Some(cluster)
     }
@@ -124,6 +132,11 @@ impl Cluster {
         kill_all(&self.state());
         let pids: Vec<i64> = processes.iter().filter_map(|process| process["pid"].as_i64()).collect();
         eventually("all processes are gone", START, || !pids.iter().any(|pid| is_ours(*pid, &self.state())));
+    }
+
+    /// Lets other users of this machine come to the mount and to what the test puts beside it.
+    pub fn open_to_others(&self) {
+        fs::set_permissions(self.base.path(), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// A path outside the mount.
@@ -196,34 +209,7 @@ impl Cluster {
 
     /// Runs a command to its end.
     pub fn run(&self, words: &[&str], input: &[u8]) -> Outcome {
-        let mut command = self.command(words);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let input = input.to_vec();
-        // It may end without reading all of it.
-        thread::spawn(move || stdin.write_all(&input));
-        let errors = thread::spawn(move || {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).map(|_| text)
-        });
-        let pid = child.id();
-        let (sender, done) = mpsc::channel::<()>();
-        let words_owned = format!("{words:?}");
-        let killer = thread::spawn(move || {
-            if done.recv_timeout(COMMAND) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{words_owned} hangs and is killed");
-                signal(pid as i32, Signal::KILL);
-            }
-        });
-        let mut output = Vec::new();
-        stdout.read_to_end(&mut output).unwrap();
-        let stderr = errors.join().unwrap().unwrap();
-        // Not reaped yet, so the killer cannot meet another process of this number.
-        drop(sender);
-        killer.join().unwrap();
-        Outcome { status: child.wait().unwrap(), stdout: output, stderr }
+        run_to_end(self.command(words), input, COMMAND)
     }
 
     /// Runs a command that is to succeed; its output.
@@ -303,11 +289,43 @@ impl Drop for Cluster {
     }
 }
 
+/// Runs a program to its end; with all that it started, it is killed when that takes longer than the limit.
+pub fn run_to_end(mut command: Command, input: &[u8], limit: Duration) -> Outcome {
+    let shown = format!("{command:?}");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));
+    let mut stdin = child.stdin.take().unwrap();
+    let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let input = input.to_vec();
+    // It may end without reading all of it.
+    thread::spawn(move || stdin.write_all(&input));
+    let errors = thread::spawn(move || {
+        let mut text = Vec::new();
+        stderr.read_to_end(&mut text).map(|_| String::from_utf8_lossy(&text).into_owned())
+    });
+    let group = Pid::from_child(&child);
+    let (sender, done) = mpsc::channel::<()>();
+    let killer = thread::spawn(move || {
+        if done.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{shown} takes longer than {} s and is killed", limit.as_secs());
+            // It may have ended just now.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    });
+    let mut output = Vec::new();
+    stdout.read_to_end(&mut output).unwrap();
+    let stderr = errors.join().unwrap().unwrap();
+    // Not reaped yet, so the killer cannot meet another process of this number.
+    drop(sender);
+    killer.join().unwrap();
+    Outcome { status: child.wait().unwrap(), stdout: output, stderr }
+}
+
 /// Kills everything of a test that takes too long: its system calls on the mount then fail, and so does the test.
-fn watch(state: PathBuf, end: Receiver<()>) {
+fn watch(state: PathBuf, limit: Duration, end: Receiver<()>) {
     thread::spawn(move || {
-        if end.recv_timeout(TEST) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("the test took longer than {} s: its processes are killed", TEST.as_secs());
+        if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("the test took longer than {} s: its processes are killed", limit.as_secs());
             kill_all(&state);
         }
     });

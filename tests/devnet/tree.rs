@@ -1,5 +1,7 @@
 //! Real trees: this repository and what else file systems hold, copied and compared byte for byte.
 
+#![allow(dead_code, reason = "each of the tests with a devnet uses what it needs")]
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
