@@ -28,6 +28,14 @@ const TEST: Duration = Duration::from_secs(200);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Set by `scripts/test --full`.
+const FULL: &str = "OPENBUCKET_TEST_FULL";
+
+/// Whether the long variants are asked for.
+pub fn is_full() -> bool {
+    std::env::var_os(FULL).is_some()
+}
+
 /// One network at a time on this machine, also when all tests are in one process.
 static MACHINE: Mutex<()> = Mutex::new(());
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    fixture::{Cluster, run_to_end, text},
+    fixture::{Cluster, is_full, run_to_end, text},
     suite,
 };
 
@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 
 #[test]
 fn fsx_passes_while_data_travels() {
-    let seeds: &[u64] = if suite::is_full() { &FULL_SEEDS } else { &SEEDS };
+    let seeds: &[u64] = if is_full() { &FULL_SEEDS } else { &SEEDS };
     let rounds = seeds.len().div_ceil(LANES) as u32;
     let limit = LIMIT * rounds + Duration::from_secs(60);
     let Some(mut cluster) = Cluster::start_for(limit, 6, &[]) else { return };

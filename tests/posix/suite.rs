@@ -1,14 +1,6 @@
-//! Where the suites are, and how much of them is run.
+//! Where the suites are.
 
 use std::{path::Path, process::Command};
-
-/// Set by `scripts/test --full`.
-const FULL: &str = "OPENBUCKET_TEST_FULL";
-
-/// Whether the long variants are asked for.
-pub fn is_full() -> bool {
-    std::env::var_os(FULL).is_some()
-}
 
 /// A program that `scripts/setup --tests` has installed.
 pub fn tool(name: &str) -> Command {
