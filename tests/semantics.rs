@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail with it")]
 
-#[path = "cluster/fixture.rs"]
+#[path = "devnet/fixture.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod fixture;
 

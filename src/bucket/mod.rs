@@ -4,7 +4,7 @@
 //! directly. Metadata calls are plain functions that do not wait; what may wait
 //! for the local disk ends in `_blocking`; what may wait for the network is async.
 //!
-//! - `tree`: names and directories; `attributes`: stat and extended attributes; `acl`: access control lists
+//! - `tree` and `rename`: names and directories; `attributes`: stat and extended attributes; `acl`: access control lists
 //! - `write`: staging, fsync and the intent log; `upload`: what goes next; `commit`: how it gets there
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
@@ -34,6 +34,7 @@ mod promises;
 mod read;
 mod reap;
 mod records;
+mod rename;
 mod report;
 mod share;
 mod staging;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Attr, Bucket, DirItem, Error, FileKind, Inner, NewInode, RenameMode, Timestamp,
+    Attr, Bucket, DirItem, Error, FileKind, Inner, NewInode, Timestamp,
     cell::{Cell, Locked},
     records::{Counters, Dirty, Entry, Inode},
 };
@@ -32,13 +32,13 @@ impl Namespace {
         Self { next_id, reserved: next_id, files: counters.files, directories: counters.directories }
     }
 
-    fn id(&mut self) -> u64 {
+    pub(super) fn id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id - 1
     }
 
     /// Counters are exact at the end of each batch that calls this.
-    fn put(&mut self, batch: &mut Batch) {
+    pub(super) fn put(&mut self, batch: &mut Batch) {
         if self.next_id + 8 > self.reserved {
             self.reserved = self.next_id + ID_STEP;
         }
@@ -53,7 +53,7 @@ impl Namespace {
 }
 
 /// Refuses names that no directory may hold.
-fn check_name(name: &[u8]) -> Result<(), Error> {
+pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     match name {
         [] | b"." | b".." => Err(Error::Invalid("this name cannot be used")),
         name if name.len() > limits::NAME_BYTES => Err(Error::NameTooLong),
@@ -63,24 +63,24 @@ fn check_name(name: &[u8]) -> Result<(), Error> {
 }
 
 impl Inner {
-    fn entry(&self, parent: Ino, name: &[u8]) -> Result<Option<Entry>, Error> {
+    pub(super) fn entry(&self, parent: Ino, name: &[u8]) -> Result<Option<Entry>, Error> {
         let bytes = self.database.get(Table::Entry, &[&parent.0.to_be_bytes(), name])?;
         bytes.map(|bytes| Entry::decode(&bytes).map_err(|error| store::Error::from(error).into())).transpose()
     }
 
-    fn put_entry(&self, batch: &mut Batch, parent: Ino, name: &[u8], entry: &Entry) {
+    pub(super) fn put_entry(&self, batch: &mut Batch, parent: Ino, name: &[u8], entry: &Entry) {
         let parent = parent.0.to_be_bytes();
         batch.put(Table::Entry, &[&parent, name], entry.encode());
         batch.put(Table::Cookie, &[&parent, &entry.cookie.to_be_bytes()], name.to_vec());
     }
 
-    fn delete_entry(&self, batch: &mut Batch, parent: Ino, name: &[u8], entry: &Entry) {
+    pub(super) fn delete_entry(&self, batch: &mut Batch, parent: Ino, name: &[u8], entry: &Entry) {
         let parent = parent.0.to_be_bytes();
         batch.delete(Table::Entry, &[&parent, name]);
         batch.delete(Table::Cookie, &[&parent, &entry.cookie.to_be_bytes()]);
     }
 
-    fn directory(&self, ino: Ino) -> Result<Arc<Cell>, Error> {
+    pub(super) fn directory(&self, ino: Ino) -> Result<Arc<Cell>, Error> {
         let cell = self.cell(ino)?;
         let state = cell.lock();
         if state.inode.kind != FileKind::Directory {
@@ -93,12 +93,12 @@ impl Inner {
         Ok(cell)
     }
 
-    fn is_empty(&self, directory: Ino) -> Result<bool, Error> {
+    pub(super) fn is_empty(&self, directory: Ino) -> Result<bool, Error> {
         Ok(self.database.scan(Table::Entry, &directory.0.to_be_bytes(), b"", 1)?.is_empty())
     }
 
     /// A directory's links and times after an entry came or went.
-    fn touch_directory(&self, ino: Ino, links: i32, locked: &mut Locked<'_>, batch: &mut Batch) {
+    pub(super) fn touch_directory(&self, ino: Ino, links: i32, locked: &mut Locked<'_>, batch: &mut Batch) {
         let now = self.timestamp();
         let state = locked.of(ino);
         state.inode.links = state.inode.links.saturating_add_signed(links);
@@ -108,7 +108,7 @@ impl Inner {
     }
 
     /// Takes one link of an inode away. Whoever holds it open keeps it; the reaper takes it after that.
-    fn drop_link(&self, ino: Ino, locked: &mut Locked<'_>, namespace: &mut Namespace, batch: &mut Batch) {
+    pub(super) fn drop_link(&self, ino: Ino, locked: &mut Locked<'_>, namespace: &mut Namespace, batch: &mut Batch) {
         let state = locked.of(ino);
         let is_directory = state.inode.kind == FileKind::Directory;
         state.inode.links = if is_directory { 0 } else { state.inode.links.saturating_sub(1) };
@@ -118,20 +118,6 @@ impl Inner {
             batch.put(Table::Orphan, &[&ino.0.to_be_bytes()], Vec::new());
         }
         state.put(ino, batch);
-    }
-
-    /// Whether `inner` is `outer` or lies below it.
-    fn is_within(&self, inner: Ino, outer: Ino) -> Result<bool, Error> {
-        let mut at = inner;
-        loop {
-            if at == outer {
-                return Ok(true);
-            }
-            if at == Ino::ROOT {
-                return Ok(false);
-            }
-            at = self.cell(at)?.lock().inode.parent;
-        }
     }
 
     pub fn timestamp(&self) -> Timestamp {
@@ -344,168 +330,5 @@ impl Bucket {
         drop(namespace);
         inner.reap_if_unused(&cell);
         Ok(())
-    }
-
-    /// Renames, as renameat2(2) does. Blocks on the disk where [`Bucket::rename_now`] would have to.
-    #[expect(clippy::too_many_arguments, reason = "the five of renameat2(2)")]
-    pub fn rename(
-        &self,
-        parent: Ino,
-        name: &[u8],
-        new_parent: Ino,
-        new_name: &[u8],
-        mode: RenameMode,
-    ) -> Result<(), Error> {
-        while self.rename_now(parent, name, new_parent, new_name, mode)?.is_none() {
-            // Written to meanwhile, it may need another round; the writer cannot outrun that for ever.
-            let cell = self.inner.cell(self.lookup(parent, name)?.ino)?;
-            self.inner.log_cell(&cell)?;
-        }
-        Ok(())
-    }
-
-    /// The same when it need not wait for the disk, otherwise None. A file that takes another's place has its data
-    /// ordered before that: after a power cut the name holds the old contents or the new, never none.
-    #[expect(clippy::too_many_arguments, reason = "the five of renameat2(2)")]
-    pub fn rename_now(
-        &self,
-        parent: Ino,
-        name: &[u8],
-        new_parent: Ino,
-        new_name: &[u8],
-        mode: RenameMode,
-    ) -> Result<Option<()>, Error> {
-        check_name(name)?;
-        check_name(new_name)?;
-        let inner = &*self.inner;
-        let mut namespace = inner.namespace.lock();
-        let (from, to) = (inner.directory(parent)?, inner.directory(new_parent)?);
-        let source = inner.entry(parent, name)?.ok_or(Error::NotFound)?;
-        let target = inner.entry(new_parent, new_name)?;
-        if source.kind == FileKind::Directory && inner.is_within(new_parent, source.ino)? {
-            return Err(Error::Invalid("a directory cannot be moved into itself"));
-        }
-        let moved = Move { from, to, name, new_name, source };
-        match (mode, target) {
-            (RenameMode::NoReplace, Some(_)) => Err(Error::Exists),
-            (RenameMode::Exchange, None) => Err(Error::NotFound),
-            (_, Some(target)) if target.ino == moved.source.ino => Ok(Some(())),
-            (RenameMode::Exchange, Some(target)) => {
-                if target.kind == FileKind::Directory && inner.is_within(parent, target.ino)? {
-                    return Err(Error::Invalid("a directory cannot be moved into itself"));
-                }
-                inner.exchange(&mut namespace, &moved, target).map(Some)
-            }
-            (_, target) => {
-                if target.is_some() && !inner.order_data(moved.source.ino)? {
-                    return Ok(None);
-                }
-                let replaced = inner.replace(&mut namespace, &moved, target)?;
-                drop(namespace);
-                if let Some(cell) = replaced {
-                    inner.reap_if_unused(&cell);
-                }
-                Ok(Some(()))
-            }
-        }
-    }
-}
-
-/// A rename that was looked up.
-struct Move<'a> {
-    from: Arc<Cell>,
-    to: Arc<Cell>,
-    name: &'a [u8],
-    new_name: &'a [u8],
-    source: Entry,
-}
-
-impl Inner {
-    /// Puts what little data of a file the log does not have into it; false when it is more than the log takes.
-    fn order_data(&self, ino: Ino) -> Result<bool, Error> {
-        let cell = self.cell(ino)?;
-        let unlogged_bytes = cell.lock().unlogged.covered_bytes();
-        if unlogged_bytes > limits::INLINE_BYTES {
-            return Ok(false);
-        }
-        if unlogged_bytes > 0 {
-            self.log_cell(&cell)?;
-        }
-        Ok(true)
-    }
-
-    /// Moves the source over the target, if there is one; returns what lost its name.
-    fn replace(
-        &self,
-        namespace: &mut Namespace,
-        moved: &Move<'_>,
-        target: Option<Entry>,
-    ) -> Result<Option<Arc<Cell>>, Error> {
-        let is_directory = moved.source.kind == FileKind::Directory;
-        let cell = self.cell(moved.source.ino)?;
-        let replaced = match &target {
-            Some(target) => Some(self.cell(target.ino)?),
-            None => None,
-        };
-        let mut batch = Batch::new();
-        let mut locked = Locked::new([&moved.from, &moved.to, &cell].into_iter().chain(&replaced));
-        if let Some(target) = &target {
-            match (is_directory, target.kind == FileKind::Directory) {
-                (true, false) => return Err(Error::NotDirectory),
-                (false, true) => return Err(Error::IsDirectory),
-                (true, true) if !self.is_empty(target.ino)? => return Err(Error::NotEmpty),
-                _ => {}
-            }
-            self.delete_entry(&mut batch, moved.to.ino, moved.new_name, target);
-            self.drop_link(target.ino, &mut locked, namespace, &mut batch);
-        }
-        self.delete_entry(&mut batch, moved.from.ino, moved.name, &moved.source);
-        let entry = Entry { cookie: namespace.id(), ..moved.source.clone() };
-        self.put_entry(&mut batch, moved.to.ino, moved.new_name, &entry);
-        self.reparent(moved.source.ino, moved.to.ino, &mut locked, &mut batch);
-        let lost = i32::from(is_directory && target.is_some());
-        if moved.from.ino == moved.to.ino {
-            self.touch_directory(moved.from.ino, -lost, &mut locked, &mut batch);
-        } else {
-            self.touch_directory(moved.from.ino, -i32::from(is_directory), &mut locked, &mut batch);
-            self.touch_directory(moved.to.ino, i32::from(is_directory) - lost, &mut locked, &mut batch);
-        }
-        namespace.put(&mut batch);
-        self.database.commit(batch)?;
-        drop(locked);
-        Ok(replaced)
-    }
-
-    fn exchange(&self, namespace: &mut Namespace, moved: &Move<'_>, target: Entry) -> Result<(), Error> {
-        let mut batch = Batch::new();
-        let cells = [self.cell(moved.source.ino)?, self.cell(target.ino)?];
-        let mut locked = Locked::new([&moved.from, &moved.to].into_iter().chain(&cells));
-        self.delete_entry(&mut batch, moved.from.ino, moved.name, &moved.source);
-        self.delete_entry(&mut batch, moved.to.ino, moved.new_name, &target);
-        let there = Entry { cookie: namespace.id(), ..moved.source.clone() };
-        let here = Entry { cookie: namespace.id(), ..target.clone() };
-        self.put_entry(&mut batch, moved.to.ino, moved.new_name, &there);
-        self.put_entry(&mut batch, moved.from.ino, moved.name, &here);
-        self.reparent(moved.source.ino, moved.to.ino, &mut locked, &mut batch);
-        self.reparent(target.ino, moved.from.ino, &mut locked, &mut batch);
-        let leaves = i32::from(moved.source.kind == FileKind::Directory);
-        let change = i32::from(target.kind == FileKind::Directory) - leaves;
-        if moved.from.ino == moved.to.ino {
-            self.touch_directory(moved.from.ino, 0, &mut locked, &mut batch);
-        } else {
-            self.touch_directory(moved.from.ino, change, &mut locked, &mut batch);
-            self.touch_directory(moved.to.ino, -change, &mut locked, &mut batch);
-        }
-        namespace.put(&mut batch);
-        self.database.commit(batch)?;
-        Ok(())
-    }
-
-    /// A renamed inode's change time, and a directory's new place.
-    fn reparent(&self, ino: Ino, parent: Ino, locked: &mut Locked<'_>, batch: &mut Batch) {
-        let state = locked.of(ino);
-        state.inode.parent = parent;
-        state.inode.changed = self.timestamp();
-        state.put(ino, batch);
     }
 }
