@@ -43,7 +43,9 @@ pub(super) fn strip(
 
 /// `setattr`, with what goes at a change of size and, whoever makes it, of the owner (FUSE_HANDLE_KILLPRIV_V2).
 pub(super) fn change(bucket: &Bucket, caller: Caller, ino: Ino, mut set: SetAttr) -> Result<Attr, Error> {
-    let is_given_away = set.uid.is_some() || set.gid.is_some();
+    // chown(2) to nobody in particular comes as a change of nothing but, sometimes, the time of it.
+    let is_chown = set == SetAttr { changed: set.changed, ..SetAttr::default() };
+    let is_given_away = set.uid.is_some() || set.gid.is_some() || is_chown;
     if is_given_away || set.size.is_some() {
         drop_capability(bucket, ino)?;
         let mode = if set.mode.is_none() { stripped(bucket, caller, ino)? } else { None };

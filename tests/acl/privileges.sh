@@ -45,6 +45,8 @@ for bits in 6755 4755 2755 2745 6666 6777; do
     fresh $bits; t chown 1001 file; mode
     fresh $bits; t chgrp 1001 file; mode
     fresh $bits; t chown 1000:1000 file; mode
+    fresh $bits; t chown '' file; mode
+    fresh $bits; as 1000 1000 chown '' file; mode
     fresh $bits; as 1000 1000 chgrp 1000 file; mode
     fresh $bits 1005; member 1000 1000 1005 chgrp 1000 file; mode
     fresh $bits 1005; as 1000 1000 chgrp 1000 file; mode
