@@ -84,6 +84,9 @@ mount(8) comes back when files can be used. A tracker that cannot be reached is 
 served, what is written is staged, and openbucket status says so. umount(8) ends the daemon; what is not uploaded yet is
 kept for the next mount, which waits until an earlier daemon has closed the state. openbucket umount uploads first.
 .PP
+After a daemon was killed, mount DIR clears what is left of its mount and mounts anew; mount \-a takes that for mounted.
+A remount changes the flags to those of the line and of the command together, as mount(8) has it.
+.PP
 With a line that has the option user or users, an ordinary user mounts with a state directory of their own, through
 fusermount3, without suid and dev.
 .SH FLAGS

@@ -22,10 +22,13 @@ pub fn run(args: &MountArgs, parsed: &ParsedOptions, settings: &Settings) -> any
     parsed.change(&mut wanted);
     let would_be = settings.daemon_options(Some(MountOptions { mountpoint: path.clone(), ..parsed.mount.clone() }));
     refuse_fixed(parsed, &would_be.words(), &path)?;
-    if !args.fake {
-        mount::remount(&wanted.for_mount(Path::new("")))?;
+    if args.fake {
+        return Ok(());
     }
-    Ok(())
+    match mount::remount(&wanted.for_mount(Path::new(""))) {
+        Err(mount::Error::Busy(path)) => bail!("{}", mount::who_holds(&path)),
+        done => Ok(done?),
+    }
 }
 
 /// Compares what was given with what the daemon says is in force: mount(8) gives the whole line of fstab, so the same

@@ -27,7 +27,7 @@ pub enum Error {
     #[error("mount option '{option}': {why}")]
     Option { option: String, why: String },
     /// Nothing says where the state is.
-    #[error("HOME is not set: name the state directory with --state")]
+    #[error("HOME is not set: name the state directory with --state, or state= in fstab")]
     NoHome,
 }
 

@@ -66,10 +66,13 @@ impl ParsedOptions {
     }
 }
 
+type Read = fn(&str) -> Result<u32, String>;
+type Field = fn(&mut MountOptions) -> &mut Option<u32>;
+
 #[derive(Clone, Copy, Debug)]
 enum Take {
     Switch(fn(&mut MountOptions)),
-    Value(fn(&mut MountOptions, &str) -> Result<(), String>),
+    Number(Read, Field),
     /// A key of the configuration; those of a repeated option are put together.
     Key(&'static str),
     Config,
@@ -89,14 +92,9 @@ const fn fixed(option: MountOption) -> MountOption {
     MountOption { is_changeable: false, ..option }
 }
 
-const fn shown(
-    name: &'static str,
-    value: &'static str,
-    take: fn(&mut MountOptions, &str) -> Result<(), String>,
-    help: &'static str,
-) -> MountOption {
-    let (value, owner) = (Some(value), OptionOwner::Kernel);
-    MountOption { name, value, help, is_changeable: false, owner, take: Take::Value(take) }
+const fn shown(name: &'static str, value: (&'static str, Read), field: Field, help: &'static str) -> MountOption {
+    let (take, value) = (Take::Number(value.1, field), Some(value.0));
+    MountOption { name, value, help, is_changeable: false, owner: OptionOwner::Kernel, take }
 }
 
 const fn bucket(name: &'static str, value: &'static str, help: &'static str) -> MountOption {
@@ -152,33 +150,9 @@ pub const MOUNT_OPTIONS: &[MountOption] = &[
         |_| {},
         "The kernel checks owner, group and mode. Always on: without it nobody would.",
     )),
-    shown(
-        "uid",
-        "ID",
-        |mount, text| {
-            mount.uid = Some(id(text)?);
-            Ok(())
-        },
-        "Everything seems to belong to this user (a number).",
-    ),
-    shown(
-        "gid",
-        "ID",
-        |mount, text| {
-            mount.gid = Some(id(text)?);
-            Ok(())
-        },
-        "Everything seems to belong to this group (a number).",
-    ),
-    shown(
-        "umask",
-        "OCTAL",
-        |mount, text| {
-            mount.umask = Some(umask(text)?);
-            Ok(())
-        },
-        "Permissions seem to be 0777 without these bits.",
-    ),
+    shown("uid", ("ID", id), |mount| &mut mount.uid, "Everything seems to belong to this user (a number)."),
+    shown("gid", ("ID", id), |mount| &mut mount.gid, "Everything seems to belong to this group (a number)."),
+    shown("umask", ("OCTAL", umask), |mount| &mut mount.umask, "Permissions seem to be 0777 without these bits."),
     kernel(
         "nosuid",
         |mount| mount.nosuid = true,
@@ -197,8 +171,8 @@ pub const MOUNT_OPTIONS: &[MountOption] = &[
         "Reading does not change access times. It never does here: they change when they are set.",
     ),
     kernel("atime", |mount| mount.noatime = false, "As mount(8) has it; access times stay as under noatime."),
-    others("relatime", None, "The same."),
-    others("nodiratime", None, "The same, for directories."),
+    kernel("relatime", |_| {}, "The same."),
+    kernel("nodiratime", |_| {}, "The same, for directories."),
     refused("strictatime", "reading does not change access times here: leave it out"),
     refused("dirsync", "directories cannot be made synchronous: use fsync, or sync for what is written"),
     refused("mand", "there are no mandatory locks"),
@@ -223,7 +197,7 @@ pub const MOUNT_OPTIONS: &[MountOption] = &[
     others(
         "user",
         Some("NAME"),
-        "An ordinary user may mount it, with a state directory of their own. Its value is mount(8)'s own note.",
+        "An ordinary user may mount it, with a state directory of their own; mount(8) adds noexec. A value is its own note.",
     ),
     others("users", None, "The same, and any user may unmount it."),
     others("owner", None, "The same for the owner of SOURCE."),
@@ -254,6 +228,7 @@ pub fn parse_mount_options<'a>(
             None => (word, None),
         };
         match find(name, value) {
+            Some(known) if known.is_refused() && is_sloppy => parsed.unknown.push(word.to_owned()),
             Some(known) => take(&mut parsed, known, value.unwrap_or_default(), &mut trackers)?,
             None if is_for_others(name) => {}
             None if parsed.is_remount && SHOWN_BY_THE_KERNEL.contains(&name) => {}
@@ -299,7 +274,7 @@ fn take(
     let fail = |why| option(known.name, why);
     match known.take {
         Take::Switch(set) => set(&mut parsed.mount),
-        Take::Value(set) => set(&mut parsed.mount, value).map_err(fail)?,
+        Take::Number(read, field) => *field(&mut parsed.mount) = Some(read(value).map_err(fail)?),
         Take::Key("trackers") => {
             trackers.push(value.to_owned());
             set_ours(&mut parsed.layer, "trackers", trackers).map_err(fail)?;
@@ -386,8 +361,8 @@ mod tests {
 
     #[test]
     fn mount_s_tolerates_unknown_names_but_no_bad_values() {
-        let parsed = parse_mount_options(["ro,quux,foo=1"], true).expect("tolerated");
-        assert_eq!(parsed.unknown, ["quux", "foo=1"]);
+        let parsed = parse_mount_options(["ro,quux,foo=1,dirsync"], true).expect("tolerated");
+        assert_eq!(parsed.unknown, ["quux", "foo=1", "dirsync"]);
         assert!(parse_mount_options(["uid=me"], true).is_err());
     }
 

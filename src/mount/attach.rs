@@ -115,6 +115,7 @@ fn attach_by_helper(options: &Options) -> Result<OwnedFd, Error> {
         .args(["-o", &words.join(","), "--"])
         .arg(path)
         .env("_FUSE_COMMFD", "0")
+        .env("LC_ALL", "C")
         .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -162,6 +163,8 @@ fn detach_by_helper(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
         .arg(if lazily { "-uz" } else { "-u" })
         .arg("--")
         .arg(mountpoint)
+        // Its words are read below.
+        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .output()
         .map_err(|source| Error::Io {

@@ -39,7 +39,7 @@ pub fn who_holds(mountpoint: &Path) -> String {
     if parts.is_empty() {
         return format!("{shown} is in use by a process that only root can see: fuser -vm {shown} as root names it");
     }
-    format!("{shown} is in use by {}: close these files and leave these directories, then try again", parts.join("; "))
+    format!("{shown} is in use by {}: close the files and leave the directories, then try again", parts.join("; "))
 }
 
 /// As many as are found in time, one more than are named.

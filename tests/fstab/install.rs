@@ -112,5 +112,9 @@ fn the_units_are_right() {
             let ours: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("openbucket")).collect();
             assert!(ended.code == 0 && ours.is_empty(), "{ended:?}");
         }
+        // What is in /sbin goes, too.
+        assert!(Path::new("/sbin/mount.openbucket").exists());
+        system.ok(&format!("{} --prefix {}", script("uninstall"), system.path("usr").display()));
+        assert!(fs::symlink_metadata("/sbin/mount.openbucket").is_err());
     });
 }

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fixture::{System, alone, eventually, noise, read, text, write};
+use crate::fixture::{System, alone, eventually, noise, read, sleeper, text, write};
 
 /// The line as it stands in the README, with the paths and the address of this test.
 fn readme_line(system: &System, tracker: &str) -> String {
@@ -89,10 +89,21 @@ fn remounts(system: &System) {
     system.refused(&format!("mount -o remount,cache-size=1GB {mnt}"), 32, &["'cache-size'", "umount"]);
     system.refused(&format!("mount -o remount,quux {mnt}"), 1, &["unknown mount option 'quux'"]);
     // With a file open for writing the kernel says no.
-    let open = fs::File::create(system.file("open")).unwrap();
-    system.refused(&format!("mount -o remount,ro {mnt}"), 32, &["in use"]);
-    drop(open);
+    let mut open = sleeper(&system.path(""), &system.file("open"));
+    let words = format!("sleep ({}): {mnt}/open", open.id());
+    system.refused(&format!("mount -o remount,ro {mnt}"), 32, &["in use", &words]);
+    open.kill().unwrap();
+    open.wait().unwrap();
     assert_eq!(flags(), before);
+
+    // Without a line in fstab mount(8) gives what the kernel shows.
+    let line = fs::read("/etc/fstab").unwrap();
+    fs::write("/etc/fstab", "").unwrap();
+    system.ok(&format!("mount -o remount,ro {mnt}"));
+    assert!(flags().contains("fuse.openbucket ro,"), "{}", flags());
+    system.ok(&format!("mount -o remount,rw {mnt}"));
+    assert_eq!(flags(), before);
+    fs::write("/etc/fstab", line).unwrap();
 }
 
 /// While a read waits for consumers that hang, the file system answers for itself.

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fixture::{System, alone, eventually, read, sleeper, start, text, write};
+use crate::fixture::{System, alone, eventually, read, script, sleeper, start, text, write};
 
 /// Mounts in the background, without a network.
 fn mount(system: &System) -> String {
@@ -187,7 +187,9 @@ fn nothing_is_written_below_an_absent_mount_that_is_guarded() {
     alone("process::nothing_is_written_below_an_absent_mount_that_is_guarded", |system| {
         system.init();
         let mnt = text(&system.mnt());
-        system.ok(&format!("openbucket init --guard {mnt} && openbucket init --guard {mnt}"));
+        let install = format!("{} --prefix {}", script("install"), system.path("usr").display());
+        system.ok(&format!("{install} --binary {} --guard {mnt}", env!("CARGO_BIN_EXE_openbucket")));
+        system.ok(&format!("openbucket init --guard {mnt}"));
         assert!(write(&system.file("fooled"), b"x").is_err());
         system.ok(&mount(system));
         write(&system.file("file"), b"x").unwrap();
