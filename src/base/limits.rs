@@ -217,7 +217,7 @@ pub const HOLDERS_TIMEOUT: Duration = Duration::from_secs(5);
 pub const PROCESS_MAP_BYTES: u64 = 4 << 20;
 /// A mount waits so long for the daemon that had the state before and is closing.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(40);
-/// How often it looks whether the state is free.
+/// How often it looks whether the state is free, and an unmount whether it is done.
 pub const CLOSING_LOOK: Duration = Duration::from_millis(50);
 /// Dropping the kernel's pages of the inodes of one call, their write-back included, at most.
 pub const INVALIDATE_TIMEOUT: Duration = Duration::from_secs(60);

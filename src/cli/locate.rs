@@ -8,12 +8,14 @@ use std::{
         fs::MetadataExt,
     },
     path::{Component, Path, PathBuf},
+    sync::mpsc,
 };
 
 use anyhow::{Context as _, bail};
 
 use super::args::{Global, SocketArgs};
 use crate::{
+    base::limits::MOUNT_PROBE_TIMEOUT,
     config::{Layer, Settings, Sources},
     rpc::Client,
 };
@@ -46,8 +48,30 @@ pub fn settings(global: &Global, flags: Layer) -> anyhow::Result<Settings> {
     Ok(Sources::of_this_process(global.config.clone(), flags).load()?)
 }
 
+/// A mount whose daemon hangs.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the mount at {} does not answer within {} s: end its daemon, or take it off with openbucket umount --lazy",
+    .0.display(),
+    MOUNT_PROBE_TIMEOUT.as_secs()
+)]
+pub struct Silent(PathBuf);
+
 /// The mounted bucket that a path is in; None when it is in none. The last part need not exist.
+///
+/// Errors: [`Silent`], and what the file systems on the way say.
 pub fn find_mount(path: &Path) -> anyhow::Result<Option<InMount>> {
+    let (sender, found) = mpsc::sync_channel(1);
+    let owned = path.to_path_buf();
+    // Of its own, because it may not come back; then this process ends with the error.
+    std::thread::Builder::new()
+        .name("find-mount".into())
+        .spawn(move || sender.send(look_for_mount(&owned)))
+        .context("cannot look for the mount")?;
+    found.recv_timeout(MOUNT_PROBE_TIMEOUT).unwrap_or_else(|_| Err(Silent(path.to_path_buf()).into()))
+}
+
+fn look_for_mount(path: &Path) -> anyhow::Result<Option<InMount>> {
     let absolute = resolve(path)?;
     let mut root = absolute.clone();
     let mut device = match device_of(&root)? {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     base::{ErrorKind, Kinded, limits},
-    mount::{Occupant, detach_lazily, occupant},
+    mount::{Occupant, detach_lazily, detach_silent, occupant},
     rpc::{Client, Error, Progress},
 };
 
@@ -31,7 +31,17 @@ pub async fn run(_global: &Global, args: UmountArgs) -> anyhow::Result<()> {
         Some(Occupant::Other(kind)) => bail!("{} is a {kind} file system, not a bucket: use umount", path.display()),
         None => bail!("{} is not mounted", path.display()),
     }
-    let Ok(Some(found)) = locate::find_mount(&path) else { return Ok(detach_lazily(&path)?) };
+    let found = match locate::find_mount(&path) {
+        Ok(Some(found)) => found,
+        Err(error) if error.is::<locate::Silent>() => {
+            if !args.lazy {
+                return Err(error);
+            }
+            tracing::warn!(op = "umount", "the daemon does not answer: end it before the next mount");
+            return Ok(detach_silent(&path)?);
+        }
+        _ => return Ok(detach_lazily(&path)?),
+    };
     let client = match Client::connect(&found.socket).await {
         Ok(client) => client,
         Err(error @ Error::Unreachable { .. }) => {

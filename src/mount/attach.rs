@@ -13,7 +13,7 @@ use std::{
         unix::net::UnixStream,
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use rustix::{
@@ -180,6 +180,14 @@ fn detach_by_helper(mountpoint: &Path, lazily: bool) -> Result<(), Error> {
         return Err(Error::Busy(mountpoint.to_path_buf()));
     }
     Err(Error::Helper { path: mountpoint.to_path_buf(), why })
+}
+
+/// Starts the helper that takes a mount off although it is in use or its daemon hangs.
+pub(super) fn spawn_detach(mountpoint: &Path) -> Result<Child, Error> {
+    let fail = |source| Error::Io { action: "unmount through fusermount3", path: mountpoint.to_path_buf(), source };
+    let mut command = Command::new(find_helper().ok_or(Error::NoHelper)?);
+    command.args(["-uz", "--"]).arg(mountpoint).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().map_err(fail)
 }
 
 fn one_line(text: &[u8]) -> String {

@@ -4,12 +4,13 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::mpsc,
+    time::Instant,
 };
 
 use rustix::fs::Access;
 
 use super::{Error, Options, attach, guard, table};
-use crate::base::limits::MOUNT_PROBE_TIMEOUT;
+use crate::base::limits::{CLOSING_LOOK, MOUNT_PROBE_TIMEOUT};
 
 const DEVICE: &str = "/dev/fuse";
 
@@ -83,6 +84,30 @@ pub fn mounted(mountpoint: &Path) -> Result<Option<Options>, Error> {
 /// Takes a mount off, although it is in use or its daemon is dead. What is not mounted is no error.
 pub fn detach_lazily(mountpoint: &Path) -> Result<(), Error> {
     attach::detach(mountpoint, true)
+}
+
+/// Takes a mount off whose daemon hangs. The kernel waits for that daemon once more when nobody uses the mount any longer,
+/// so another process does it, which may stay behind. Blocks for a few seconds at most: `Slow` after that.
+pub fn detach_silent(mountpoint: &Path) -> Result<(), Error> {
+    let mut helper = attach::spawn_detach(mountpoint)?;
+    let end = Instant::now() + MOUNT_PROBE_TIMEOUT;
+    while table::find(mountpoint)?.is_some() {
+        if Instant::now() > end {
+            return Err(Error::Slow {
+                what: "unmounting",
+                path: mountpoint.to_path_buf(),
+                seconds: MOUNT_PROBE_TIMEOUT.as_secs(),
+            });
+        }
+        // The table tells nobody when it changes.
+        std::thread::sleep(CLOSING_LOOK);
+    }
+    // It may have ended already, or wait on.
+    helper.try_wait().map(|_| ()).map_err(|source| Error::Io {
+        action: "watch fusermount3 for",
+        path: mountpoint.into(),
+        source,
+    })
 }
 
 /// Resolves symlinks without touching the path itself when it is a mount point: a dead mount answers nothing.

@@ -29,7 +29,7 @@ mod table;
 mod work;
 
 pub use attach::remount;
-pub use check::{Occupant, check_mountpoint, detach_lazily, mounted, occupant};
+pub use check::{Occupant, check_mountpoint, detach_lazily, detach_silent, mounted, occupant};
 pub use convert::errno;
 pub use error::Error;
 pub use guard::{guard, unguard};

@@ -122,7 +122,7 @@ fn answers_without_the_network(system: &System, nodes: &[Child]) {
     let asked = Instant::now();
     while asked.elapsed() < Duration::from_secs(1) {
         // statfs is always asked of the daemon, and so are attributes when they are to be fresh.
-        rustix::fs::statfs(&system.mnt()).unwrap();
+        rustix::fs::statfs(system.mnt()).unwrap();
         let flags = rustix::fs::AtFlags::STATX_FORCE_SYNC;
         rustix::fs::statx(rustix::fs::CWD, system.mnt(), flags, rustix::fs::StatxFlags::BASIC_STATS).unwrap();
     }

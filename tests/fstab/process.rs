@@ -5,7 +5,7 @@ use std::{
     os::{linux::net::SocketAddrExt, unix::net::UnixDatagram},
     path::Path,
     process::Stdio,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -179,6 +179,31 @@ fn nodes_tell_their_service_manager() {
         kill_process(Pid::from_raw(tracker.id() as i32).unwrap(), Signal::TERM).unwrap();
         assert!(manager.told().starts_with("STOPPING=1\n"));
         assert_eq!(tracker.wait().unwrap().code(), Some(0));
+    });
+}
+
+#[test]
+fn no_command_hangs_with_a_daemon_that_hangs() {
+    alone("process::no_command_hangs_with_a_daemon_that_hangs", |system| {
+        system.init();
+        let mnt = text(&system.mnt());
+        system.ok(&mount(system));
+        // Not written back yet: the kernel waits for the daemon when it lets go of the mount.
+        write(&system.file("file"), b"kept").unwrap();
+        let daemon = Pid::from_raw(system.daemon()).unwrap();
+        kill_process(daemon, Signal::STOP).unwrap();
+        for command in ["status", "umount"] {
+            let asked = Instant::now();
+            system.refused(&format!("openbucket {command} {mnt}"), 1, &["does not answer", "umount --lazy"]);
+            assert!(asked.elapsed() < Duration::from_secs(20), "{command}: {:?}", asked.elapsed());
+        }
+        assert_eq!(system.mounts(), 1, "a mount that was not to be taken off");
+        system.ok(&format!("openbucket umount --lazy {mnt}"));
+        assert_eq!(system.mounts(), 0);
+        // It was not dead, and goes on: it ends in order, with everything.
+        kill_process(daemon, Signal::CONT).unwrap();
+        system.ok(&mount(system));
+        assert_eq!(read(&system.file("file")), b"kept");
     });
 }
 
