@@ -1,0 +1,47 @@
+//! What a mounted bucket costs, against the plain directory below it and against an empty file system on FUSE, measured
+//! in one run: `scripts/bench [GROUP...] [--json]`.
+//!
+//! A group (`metadata`) is a list of rows; a row is one number per file system. Each row is measured in rounds, one file system
+//! after the other, so that what else the machine does falls on all alike; the middle of the rounds counts.
+
+mod empty;
+mod metadata;
+mod places;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+/// Every group, in the order of the report.
+const GROUPS: &[(&str, Group)] = &[("metadata", metadata::measure)];
+
+type Group = fn(&places::Places) -> anyhow::Result<Vec<report::Row>>;
+
+fn main() -> anyhow::Result<()> {
+    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    if let [word, directory] = &words[..]
+        && word == empty::WORD
+    {
+        return empty::serve(&PathBuf::from(directory));
+    }
+    let is_json = words.iter().any(|word| word == "--json");
+    words.retain(|word| word != "--json");
+    for word in &words {
+        if !GROUPS.iter().any(|(name, _)| name == word) {
+            let known: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
+            bail!("there is no group '{word}'; there are: {}", known.join(", "));
+        }
+    }
+    let places = places::Places::open()?;
+    let mut rows = Vec::new();
+    for (name, measure) in GROUPS {
+        if words.is_empty() || words.iter().any(|word| word == name) {
+            rows.extend(measure(&places)?);
+        }
+    }
+    places.close()?;
+    let text = if is_json { report::json(&rows)? } else { report::table(&rows) };
+    println!("{text}");
+    Ok(())
+}
