@@ -69,6 +69,12 @@ pub const CELLS: usize = 1 << 17;
 pub const INLINE_BYTES: u64 = 64 << 10;
 /// Unsynced bytes of a closed file that the intent log carries, so that only a power cut loses them.
 pub const INLINE_AT_CLOSE_BYTES: u64 = 16 << 10;
+/// Bytes of a staging file that is kept in memory, at most.
+pub const STAGED_SMALL_BYTES: u64 = 64 << 10;
+/// Bytes of all staging files that are kept in memory, at most.
+pub const STAGED_MEMORY_BYTES: u64 = 64 << 20;
+/// Bytes of small staging files that a new intent log takes over from the one before, at most.
+pub const CARRIED_BYTES: u64 = 8 << 20;
 /// Free bytes of the disk that staging leaves to the database, its log and the log of the process.
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 /// A page of memory, the least that the kernel keeps and writes back.
@@ -77,6 +83,10 @@ pub const PAGE_BYTES: u64 = 4 << 10;
 pub const COPY_STAGED_BYTES: u64 = 32 << 20;
 /// Extents changed in one batch, at most.
 pub const EXTENTS_PER_BATCH: usize = 1024;
+/// Unlinked inodes wait for others so long, to be removed together.
+pub const REAP_LINGER: Duration = Duration::from_millis(50);
+/// Unlinked inodes that are removed in one batch, at most.
+pub const INODES_PER_BATCH: usize = 64;
 /// Chunks being encoded or scattered at a time.
 pub const FLIGHTS: usize = 6;
 /// Pieces of files in one chunk, at most.

@@ -45,6 +45,7 @@ pub(super) struct CellState {
     pub cuts: u64,
     /// Ranges of the staging file that are not needed once this batch is durable: cut off, or in a chunk.
     pub waste: RangeMap<Sequence>,
+    /// Its staging file, while handles are open.
     pub file: Option<Arc<dyn DiskFile>>,
     /// How often the kernel has looked it up and not forgotten it.
     pub lookups: u64,
@@ -268,7 +269,9 @@ impl Inner {
             return Ok(Arc::clone(file));
         }
         let file = self.staging.open(cell.ino)?;
-        state.file = Some(Arc::clone(&file));
+        if state.handles > 0 {
+            state.file = Some(Arc::clone(&file));
+        }
         Ok(file)
     }
 

@@ -86,10 +86,13 @@ impl Inner {
         for piece in &job.pieces {
             let start = piece.chunk_offset as usize;
             let end = start + (piece.range.end - piece.range.start) as usize;
-            piece
-                .file
-                .read_at(&mut plain[start..end], piece.range.start)
-                .map_err(crate::store::Error::io("cannot read", "staging"))?;
+            let read = piece.file.read_at(&mut plain[start..end], piece.range.start);
+            // The file of what is written anew, cut off or unlinked meanwhile may be gone: then no byte of it lands.
+            if let Err(error) = read
+                && !piece.cell.lock().unmodified_since(job.flight, piece.range.clone()).is_empty()
+            {
+                return Err(crate::store::Error::io("cannot read", "staging")(error).into());
+            }
         }
         Ok(coding::encode(&self.key, &plain, job.scheme, &*self.chance)?)
     }

@@ -37,6 +37,7 @@ mod records;
 mod rename;
 mod report;
 mod share;
+mod staged;
 mod staging;
 mod tend;
 mod tree;

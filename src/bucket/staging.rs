@@ -1,7 +1,7 @@
 //! Staging files: one sparse file per inode with bytes that are not on consumers yet.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -10,9 +10,9 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::staged::{StagedFiles, path_of};
 use crate::{
     base::{Ino, limits},
     store::{Disk, DiskFile, Error, StagingFiles},
@@ -20,77 +20,42 @@ use crate::{
 
 /// All staging files of a bucket and the account of their bytes.
 pub(super) struct Staging {
-    disk: Arc<dyn Disk>,
+    files: Arc<StagedFiles>,
     /// Dirty bytes of all inodes.
     bytes: AtomicU64,
     limit_bytes: u64,
     drained: Notify,
-    /// Files that exist but whose directory entry was not flushed yet.
-    new_entries: Mutex<BTreeMap<PathBuf, u64>>,
-    /// Tells a new file from an earlier one of the same name.
-    made: AtomicU64,
 }
 
 impl Staging {
     pub fn new(disk: Arc<dyn Disk>, limit_bytes: u64) -> Self {
-        Self {
-            disk,
-            bytes: AtomicU64::new(0),
-            limit_bytes,
-            drained: Notify::new(),
-            new_entries: Mutex::default(),
-            made: AtomicU64::new(0),
-        }
+        Self { files: Arc::new(StagedFiles::new(disk)), bytes: AtomicU64::new(0), limit_bytes, drained: Notify::new() }
     }
 
     /// Opens (or makes) the file of an inode.
     pub fn open(&self, ino: Ino) -> Result<Arc<dyn DiskFile>, Error> {
-        let path = path_of(ino.0);
-        if let Ok(file) = self.disk.open(&path, false) {
-            return Ok(file);
-        }
-        let file = self.disk.open(&path, true).map_err(Error::io("cannot create staging file", &path))?;
-        self.new_entries.lock().insert(path, self.made.fetch_add(1, Ordering::Relaxed));
+        let file = self.files.open(ino.0).map_err(Error::io("cannot open staging file", path_of(ino.0)))?;
         Ok(file)
     }
 
     /// Makes the data of an open staging file durable, its directory entry included.
     pub fn flush_file(&self, ino: Ino, file: &dyn DiskFile) -> Result<(), Error> {
         let path = path_of(ino.0);
-        file.sync().map_err(Error::io("cannot flush staging file", &path))?;
-        self.flush_entry(&path)
-    }
-
-    fn flush_entry(&self, path: &Path) -> Result<(), Error> {
-        let made = self.new_entries.lock().get(path).copied();
-        if made.is_some() {
-            let parent = path.parent().unwrap_or(Path::new(""));
-            self.disk.sync_directory(parent).map_err(Error::io("cannot flush", parent))?;
-            self.disk.sync_directory(Path::new("")).map_err(Error::io("cannot flush", "staging"))?;
-            let mut entries = self.new_entries.lock();
-            if entries.get(path).copied() == made {
-                entries.remove(path);
-            }
-        }
-        Ok(())
+        let flushed = file.sync().and_then(|()| self.files.flush_entry(&path));
+        flushed.map_err(Error::io("cannot flush staging file", &path))
     }
 
     /// Removes the file of an inode, if there is one.
     pub fn remove(&self, ino: Ino) {
-        let path = path_of(ino.0);
-        self.new_entries.lock().remove(&path);
-        match self.disk.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "cannot remove a staging file; it is removed at the next mount");
-            }
-            _ => {}
+        if let Err(error) = self.files.remove(ino.0) {
+            tracing::warn!(%error, "cannot remove a staging file; it is removed at the next mount");
         }
     }
 
     /// The inodes that have a staging file.
     pub fn inodes(&self) -> Result<Vec<Ino>, Error> {
         let mut inodes = Vec::new();
-        let list = |path: &Path| self.disk.list(path).map_err(Error::io("cannot list staging files in", path));
+        let list = |path: &Path| self.files.disk.list(path).map_err(Error::io("cannot list staging files in", path));
         for directory in list(Path::new(""))? {
             if directory.to_str().is_none_or(|name| name.len() != 2) {
                 continue;
@@ -109,7 +74,7 @@ impl Staging {
         let directories: BTreeSet<_> =
             inodes.iter().filter_map(|ino| Some(path_of(ino.0).parent()?.to_owned())).collect();
         for directory in directories.iter().map(PathBuf::as_path).chain([Path::new("")]) {
-            self.disk.sync_directory(directory).map_err(Error::io("cannot flush", directory))?;
+            self.files.disk.sync_directory(directory).map_err(Error::io("cannot flush", directory))?;
         }
         Ok(())
     }
@@ -153,7 +118,7 @@ impl Staging {
 
     /// (free, total) bytes of the disk below.
     pub fn space(&self) -> (u64, u64) {
-        self.disk.space().unwrap_or((0, 0))
+        self.files.disk.space().unwrap_or((0, 0))
     }
 }
 
@@ -161,7 +126,11 @@ impl StagingFiles for Staging {
     fn flush(&self, inodes: &BTreeSet<u64>) -> Result<(), Error> {
         for ino in inodes {
             let path = path_of(*ino);
-            match self.disk.open(&path, false) {
+            if let Some(file) = self.files.small(*ino) {
+                self.flush_file(Ino(*ino), &*file)?;
+                continue;
+            }
+            match self.files.disk.open(&path, false) {
                 Ok(file) => self.flush_file(Ino(*ino), &*file)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Error::io("cannot open staging file", &path)(error)),
@@ -170,11 +139,11 @@ impl StagingFiles for Staging {
         Ok(())
     }
 
+    fn small(&self, ino: u64) -> Option<Vec<u8>> {
+        self.files.small(ino)?.bytes()
+    }
+
     fn restore(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         self.open(Ino(ino))?.write_at(bytes, offset).map_err(Error::io("cannot restore staging file", path_of(ino)))
     }
-}
-
-fn path_of(ino: u64) -> PathBuf {
-    PathBuf::from(format!("{:02x}/{ino:x}", ino & 0xff))
 }

@@ -19,49 +19,12 @@ use std::{
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::{
-    Disk, Error,
+    Batch, Disk, Error,
     log::{self, LogFile, Op, RECORD_BYTES},
     replay::replay,
     schema::{Table, key},
 };
-
-/// What must change together.
-#[derive(Debug, Default)]
-pub struct Batch {
-    ops: Vec<Op>,
-}
-
-impl Batch {
-    /// Nothing yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Whether it changes nothing.
-    pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
-    }
-
-    /// A key gets a value.
-    pub fn put(&mut self, table: Table, parts: &[&[u8]], value: Vec<u8>) {
-        self.ops.push(Op::Put { key: key(table, parts), value });
-    }
-
-    /// A key goes.
-    pub fn delete(&mut self, table: Table, parts: &[&[u8]]) {
-        self.ops.push(Op::Delete { key: key(table, parts) });
-    }
-
-    /// Bytes that are in a staging file but not flushed there: the log carries them.
-    pub fn inline(&mut self, ino: u64, offset: u64, bytes: Vec<u8>) {
-        self.ops.push(Op::Inline { ino, offset, bytes });
-    }
-
-    /// A range of a staging file is flushed there, or no longer used.
-    pub fn supersede(&mut self, ino: u64, start: u64, end: u64) {
-        self.ops.push(Op::Supersede { ino, start, end });
-    }
-}
+use crate::base::limits;
 
 /// The place of a batch in the order of all batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +34,8 @@ pub struct Sequence(u64);
 pub trait StagingFiles: Send + Sync + 'static {
     /// Makes all data of these inodes' staging files durable. Files that are gone are fine.
     fn flush(&self, inodes: &BTreeSet<u64>) -> Result<(), Error>;
+    /// The bytes of a staging file that is on no disk: the log may go on carrying them, until they are flushed.
+    fn small(&self, ino: u64) -> Option<Vec<u8>>;
     /// Puts replayed bytes into a staging file.
     fn restore(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<(), Error>;
 }
@@ -95,6 +60,8 @@ struct Log {
     committed: u64,
     /// Inodes whose staging data only the current file carries.
     inline: BTreeSet<u64>,
+    /// Those of them that it took over from the file before.
+    carried: BTreeSet<u64>,
     checkpoint: Checkpoint,
     is_closing: bool,
 }
@@ -174,6 +141,7 @@ impl Database {
                 epoch,
                 committed: 0,
                 inline: BTreeSet::new(),
+                carried: BTreeSet::new(),
                 checkpoint: Checkpoint::Idle,
                 is_closing: false,
             }),
@@ -407,6 +375,42 @@ impl Inner {
         }
     }
 
+    /// Begins a new log with the small staged data of the old one, so that what is soon on its consumers never becomes a
+    /// file. Once: what was carried before is to be flushed. Returns the inodes whose data is not carried on.
+    ///
+    /// What is in memory may be newer than what the old log says, never older; and nobody commits meanwhile.
+    fn carry_over(&self, log: &mut Log) -> Result<BTreeSet<u64>, Error> {
+        let (mut flushed, mut carried) = (BTreeSet::new(), BTreeSet::new());
+        let (mut ops, mut ops_bytes, mut bytes) = (Vec::new(), 0, 0);
+        for ino in std::mem::take(&mut log.inline) {
+            let may_carry = bytes < limits::CARRIED_BYTES && !log.carried.contains(&ino);
+            let Some(data) = may_carry.then(|| self.staging.small(ino)).flatten() else {
+                flushed.insert(ino);
+                continue;
+            };
+            bytes += data.len() as u64;
+            ops_bytes += data.len();
+            ops.push(Op::Inline { ino, offset: 0, bytes: data });
+            carried.insert(ino);
+            if ops_bytes > RECORD_BYTES / 8 {
+                self.append_carried(log, &std::mem::take(&mut ops))?;
+                ops_bytes = 0;
+            }
+        }
+        self.append_carried(log, &ops)?;
+        log.inline.clone_from(&carried);
+        log.carried = carried;
+        Ok(flushed)
+    }
+
+    fn append_carried(&self, log: &mut Log, ops: &[Op]) -> Result<(), Error> {
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let current = log.current;
+        log.files[current].append(&log::encode(ops)).inspect_err(|error| self.fail(error))
+    }
+
     /// Moves the current log file's batches into sled while the other file takes the new ones.
     fn checkpoint(&self) -> Result<(), Error> {
         let (old, inline, frozen) = {
@@ -425,7 +429,8 @@ impl Inner {
             let mut memory = self.memory.write();
             let frozen = Arc::new(std::mem::take(&mut memory.active));
             memory.frozen = Arc::clone(&frozen);
-            (old, std::mem::take(&mut log.inline), frozen)
+            drop(memory);
+            (old, self.carry_over(&mut log)?, frozen)
         };
         self.turn.notify_all();
         tracing::debug!(log = %old.1.display(), keys = frozen.len(), "checkpoint");

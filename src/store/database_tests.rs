@@ -23,9 +23,35 @@ use crate::{
 #[derive(Default)]
 struct Recorder(Mutex<BTreeMap<u64, BTreeMap<u64, u8>>>);
 
+/// Staging files that are in memory, and which were to be flushed at each checkpoint.
+#[derive(Default)]
+struct Small {
+    files: Mutex<BTreeMap<u64, Vec<u8>>>,
+    flushes: Mutex<Vec<BTreeSet<u64>>>,
+}
+
+impl StagingFiles for Small {
+    fn flush(&self, inodes: &BTreeSet<u64>) -> Result<(), Error> {
+        self.flushes.lock().push(inodes.clone());
+        Ok(())
+    }
+
+    fn small(&self, ino: u64) -> Option<Vec<u8>> {
+        self.files.lock().get(&ino).cloned()
+    }
+
+    fn restore(&self, _: u64, _: u64, _: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
 impl StagingFiles for Recorder {
     fn flush(&self, _: &BTreeSet<u64>) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn small(&self, _: u64) -> Option<Vec<u8>> {
+        None
     }
 
     fn restore(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<(), Error> {
@@ -215,6 +241,61 @@ fn replayed_data_never_wins_over_what_superseded_it() {
     let expected: BTreeMap<u64, u8> =
         [(10, b'o'), (11, b'l'), (13, b'N'), (14, b'd'), (15, b'a'), (16, b't'), (17, b'a')].into();
     assert_eq!(*recorder.0.lock(), BTreeMap::from([(7, expected)]));
+}
+
+/// Commits until the other log file has its turn, and waits for the end of that checkpoint.
+fn turn(database: &Database, small: &Small) -> BTreeSet<u64> {
+    let before = small.flushes.lock().len();
+    for number in 0..LOG_BYTES / 2 / (1 << 20) + 1 {
+        let mut batch = Batch::new();
+        batch.put(Table::Entry, &[b"fill", &number.to_be_bytes()], vec![0; 1 << 20]);
+        database.commit(batch).expect("committed");
+    }
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(flushed) = small.flushes.lock().get(before) {
+            return flushed.clone();
+        }
+        assert!(Instant::now() < end, "no checkpoint");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn small_staged_data_goes_into_the_next_log_once_and_is_flushed_then() {
+    let stage = Stage::new(450);
+    let small = Arc::new(Small::default());
+    let files = Arc::clone(&small) as Arc<dyn StagingFiles>;
+    let database = Database::open(stage.directory.path(), &stage.disk, files).expect("opens");
+    small.flushes.lock().clear();
+    // 8 is on a disk already; 9 is gone from memory when its time comes.
+    small.files.lock().extend([(7, b"logged".to_vec()), (9, b"short".to_vec())]);
+    let mut batch = Batch::new();
+    for (ino, bytes) in [(7, b"logged".to_vec()), (8, b"large".to_vec()), (9, b"short".to_vec())] {
+        batch.inline(ino, 0, bytes);
+    }
+    database.commit(batch).expect("committed");
+    // Written since, and not logged.
+    small.files.lock().insert(7, b"newest".to_vec());
+    assert_eq!(turn(&database, &small), BTreeSet::from([8]));
+    let mut batch = Batch::new();
+    batch.supersede(7, 4, 6);
+    let last = database.commit(batch).expect("committed");
+    database.sync(last).expect("synced");
+    let copy = stage.disk.contents(Path::new("log-0")).zip(stage.disk.contents(Path::new("log-1"))).expect("there");
+    small.files.lock().remove(&9);
+    assert_eq!(turn(&database, &small), BTreeSet::from([7, 9]), "once is enough");
+    drop(database);
+
+    let later = SimulatedDisk::new(LOG_BYTES * 4);
+    for (name, bytes) in [("log-0", copy.0), ("log-1", copy.1)] {
+        later.open(Path::new(name), true).expect("opens").write_at(&bytes, 0).expect("written");
+    }
+    let recorder = Arc::new(Recorder::default());
+    let (directory, files) = (tempfile::tempdir().expect("made"), Arc::clone(&recorder) as Arc<dyn StagingFiles>);
+    drop(Database::open(directory.path(), &later, files).expect("opens"));
+    let restored = |ino: u64| recorder.0.lock().get(&ino).map(|bytes| bytes.values().copied().collect::<Vec<u8>>());
+    assert_eq!((restored(7), restored(9)), (Some(b"newe".to_vec()), Some(b"short".to_vec())));
 }
 
 #[test]

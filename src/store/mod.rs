@@ -3,6 +3,7 @@
 //! Every process owns one state directory, held by a [`StateLock`]. Files go
 //! through the [`Disk`] seam, so that a test can lose what was not flushed.
 
+mod batch;
 mod database;
 #[cfg(test)]
 mod database_tests;
@@ -15,7 +16,8 @@ mod schema;
 mod shards;
 mod table;
 
-pub use database::{Batch, Database, Sequence, StagingFiles};
+pub use batch::Batch;
+pub use database::{Database, Sequence, StagingFiles};
 pub use disk::{Disk, DiskFile, DiskOp, FaultyDisk, RealDisk, SimulatedDisk};
 pub use error::Error;
 pub use lock::StateLock;
