@@ -10,7 +10,7 @@ use super::{
     cell::{Cell, Locked},
 };
 use crate::{
-    base::{ChunkId, Ino},
+    base::{ChunkId, Ino, limits},
     store::{Batch, Table},
 };
 
@@ -45,6 +45,12 @@ impl Inner {
                 () = self.tasks.shutdown().started() => return,
                 () = self.reaper.wake.notified() => {}
             }
+            // Others follow: one flush and few batches for all, and no race with who unlinks them.
+            tokio::select! {
+                biased;
+                () = self.tasks.shutdown().started() => return,
+                () = tokio::time::sleep(limits::REAP_LINGER) => {}
+            }
             let inner = Arc::clone(&self);
             let reaped = super::commit::blocking(move || {
                 let line = std::mem::take(&mut *inner.reaper.line.lock());
@@ -62,56 +68,73 @@ impl Inner {
     fn remove_inodes(&self, line: Vec<Ino>) -> Result<(), Error> {
         let mut outcome = Ok(());
         let mut removed = Vec::new();
-        for ino in line {
-            match self.remove_inode(ino) {
-                Ok(true) => removed.push(ino),
-                Ok(false) => {}
+        for some in line.chunks(limits::INODES_PER_BATCH) {
+            let mut claimed = Vec::new();
+            for ino in some {
+                match self.claim(*ino) {
+                    Ok(cell) => claimed.extend(cell),
+                    Err(error) => outcome = outcome.and(Err(error)),
+                }
+            }
+            match self.remove_claimed(&claimed) {
+                Ok(()) => removed.extend(claimed),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
         self.database.sync_all()?;
-        for ino in removed {
-            self.staging.remove(ino);
+        for cell in removed {
+            self.staging.remove(cell.ino);
         }
         outcome
     }
 
-    /// Removes an inode from the database; false when it is gone already or used again.
-    fn remove_inode(&self, ino: Ino) -> Result<bool, Error> {
+    /// Takes an inode out of use; None when it is gone already or used again.
+    fn claim(&self, ino: Ino) -> Result<Option<Arc<Cell>>, Error> {
         let cell = match self.cell(ino) {
             Ok(cell) => cell,
-            Err(Error::Stale) => return Ok(false),
+            Err(Error::Stale) => return Ok(None),
             Err(error) => return Err(error),
         };
-        {
-            let mut state = cell.lock();
-            if state.is_gone || state.inode.links > 0 || state.lookups > 0 || state.handles > 0 {
-                return Ok(false);
-            }
-            state.is_gone = true;
-            let staged = state.dirty.covered_bytes();
-            state.dirty = Default::default();
-            (state.unlogged, state.logged) = Default::default();
-            self.staging.account(staged, 0);
+        let mut state = cell.lock();
+        if state.is_gone || state.inode.links > 0 || state.lookups > 0 || state.handles > 0 {
+            return Ok(None);
         }
-        let mut is_done = false;
-        while !is_done {
+        state.is_gone = true;
+        let staged = state.dirty.covered_bytes();
+        state.dirty = Default::default();
+        (state.unlogged, state.logged) = Default::default();
+        self.staging.account(staged, 0);
+        drop(state);
+        Ok(Some(cell))
+    }
+
+    /// Removes inodes that are out of use from the database, in as many batches as their extents need.
+    fn remove_claimed(&self, claimed: &[Arc<Cell>]) -> Result<(), Error> {
+        let mut left: Vec<_> = claimed.iter().collect();
+        while !left.is_empty() {
             let mut batch = Batch::new();
-            let locked = Locked::new([&cell]);
+            let locked = Locked::new(left.iter().copied());
             let mut change = self.change_extents();
-            is_done = change.cut(ino, 0..u64::MAX, &mut batch)?;
-            let dead = change.settle(&mut batch)?;
-            if is_done {
-                self.delete_records(ino, &mut batch)?;
+            let mut later = Vec::new();
+            for cell in left {
+                if batch.len() < limits::EXTENTS_PER_BATCH && change.cut(cell.ino, 0..u64::MAX, &mut batch)? {
+                    self.delete_records(cell.ino, &mut batch)?;
+                } else {
+                    later.push(cell);
+                }
             }
+            let dead = change.settle(&mut batch)?;
             self.database.commit(batch)?;
             drop(change);
             drop(locked);
             self.forget_chunks(&dead);
+            left = later;
         }
-        cell.lock().file = None;
-        self.cells.lock().remove(&ino);
-        Ok(true)
+        for cell in claimed {
+            cell.lock().file = None;
+            self.cells.lock().remove(&cell.ino);
+        }
+        Ok(())
     }
 
     fn delete_records(&self, ino: Ino, batch: &mut Batch) -> Result<(), Error> {
@@ -119,7 +142,7 @@ impl Inner {
         for table in [Table::Inode, Table::Orphan, Table::Dirty, Table::Policy] {
             batch.delete(table, &[&key]);
         }
-        for (name, _) in self.database.scan(Table::Xattr, &key, b"", crate::base::limits::XATTRS)? {
+        for (name, _) in self.database.scan(Table::Xattr, &key, b"", limits::XATTRS)? {
             batch.delete(Table::Xattr, &[&key, &name]);
         }
         batch.supersede(ino.0, 0, u64::MAX);
