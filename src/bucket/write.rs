@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::{
-    Bucket, Error, FileKind, Inner,
+    Attr, Bucket, Error, FileKind, Inner, SetTime, Timestamp,
     cell::{Cell, CellState},
 };
 use crate::{
@@ -191,6 +191,22 @@ impl Bucket {
         }
     }
 
+    /// Notes when a file was last written, which is kept as its data is: stored with the next flush or fsync.
+    pub fn note_written(&self, ino: Ino, modified: SetTime, changed: Timestamp) -> Result<Attr, Error> {
+        let cell = self.inner.cell(ino)?;
+        let mut state = cell.lock();
+        if state.is_gone {
+            return Err(Error::Stale);
+        }
+        state.inode.modified = match modified {
+            SetTime::Now => self.inner.timestamp(),
+            SetTime::At(time) => time,
+        };
+        state.inode.changed = changed;
+        state.is_changed = true;
+        Ok(self.inner.attr_of(ino, &state))
+    }
+
     /// At close(2): a small file goes into the log, not flushed, so that it survives the end of this process.
     /// A large one follows with the next write-back.
     pub fn flush(&self, ino: Ino) -> Result<(), Error> {
@@ -259,6 +275,9 @@ impl Bucket {
             let mut state = cell.lock();
             state.handles = state.handles.saturating_sub(1);
             state.writers = state.writers.saturating_sub(u32::from(is_writer));
+            if state.handles == 0 {
+                state.file = None;
+            }
             state.handles == 0 && !state.dirty.is_empty()
         };
         if is_dirty {

@@ -17,7 +17,7 @@ use super::{
     door::{Door, Refuse, Request},
     privileges::{change, keeps_set_id, strip},
     ranges::{allocation, flush_kernel, seek},
-    work::{GENERATION, may_write, new_inode, rename_mode, send_xattr, wanted},
+    work::{GENERATION, may_write, new_inode, note_written, rename_mode, send_xattr, wanted},
 };
 use crate::{
     base::limits,
@@ -86,7 +86,7 @@ impl Filesystem for Door {
         accessed: Option<TimeOrNow>,
         modified: Option<TimeOrNow>,
         changed: Option<SystemTime>,
-        _: Option<FileHandle>,
+        handle: Option<FileHandle>,
         _: Option<SystemTime>,
         _: Option<SystemTime>,
         _: Option<SystemTime>,
@@ -102,7 +102,10 @@ impl Filesystem for Door {
             modified: modified.map(convert::set_time),
             changed: changed.map(convert::timestamp),
         };
-        let work = |bucket: &Bucket| change(bucket, Caller::of(caller), convert::ino(ino), set);
+        let work = |bucket: &Bucket| {
+            let noted = handle.and_then(|_| note_written(bucket, convert::ino(ino), &set));
+            noted.unwrap_or_else(|| change(bucket, Caller::of(caller), convert::ino(ino), set))
+        };
         self.answer(Request::new("setattr", ino), reply, work, |reply, attr| self.attr(reply, &attr));
     }
 

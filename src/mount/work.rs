@@ -117,6 +117,17 @@ impl Door {
     }
 }
 
+/// What the kernel tells of a file that it has written, before the flush or fsync that stores it: with a handle, which no
+/// program's own change of times has.
+pub(super) fn note_written(bucket: &Bucket, ino: Ino, set: &SetAttr) -> Option<Result<Attr, Error>> {
+    match *set {
+        SetAttr { mode: None, uid: None, gid: None, size: None, accessed: None, modified, changed } => {
+            Some(bucket.note_written(ino, modified?, changed?))
+        }
+        _ => None,
+    }
+}
+
 pub(super) fn open_flags(flags: i32) -> OFlags {
     OFlags::from_bits_retain(flags.cast_unsigned())
 }
