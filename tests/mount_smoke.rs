@@ -4,6 +4,8 @@
 
 #[path = "mount_smoke/fixture.rs"]
 mod fixture;
+#[path = "mount_smoke/listing.rs"]
+mod listing;
 
 use std::{
     collections::BTreeSet,
