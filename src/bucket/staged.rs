@@ -5,7 +5,7 @@
 //! the memory for them is full, and when the log can carry them no longer.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -107,14 +107,22 @@ impl StagedFiles {
         }
     }
 
-    /// Makes the directory entry of a file durable, if it is new.
-    pub fn flush_entry(&self, path: &Path) -> io::Result<()> {
-        let made = self.new_entries.lock().get(path).copied();
-        if made.is_some() {
-            self.disk.sync_directory(path.parent().unwrap_or(Path::new("")))?;
-            self.disk.sync_directory(Path::new(""))?;
-            let mut entries = self.new_entries.lock();
-            if entries.get(path).copied() == made {
+    /// Makes the directory entries of files durable, where they are new: each directory is flushed once.
+    pub fn flush_entries(&self, paths: &[PathBuf]) -> io::Result<()> {
+        let new: BTreeMap<&PathBuf, u64> = {
+            let entries = self.new_entries.lock();
+            paths.iter().filter_map(|path| Some((path, *entries.get(path)?))).collect()
+        };
+        if new.is_empty() {
+            return Ok(());
+        }
+        let directories: BTreeSet<&Path> = new.keys().filter_map(|path| path.parent()).collect();
+        for directory in directories.into_iter().chain([Path::new("")]) {
+            self.disk.sync_directory(directory)?;
+        }
+        let mut entries = self.new_entries.lock();
+        for (path, made) in new {
+            if entries.get(path) == Some(&made) {
                 entries.remove(path);
             }
         }
@@ -317,7 +325,7 @@ mod tests {
         let file = files.open(7).unwrap();
         file.write_at(b"kept", 0).unwrap();
         file.sync().unwrap();
-        files.flush_entry(&path_of(7)).unwrap();
+        files.flush_entries(&[path_of(7)]).unwrap();
         file.write_at(b"!", 4).unwrap();
         disk.crash(&SeededChance::new(1));
         let again = Arc::new(StagedFiles::new(Arc::new(disk)));

@@ -41,7 +41,7 @@ impl Staging {
     /// Makes the data of an open staging file durable, its directory entry included.
     pub fn flush_file(&self, ino: Ino, file: &dyn DiskFile) -> Result<(), Error> {
         let path = path_of(ino.0);
-        let flushed = file.sync().and_then(|()| self.files.flush_entry(&path));
+        let flushed = file.sync().and_then(|()| self.files.flush_entries(std::slice::from_ref(&path)));
         flushed.map_err(Error::io("cannot flush staging file", &path))
     }
 
@@ -124,19 +124,20 @@ impl Staging {
 
 impl StagingFiles for Staging {
     fn flush(&self, inodes: &BTreeSet<u64>) -> Result<(), Error> {
+        let mut paths = Vec::new();
         for ino in inodes {
             let path = path_of(*ino);
-            if let Some(file) = self.files.small(*ino) {
-                self.flush_file(Ino(*ino), &*file)?;
-                continue;
-            }
-            match self.files.disk.open(&path, false) {
-                Ok(file) => self.flush_file(Ino(*ino), &*file)?,
+            let synced = match self.files.small(*ino) {
+                Some(file) => file.sync(),
+                None => self.files.disk.open(&path, false).and_then(|file| file.sync()),
+            };
+            match synced {
+                Ok(()) => paths.push(path),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::io("cannot open staging file", &path)(error)),
+                Err(error) => return Err(Error::io("cannot flush staging file", &path)(error)),
             }
         }
-        Ok(())
+        self.files.flush_entries(&paths).map_err(Error::io("cannot flush", "staging"))
     }
 
     fn small(&self, ino: u64) -> Option<Vec<u8>> {

@@ -65,7 +65,7 @@ fn churn(directory: &Path, round: usize, is_ended: &AtomicBool, changes: &Atomic
 fn a_large_directory_is_listed_once_while_names_come_and_go() {
     let Some(fixture) = Fixture::new(|_| {}) else { return };
     let make = |parent: Ino, name: &str, kind: FileKind, mode: u32| {
-        let new = NewInode { kind, mode, uid: 0, gid: 0, rdev: 0, target: Vec::new() };
+        let new = NewInode { kind, mode, uid: 0, gid: 0, rdev: 0, umask: 0, target: Vec::new() };
         fixture.bucket.make(parent, name.as_bytes(), new).unwrap().ino
     };
     let parent = make(Ino::ROOT, "large", FileKind::Directory, 0o777);
