@@ -84,10 +84,11 @@ fn exercise(cluster: &Cluster, seed: u64) {
     command.args(["-N", OPERATIONS, "-S", &seed.to_string()]).arg(&file);
     let start = Instant::now();
     let outcome = run_to_end(command, b"", LIMIT);
-    let said = format!("{}{}", String::from_utf8_lossy(&outcome.stdout), outcome.stderr);
-    let last: Vec<&str> = said.lines().rev().take(40).collect();
-    let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
-    assert!(outcome.status.success(), "fsx -S {seed}: {}\n{last}", outcome.status);
-    assert!(last.contains("All operations completed"), "fsx -S {seed} did not do all operations\n{last}");
+    let (log, words): (Vec<&str>, Vec<&str>) = outcome.stderr.lines().partition(|line| line.contains("[ERROR fsx]"));
+    // Its own words, and the last operations.
+    let why = [&words[..], &log[log.len().saturating_sub(40)..]].concat().join("\n");
+    assert!(outcome.status.success(), "fsx -S {seed}: {}\n{why}", outcome.status);
+    let said = String::from_utf8_lossy(&outcome.stdout);
+    assert!(said.contains("All operations completed"), "fsx -S {seed} did not do all operations: {said}\n{why}");
     println!("fsx -S {seed}: {OPERATIONS} operations in {} s", start.elapsed().as_secs());
 }

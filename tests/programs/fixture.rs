@@ -19,8 +19,8 @@ const TEST: Duration = Duration::from_secs(600);
 const SCRIPT: Duration = Duration::from_secs(200);
 /// A program says its next word within this.
 pub const WORD: Duration = Duration::from_secs(30);
-/// Nobody whom this machine knows.
-const ORDINARY_UID: u32 = 4711;
+/// `nobody`, whom every machine has: some programs ask for the user's name.
+const ORDINARY_UID: u32 = 65534;
 
 /// Who runs a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
