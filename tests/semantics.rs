@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail with it")]
 
 #[path = "devnet/fixture.rs"]
-#[allow(dead_code, reason = "other tests use the rest of it")]
 mod fixture;
 
 use std::{

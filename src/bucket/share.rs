@@ -8,7 +8,7 @@ use super::{
     records::Extent,
 };
 use crate::{
-    base::{Ino, limits},
+    base::{Ino, RangeSet, limits},
     store::Batch,
 };
 
@@ -19,6 +19,15 @@ const STEP_BYTES: usize = 1 << 20;
 struct Run {
     range: Range<u64>,
     extent: Option<Extent>,
+}
+
+/// What a target gets.
+struct Shared {
+    /// Where that takes the place of what is there.
+    replaced: RangeSet,
+    extents: Vec<(u64, Extent)>,
+    /// The target reaches up to here at least.
+    end: u64,
 }
 
 /// What one call copies.
@@ -135,7 +144,7 @@ impl Bucket {
         }
         let copied = plan.end - source.1;
         // What is staged lies over what the target has there, as after a write; all else replaces it.
-        let mut replaced = crate::base::RangeSet::new();
+        let mut replaced = RangeSet::new();
         replaced.insert(target.1..target.1 + copied, ());
         let place = |range: &Range<u64>| target.1 + (range.start - source.1)..target.1 + (range.end - source.1);
         for run in plan.runs.iter().filter(|run| run.extent.is_none()) {
@@ -146,8 +155,8 @@ impl Bucket {
             )?;
             replaced.remove(place(&run.range));
         }
-        let shared = plan.runs.iter().filter_map(|run| Some((place(&run.range).start, run.extent?)));
-        inner.replace_range(&to, locked.of(target.0), replaced, shared, target.1 + copied)?;
+        let shared = plan.runs.iter().filter_map(|run| Some((place(&run.range).start, run.extent?))).collect();
+        inner.put_shared(&to, locked.of(target.0), Shared { replaced, extents: shared, end: target.1 + copied })?;
         drop(locked);
         if staged > 0 {
             inner.uploader.note(target.0, false);
@@ -191,27 +200,19 @@ impl Inner {
         Ok(length)
     }
 
-    /// Puts shared extents into a locked file in place of what these ranges have, in one batch; the file reaches up to
-    /// `end` at least.
-    fn replace_range(
-        &self,
-        cell: &Cell,
-        state: &mut CellState,
-        ranges: crate::base::RangeSet,
-        shared: impl Iterator<Item = (u64, Extent)>,
-        end: u64,
-    ) -> Result<(), Error> {
+    /// Puts shared extents into a locked file, in one batch.
+    fn put_shared(&self, cell: &Cell, state: &mut CellState, shared: Shared) -> Result<(), Error> {
         let mut waste = Vec::new();
         let mut batch = Batch::new();
         let mut change = self.change_extents();
-        for (range, ()) in ranges.iter() {
+        for (range, ()) in shared.replaced.iter() {
             waste.extend(self.drop_staged(state, range.clone()));
             let is_whole = change.cut(cell.ino, range.clone(), &mut batch)?;
             assert!(is_whole, "the plan leaves no more extents than a batch may cut");
             batch.supersede(cell.ino.0, range.start, range.end);
         }
         let mut reached = 0;
-        for (offset, extent) in shared {
+        for (offset, extent) in shared.extents {
             change.insert(cell.ino, offset, extent, &mut batch);
             if state.inode.is_pinned {
                 self.cache.set_pinned(extent.chunk, true);
@@ -221,7 +222,7 @@ impl Inner {
         state.count_extents(change.gained(cell.ino));
         let now = self.timestamp();
         (state.inode.modified, state.inode.changed) = (now, now);
-        state.inode.size = state.inode.size.max(end);
+        state.inode.size = state.inode.size.max(shared.end);
         // As with a write, bytes that only this run of the daemon knows of do not count for a crash; extents do.
         state.logged_size = if state.unlogged.is_empty() { state.inode.size } else { state.logged_size.max(reached) };
         state.is_changed = true;
