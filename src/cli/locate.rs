@@ -63,7 +63,8 @@ pub struct Silent(PathBuf);
 pub fn find_mount(path: &Path) -> anyhow::Result<Option<InMount>> {
     let (sender, found) = mpsc::sync_channel(1);
     let owned = path.to_path_buf();
-    // Of its own, because it may not come back; then this process ends with the error.
+    // Of its own, because it may not come back. The error is said in time; a request that the daemon has taken and does
+    // not answer can keep this process from ending until the daemon goes on or ends.
     std::thread::Builder::new()
         .name("find-mount".into())
         .spawn(move || sender.send(look_for_mount(&owned)))
