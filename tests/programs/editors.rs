@@ -40,7 +40,10 @@ fn a_saved_file_is_whole_when_the_mount_is_killed() {
 /// Lets an editor save so often, and kills it in the middle of the next time; the last version it called safe.
 fn save_some(place: &Place, saves: usize) -> u64 {
     let mut editor = place.helper(&["save", "."]);
-    let heard = (0..saves).map(|_| editor.word()).last().expect("at least one");
+    let mut heard = editor.word();
+    for _ in 1..saves {
+        heard = editor.word();
+    }
     editor.kill();
     editor.rest().pop().unwrap_or(heard).parse().unwrap()
 }
