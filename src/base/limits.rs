@@ -73,6 +73,8 @@ pub const INLINE_AT_CLOSE_BYTES: u64 = 16 << 10;
 pub const STAGED_SMALL_BYTES: u64 = 64 << 10;
 /// Bytes of all staging files that are kept in memory, at most.
 pub const STAGED_MEMORY_BYTES: u64 = 64 << 20;
+/// Staging files that are flushed one by one, at most: more go with one flush of the whole disk.
+pub const FLUSHED_ALONE: usize = 64;
 /// Bytes of small staging files that a new intent log takes over from the one before, at most.
 pub const CARRIED_BYTES: u64 = 8 << 20;
 /// Free bytes of the disk that staging leaves to the database, its log and the log of the process.

@@ -129,6 +129,20 @@ impl StagedFiles {
         Ok(())
     }
 
+    /// Puts these inodes' files on the disk and flushes it as a whole; false when it cannot do so at once.
+    pub fn flush_all(&self, inodes: &BTreeSet<u64>) -> io::Result<bool> {
+        for file in inodes.iter().filter_map(|ino| self.small(*ino)) {
+            file.spill(&mut file.place.lock(), false)?;
+        }
+        // Those that are made from here on are not covered.
+        let made = self.made.load(Ordering::Relaxed);
+        let is_flushed = self.disk.sync_all()?;
+        if is_flushed {
+            self.new_entries.lock().retain(|_, number| *number >= made);
+        }
+        Ok(is_flushed)
+    }
+
     fn create(&self, ino: u64) -> io::Result<Arc<dyn DiskFile>> {
         let path = path_of(ino);
         let file = self.disk.open(&path, true)?;

@@ -124,6 +124,11 @@ impl Staging {
 
 impl StagingFiles for Staging {
     fn flush(&self, inodes: &BTreeSet<u64>) -> Result<(), Error> {
+        if inodes.len() > limits::FLUSHED_ALONE
+            && self.files.flush_all(inodes).map_err(Error::io("cannot flush", "staging"))?
+        {
+            return Ok(());
+        }
         let mut paths = Vec::new();
         for ino in inodes {
             let path = path_of(*ino);

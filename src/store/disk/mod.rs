@@ -51,6 +51,11 @@ pub trait Disk: Send + Sync + 'static {
     fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>>;
     /// Makes the entries of a directory durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Makes everything durable at once, which is far quicker than many files one by one; false when it cannot, and nothing
+    /// is.
+    fn sync_all(&self) -> io::Result<bool> {
+        Ok(false)
+    }
     /// (free, total) bytes of the file system.
     fn space(&self) -> io::Result<(u64, u64)>;
 }

@@ -76,6 +76,11 @@ impl Disk for RealDisk {
         fs::File::open(self.root.join(directory))?.sync_all()
     }
 
+    fn sync_all(&self) -> io::Result<bool> {
+        rustix::fs::syncfs(fs::File::open(&self.root)?)?;
+        Ok(true)
+    }
+
     fn space(&self) -> io::Result<(u64, u64)> {
         let stat = rustix::fs::statvfs(&self.root)?;
         Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
