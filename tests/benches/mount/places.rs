@@ -141,7 +141,11 @@ impl Process {
             thread::sleep(LOOK); // the look at a condition
         }
         self.is_stopped = true;
-        Ok(())
+        // A bucket is off by now; the empty file system just ended.
+        match rustix::mount::unmount(&self.mountpoint, rustix::mount::UnmountFlags::DETACH) {
+            Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("cannot unmount {}", self.mountpoint.display())),
+        }
     }
 }
 
