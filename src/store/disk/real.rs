@@ -18,6 +18,8 @@ use super::{Disk, DiskFile};
 #[derive(Debug, Clone)]
 pub struct RealDisk {
     root: PathBuf,
+    /// Held open, so that a failed write-back since then is told by the next flush of the whole disk (syncfs(2)).
+    handle: Arc<fs::File>,
 }
 
 impl RealDisk {
@@ -25,7 +27,8 @@ impl RealDisk {
     pub fn new(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
         make_directory(&root)?;
-        Ok(Self { root })
+        let handle = Arc::new(fs::File::open(&root)?);
+        Ok(Self { root, handle })
     }
 
     /// Where the tree is.
@@ -77,7 +80,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_all(&self) -> io::Result<bool> {
-        rustix::fs::syncfs(fs::File::open(&self.root)?)?;
+        rustix::fs::syncfs(&*self.handle)?;
         Ok(true)
     }
 
