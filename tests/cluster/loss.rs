@@ -71,7 +71,7 @@ fn check_stat(cluster: &Cluster) {
     assert!(stat["id"].is_u64());
     assert_eq!((&stat["state"], &stat["size"]), (&"uploaded".into(), &((9 << 20) + 123).into()), "{stat}");
     assert_eq!(stat["availability"], serde_json::json!({ "actual": 3, "desired": 3 }));
-    assert_eq!(stat["policy"], serde_json::json!({ "k": 4, "m": 2 }));
+    assert_eq!(stat["policy"], serde_json::json!({ "k": 4, "m": 2, "expires": "never" }));
     let peers: BTreeSet<String> = cluster
         .processes()
         .iter()
