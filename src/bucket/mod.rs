@@ -1,11 +1,12 @@
 //! The file tree, its write path, its read path, its cache.
 //!
 //! A [`Bucket`] knows no kernel: the mount translates for it, tests call it
-//! directly. Metadata calls are plain functions that do not wait; what may wait
-//! for the local disk ends in `_blocking`; what may wait for the network is async.
+//! directly. Metadata calls are plain functions that do not wait (`rename` may, `rename_now` says
+//! when); what may wait for the local disk ends in `_blocking`; what may wait for the network is async.
 //!
 //! - `tree` and `rename`: names and directories; `attributes`: stat and extended attributes; `acl`: access control lists
-//! - `write`: staging, fsync and the intent log; `upload`: what goes next; `commit`: how it gets there
+//! - `write`: write, fsync and the intent log; `staging` and `staged`: the files or the memory below that
+//! - `upload`: what goes to consumers next; `commit`: how it gets there
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
 //! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
