@@ -197,3 +197,14 @@ async fn a_changed_tier_is_applied_to_what_is_there_also_after_a_crash() {
     fixture.upload(FileState::Uploaded).await;
     assert_eq!(fixture.bucket.report(b"file").expect("there").availability.actual, 3);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tier_that_changes_during_an_upload_is_applied_to_it() {
+    let fixture = Fixture::new(17, 6).await;
+    let ino = put(&fixture, "file", (0..9_000_000u32).map(|i| (i.wrapping_mul(i) >> 9) as u8).collect()).await;
+    let on_its_way = || fixture.bucket.report(b"file").is_ok_and(|report| report.state >= FileState::Uploading);
+    fixture.until(on_its_way, || format!("{:?}", fixture.bucket.report(b"file"))).await;
+    fixture.bucket.setxattr(ino, b"user.openbucket.tier", b"2+4", XattrMode::Set).expect("set");
+    fixture.upload(FileState::Uploaded).await;
+    assert_eq!(fixture.bucket.report(b"file").expect("there").availability.actual, 5);
+}

@@ -91,18 +91,25 @@ impl Inner {
             Err(Error::Stale) => return Ok(true),
             Err(error) => return Err(error),
         };
-        let (scheme, is_pinned, is_file) = {
+        // A chunk that is on its way may still be coded as before; those that follow are not.
+        let (scheme, is_pinned, is_uploading) = {
             let state = cell.lock();
-            (self.scheme_of(&state.inode), state.inode.is_pinned, state.inode.kind == FileKind::File)
+            if state.inode.kind != FileKind::File {
+                return Ok(true);
+            }
+            (self.scheme_of(&state.inode), state.inode.is_pinned, state.is_uploading())
         };
-        if !is_file {
-            return Ok(true);
+        if !self.restage_other(&cell, scheme).await? || is_uploading {
+            return Ok(false);
         }
-        let is_coded = self.restage_other(&cell, scheme).await?;
-        if is_coded {
-            self.keep_or_let_go(ino, is_pinned).await?;
+        match self.keep_or_let_go(ino, is_pinned).await {
+            // It stays marked, and is kept when there is room and somebody reads it; nobody is to wait for that.
+            Err(error @ Error::Full(_)) => {
+                tracing::warn!(op = "policy", file = ino.0, %error, "a pinned file is not kept")
+            }
+            outcome => outcome?,
         }
-        Ok(is_coded)
+        Ok(true)
     }
 
     /// Stages again what lies in chunks of other schemes; true when nothing does any more.
@@ -138,8 +145,9 @@ impl Inner {
                 break;
             }
             self.uploader.wake();
-            // Whether room was made or the time is over: it is looked at again; shutdown ends the wait.
-            drop(tokio::time::timeout(limits::STAGING_TIMEOUT, drained).await);
+            if tokio::time::timeout(limits::STAGING_TIMEOUT, drained).await.is_err() {
+                return Err(Error::Full("staging is full and nothing drains".to_owned()));
+            }
         }
         let mut bytes = BytesMut::zeroed(extent.bytes as usize);
         self.fill(extent, true, &mut bytes).await?;

@@ -139,7 +139,8 @@ impl Inner {
 
     /// Puts a file whose policy has changed in line for `apply`, if it has data to apply it to.
     pub(super) fn queue_policy(&self, ino: Ino, state: &CellState, batch: &mut Batch) {
-        if state.inode.kind == FileKind::File && state.inode.extent_bytes != Some(0) {
+        let has_data = state.inode.extent_bytes != Some(0) || !state.dirty.is_empty();
+        if state.inode.kind == FileKind::File && has_data {
             batch.put(Table::Policy, &[&ino.0.to_be_bytes()], Vec::new());
         }
     }
