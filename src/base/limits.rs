@@ -83,6 +83,8 @@ pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 pub const PAGE_BYTES: u64 = 4 << 10;
 /// Staged bytes that one copy within the bucket moves, at most; the caller asks for the rest.
 pub const COPY_STAGED_BYTES: u64 = 32 << 20;
+/// Staged ranges that one batch tells the database, at most: 2 MiB of the log.
+pub const RANGES_PER_BATCH: usize = 64 << 10;
 /// Extents changed in one batch, at most.
 pub const EXTENTS_PER_BATCH: usize = 1024;
 /// Unlinked inodes wait for others so long, to be removed together.
@@ -93,6 +95,14 @@ pub const INODES_PER_BATCH: usize = 64;
 pub const FLIGHTS: usize = 6;
 /// Pieces of files in one chunk, at most.
 pub const PIECES_PER_CHUNK: usize = 4096;
+/// Uploads yield to programs that write or wait for an fsync, until they have rested for so long.
+pub const YIELD_REST: Duration = Duration::from_millis(100);
+/// Uploads yield so long; then they go on one at a time.
+pub const YIELD_TIME: Duration = Duration::from_secs(10);
+/// Uploads yield while less is staged: this, or a quarter of the staging area if that is less.
+pub const YIELD_BYTES: u64 = 2 << 30;
+/// Written bytes of one file that are put on the local disk in the background, before an fsync asks for it.
+pub const EARLY_FLUSH_BYTES: u64 = 32 << 20;
 /// A file that was not written to for this long is uploaded though it is open.
 pub const LINGER: Duration = Duration::from_secs(2);
 /// A closed file that was not written to for this long is uploaded.

@@ -63,6 +63,15 @@ impl<V: Clone + PartialEq> RangeMap<V> {
             .filter(|(range, _)| range.start < range.end)
     }
 
+    /// The whole ranges that overlap the window or end where it begins or begin where it ends, in order.
+    pub fn touching(&self, window: Range<u64>) -> impl Iterator<Item = (Range<u64>, &V)> {
+        let first = match self.map.range(..window.start).next_back() {
+            Some((start, (end, _))) if *end >= window.start => *start,
+            _ => window.start,
+        };
+        self.map.range(first..=window.end.max(first)).map(|(start, (end, value))| (*start..*end, value))
+    }
+
     /// Whether every byte of the window is covered.
     pub fn covers(&self, window: Range<u64>) -> bool {
         let mut reached = window.start;
@@ -178,8 +187,12 @@ mod tests {
                 prop_assert_eq!(map.covers(window.clone()), slice.iter().all(Option::is_some));
                 let gap_bytes: u64 = map.gaps(window.clone()).iter().map(|gap| gap.end - gap.start).sum();
                 prop_assert_eq!(gap_bytes, slice.iter().filter(|byte| byte.is_none()).count() as u64);
-                let inside: u64 = map.within(window).map(|(range, _)| range.end - range.start).sum();
+                let inside: u64 = map.within(window.clone()).map(|(range, _)| range.end - range.start).sum();
                 prop_assert_eq!(inside + gap_bytes, slice.len() as u64);
+                let touching: Vec<_> = map.touching(window.clone()).map(|(range, _)| range).collect();
+                let meets = |range: &Range<u64>| range.start <= window.end && range.end >= window.start;
+                let expected: Vec<_> = map.iter().map(|(range, _)| range).filter(meets).collect();
+                prop_assert_eq!(touching, expected);
             }
         }
     }

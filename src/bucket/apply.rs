@@ -97,7 +97,7 @@ impl Inner {
             if state.inode.kind != FileKind::File {
                 return Ok(true);
             }
-            (self.scheme_of(&state.inode), state.inode.is_pinned, state.is_uploading())
+            (self.scheme_of(&state.inode), state.inode.is_pinned, state.dirty.carried_bytes() > 0)
         };
         if !self.restage_other(&cell, scheme).await? || is_uploading {
             return Ok(false);

@@ -59,7 +59,7 @@ impl Inner {
         };
         finish(state);
         batch.supersede(cell.ino.0, range.start, range.end);
-        state.put_dirty(cell.ino, &mut batch);
+        self.put_ranges(cell.ino, &mut state.logged, &mut batch)?;
         state.put(cell.ino, &mut batch);
         let committed = self.database.commit(batch)?;
         state.waste_all(waste, committed);

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::{
     Error, Inner,
-    records::{Dirty, Inode},
+    ranges::{DirtyRanges, LoggedRanges},
+    records::Inode,
 };
 use crate::{
     base::{Ino, RangeMap, RangeSet, Record, limits},
@@ -33,12 +34,12 @@ pub(super) struct CellState {
     /// Times or size are newer than the stored record.
     pub is_changed: bool,
     /// Staged ranges, which win over extents; with the chunk that carries them away, if one does.
-    pub dirty: RangeMap<Option<Flight>>,
+    pub dirty: DirtyRanges,
     /// The part of `dirty` whose newest bytes are not durable on the local disk yet, each with the `epoch` of its write.
     pub unlogged: RangeMap<u64>,
     /// The part of `dirty` that some bytes on the local disk stand for, the newest or those before them. What is
     /// stored names these ranges: a crash must not fall back behind an fsync because of a write after it.
-    pub logged: RangeSet,
+    pub logged: LoggedRanges,
     /// Counts flushes begun: what is written during one is told from what it covers.
     pub epoch: u64,
     /// Counts truncations to a smaller size.
@@ -67,11 +68,11 @@ pub(super) struct CellState {
 }
 
 impl Cell {
-    pub fn new(ino: Ino, inode: Inode, dirty: &Dirty) -> Self {
-        let (mut ranges, mut logged) = (RangeMap::new(), RangeSet::new());
-        for (start, end) in &dirty.0 {
-            ranges.insert(*start..*end, None);
-            logged.insert(*start..*end, ());
+    /// An inode with these staged ranges, as the database names them.
+    pub fn new(ino: Ino, inode: Inode, stored: RangeSet) -> Self {
+        let mut dirty = DirtyRanges::default();
+        for (range, ()) in stored.iter() {
+            dirty.insert(range, None);
         }
         let now = Instant::now();
         Self {
@@ -80,9 +81,9 @@ impl Cell {
                 logged_size: inode.size,
                 inode,
                 is_changed: false,
-                dirty: ranges,
+                dirty,
                 unlogged: RangeMap::new(),
-                logged,
+                logged: LoggedRanges::stored(stored),
                 epoch: 0,
                 cuts: 0,
                 waste: RangeMap::new(),
@@ -179,16 +180,11 @@ impl CellState {
         batch.put(Table::Inode, &[&ino.0.to_be_bytes()], Inode { size, ..self.inode.clone() }.encode());
     }
 
-    /// Adds the staged ranges that a crash leaves to a batch.
-    pub fn put_dirty(&self, ino: Ino, batch: &mut Batch) {
-        put_dirty(ino, &self.logged, batch);
-    }
-
     /// A range is staged no more.
     pub fn forget_staged(&mut self, range: Range<u64>) {
         self.dirty.remove(range.clone());
         self.unlogged.remove(range.clone());
-        self.logged.remove(range);
+        self.logged.take(range);
     }
 
     /// The unlogged ranges that a flush which began this epoch covers are durable now. Returns them.
@@ -197,7 +193,7 @@ impl CellState {
             self.unlogged.iter().filter(|(_, written)| **written < epoch).map(|(range, _)| range).collect();
         for range in &flushed {
             self.unlogged.remove(range.clone());
-            self.logged.insert(range.clone(), ());
+            self.logged.insert(range.clone());
         }
         flushed
     }
@@ -207,16 +203,6 @@ impl CellState {
         self.inode.extent_bytes = self.inode.extent_bytes.map(|bytes| bytes.saturating_add_signed(gained));
     }
 
-    /// Dirty bytes that no chunk carries yet.
-    pub fn waiting_bytes(&self) -> u64 {
-        self.dirty.iter().filter(|(_, flight)| flight.is_none()).map(|(range, _)| range.end - range.start).sum()
-    }
-
-    /// Whether a chunk carries some of it.
-    pub fn is_uploading(&self) -> bool {
-        self.dirty.iter().any(|(_, flight)| flight.is_some())
-    }
-
     /// The parts of a range that are still as that chunk took them.
     pub fn unmodified_since(&self, flight: Flight, range: Range<u64>) -> Vec<Range<u64>> {
         let same = |value: &Option<Flight>| *value == Some(flight);
@@ -224,20 +210,15 @@ impl CellState {
     }
 }
 
-/// Adds staged ranges of an inode to a batch.
-pub(super) fn put_dirty(ino: Ino, ranges: &RangeSet, batch: &mut Batch) {
-    let key = ino.0.to_be_bytes();
-    if ranges.is_empty() {
-        batch.delete(Table::Dirty, &[&key]);
-    } else {
-        let ranges = ranges.iter().map(|(range, ())| (range.start, range.end)).collect();
-        batch.put(Table::Dirty, &[&key], Dirty(ranges).encode());
-    }
-}
-
 impl Inner {
     /// The cell of an inode, loaded if it is not in memory.
     pub fn cell(&self, ino: Ino) -> Result<Arc<Cell>, Error> {
+        // Those with staged ranges are in memory from the opening on.
+        self.cell_with(ino, RangeSet::new)
+    }
+
+    /// The cell of an inode, loaded with these staged ranges if it is not in memory.
+    pub fn cell_with(&self, ino: Ino, stored: impl FnOnce() -> RangeSet) -> Result<Arc<Cell>, Error> {
         let mut cells = self.cells.lock();
         if let Some(cell) = cells.get(&ino) {
             return Ok(Arc::clone(cell));
@@ -249,11 +230,7 @@ impl Inner {
             let extents = self.extents(ino, 0..u64::MAX, usize::MAX)?;
             inode.extent_bytes = Some(extents.iter().map(|(_, extent)| u64::from(extent.bytes)).sum());
         }
-        let dirty = match self.database.get(Table::Dirty, &[&key])? {
-            Some(bytes) => Dirty::decode(&bytes).map_err(crate::store::Error::from)?,
-            None => Dirty::default(),
-        };
-        let cell = Arc::new(Cell::new(ino, inode, &dirty));
+        let cell = Arc::new(Cell::new(ino, inode, stored()));
         cells.insert(Arc::clone(&cell));
         Ok(cell)
     }

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     Error, Inner,
-    cell::{Cell, CellState, Locked, put_dirty},
+    cell::{Cell, CellState, Locked},
     extents::queue_deletes,
     records::{Attempt, Chunk, Extent},
     upload::Job,
@@ -123,16 +123,14 @@ impl Inner {
                 parts.entry(ino).or_insert_with(|| (Arc::clone(&piece.cell), Vec::new())).1.push(part);
             }
         }
-        let mut is_pinned = false;
+        let (mut is_pinned, mut taken) = (false, Vec::new());
         for (ino, (_, ranges)) in &parts {
             let state = locked.of(*ino);
             state.count_extents(change.gained(*ino));
             is_pinned |= state.inode.is_pinned;
-            let mut logged = state.logged.clone();
-            for range in ranges {
-                logged.remove(range.clone());
-            }
-            put_dirty(*ino, &logged, &mut batch);
+            // In this batch whatever it takes: without the extents in it the ranges must stay.
+            taken.extend(ranges.iter().flat_map(|range| state.logged.take(range.clone())).map(|range| (*ino, range)));
+            while !state.logged.put(*ino, &mut batch) {}
             state.put_sized(*ino, landed_size(state, ranges), &mut batch);
         }
         batch.delete(Table::Attempt, &[id.as_bytes()]);
@@ -143,7 +141,11 @@ impl Inner {
             self.put_chunk(chunk, &mut batch);
         }
         let dead = change.settle(&mut batch)?;
-        let committed = self.database.commit(batch)?;
+        let committed = self.database.commit(batch).inspect_err(|_| {
+            for (ino, range) in taken {
+                locked.of(ino).logged.insert(range);
+            }
+        })?;
         // Only now, so that a commit that fails leaves everything staged.
         for (ino, (_, ranges)) in &parts {
             self.note_landed(locked.of(*ino), ranges, committed);

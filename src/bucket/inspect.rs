@@ -152,7 +152,7 @@ impl Bucket {
         let state = cell.lock();
         let scheme = inner.scheme_of(&state.inode);
         let desired = scheme.m() as i32 + 1;
-        let (is_dirty, is_uploading) = (!state.dirty.is_empty(), state.is_uploading());
+        let (is_dirty, is_uploading) = (!state.dirty.is_empty(), state.dirty.carried_bytes() > 0);
         let problem = state.problem.clone();
         drop(state);
         if is_dirty {

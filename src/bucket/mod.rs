@@ -5,8 +5,8 @@
 //! when); what may wait for the local disk ends in `_blocking`; what may wait for the network is async.
 //!
 //! - `tree` and `rename`: names and directories; `attributes`: stat and extended attributes; `acl`: access control lists
-//! - `write`: write, fsync and the intent log; `staging` and `staged`: the files or the memory below that
-//! - `upload`: what goes to consumers next; `commit`: how it gets there
+//! - `write`: write, fsync and the intent log; `staging` and `staged`: the files or the memory below that; `ranges`: what is staged
+//! - `upload`: what goes to consumers next; `commit`: how it gets there; `pressure`: when it yields
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
 //! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
@@ -30,8 +30,10 @@ mod inspect;
 mod local;
 mod open;
 mod policy;
+mod pressure;
 #[cfg(test)]
 mod promises;
+mod ranges;
 mod read;
 mod reap;
 mod records;
@@ -95,6 +97,7 @@ struct Inner {
     handles: handles::Handles,
     uploader: upload::Uploader,
     reaper: reap::Reaper,
+    write_back: write::WriteBack,
     /// Wakes who applies changed policies.
     apply: Notify,
     /// Committed chunks whose last shards are still on their way.

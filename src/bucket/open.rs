@@ -7,7 +7,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
     Bucket, Error, Inner, cache, commit::blocking, handles::Handles, reap::Reaper, records::Counters, staging::Staging,
-    tree::Namespace, upload::Uploader,
+    tree::Namespace, upload::Uploader, write::WriteBack,
 };
 use crate::{
     base::{BucketId, Ino, Record, Scheme, limits},
@@ -86,6 +86,7 @@ impl Bucket {
             handles: Handles::default(),
             uploader: Uploader::new(),
             reaper: Reaper::default(),
+            write_back: WriteBack::default(),
             apply: Notify::new(),
             resting: Mutex::default(),
             tend: Notify::new(),
@@ -129,30 +130,27 @@ impl Inner {
             .filter_map(|(_, value)| postcard::from_bytes(value.get(1..)?).ok())
             .collect();
         self.dispatcher.learn(known);
-        self.queue_cut_attempts()?;
-        for (key, _) in self.database.scan(Table::Orphan, b"", b"", usize::MAX)? {
-            self.reap(Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?)));
-        }
-        let mut staged = std::collections::BTreeSet::new();
-        for (key, _) in self.database.scan(Table::Dirty, b"", b"", usize::MAX)? {
-            let ino = Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?));
-            let cell = match self.cell(ino) {
-                Ok(cell) => cell,
+        for (ino, stored) in self.stored_ranges()? {
+            let bytes = stored.covered_bytes();
+            match self.cell_with(ino, || stored) {
+                Ok(_) => {}
                 Err(Error::Stale) => {
                     tracing::warn!(file = ino.0, "staged bytes of a file that is not there are dropped");
                     continue;
                 }
                 Err(error) => return Err(error),
-            };
-            let bytes = cell.lock().dirty.covered_bytes();
+            }
             self.staging.account(0, bytes);
-            staged.insert(ino);
             self.uploader.note(ino, true);
+        }
+        self.queue_cut_attempts()?;
+        for (key, _) in self.database.scan(Table::Orphan, b"", b"", usize::MAX)? {
+            self.reap(Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?)));
         }
         let files = self.staging.inodes()?;
         self.staging.flush_entries(&files)?;
         for ino in files {
-            if !staged.contains(&ino) {
+            if !self.is_staged(ino) {
                 self.staging.remove(ino);
             }
         }
@@ -169,21 +167,6 @@ impl Inner {
         self.tasks.spawn(Arc::clone(self).tend_until_shutdown());
         self.tasks.spawn(Arc::clone(self).write_back_until_shutdown());
         self.tasks.spawn(Arc::clone(self).remember_consumers_until_shutdown());
-    }
-
-    /// Makes changed files durable now and then, without an fsync.
-    async fn write_back_until_shutdown(self: Arc<Self>) {
-        loop {
-            tokio::select! {
-                biased;
-                () = self.tasks.shutdown().started() => return,
-                () = tokio::time::sleep(limits::WRITEBACK_INTERVAL) => {}
-            }
-            let inner = Arc::clone(&self);
-            if let Err(error) = blocking(move || inner.log_all()).await {
-                tracing::warn!(%error, "background write-back failed");
-            }
-        }
     }
 
     /// Stores who the consumers are, so that the bucket can be read with the tracker away.

@@ -4,18 +4,16 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     Allocation, Bucket, Error, FileKind, NewInode, Options, Parts, RenameMode, Seek, SetAttr, Timestamp, XattrMode,
-    cell::{Cell, put_dirty},
-    records::Dirty,
-    tree::new_inode,
+    cell::Cell, records::Dirty, tree::new_inode,
 };
 use crate::{
-    base::{BucketId, Ino, Scheme, UnixMillis, limits},
+    base::{BucketId, Ino, RangeSet, Record, Scheme, UnixMillis, limits},
     coding::BucketKey,
     dispatch::{self, Dispatcher},
     keys::{OwnerKey, PeerKey, Role},
     net::{Network, ShardClient, SimulatedOptions, SimulatedWorld},
     runtime::{CpuPool, ManualClock, SeededChance, Shutdown, Tasks},
-    store::Batch,
+    store::{Batch, Table},
 };
 
 /// A bucket in a directory whose consumers are all away.
@@ -103,7 +101,7 @@ async fn a_write_after_an_fsync_does_not_take_back_what_it_promised() {
 
 #[test]
 fn what_is_written_during_a_flush_is_not_covered_by_it() {
-    let cell = Cell::new(Ino(20), new_inode(&new(FileKind::File), Ino::ROOT, Timestamp::default()), &Dirty::default());
+    let cell = Cell::new(Ino(20), new_inode(&new(FileKind::File), Ino::ROOT, Timestamp::default()), RangeSet::new());
     let mut state = cell.lock();
     state.dirty.insert(0..100, None);
     state.unlogged.insert(0..100, 0);
@@ -118,8 +116,62 @@ fn what_is_written_during_a_flush_is_not_covered_by_it() {
         (50, 0, 50)
     );
     let mut batch = Batch::new();
-    put_dirty(cell.ino, &state.logged, &mut batch);
+    assert!(state.logged.put(cell.ino, &mut batch));
     assert!(!batch.is_empty());
+}
+
+/// A file with so many staged ranges, synced.
+fn riddled(bucket: &Bucket, count: u64) -> Ino {
+    let ino = file(bucket, b"riddled");
+    for at in 0..count {
+        write(bucket, ino, at * 2, &[at as u8]);
+    }
+    bucket.fsync_blocking(ino, false).expect("durable");
+    ino
+}
+
+fn assert_riddled(bucket: &Bucket, ino: Ino, count: u64) {
+    let mut at = 0;
+    while at < count * 2 - 1 {
+        let bytes = bucket.read_now(ino, at, 64 << 10).expect("reads").expect("all is here");
+        for (offset, byte) in (at..).zip(&bytes) {
+            assert_eq!(*byte, if offset % 2 == 0 { (offset / 2) as u8 } else { 0 }, "at {offset}");
+        }
+        at += bytes.len() as u64;
+    }
+}
+
+#[tokio::test]
+async fn a_file_may_have_more_staged_ranges_than_a_record_holds() {
+    let (directory, after_crash) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
+    let bucket = open(directory.path());
+    let count = limits::RANGES_PER_BATCH as u64 + 1000;
+    let ino = riddled(&bucket, count);
+    copy(directory.path(), after_crash.path());
+    let reopened = open(after_crash.path());
+    assert_riddled(&reopened, ino, count);
+    truncate(&reopened, ino, 0);
+    assert!(reopened.inner.stored_ranges().expect("reads").is_empty());
+}
+
+#[tokio::test]
+async fn staged_ranges_of_an_earlier_release_are_taken_over() {
+    let (directory, after_crash) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
+    let bucket = open(directory.path());
+    let count = 5000;
+    let ino = riddled(&bucket, count);
+    let database = &bucket.inner.database;
+    let mut stored = bucket.inner.stored_ranges().expect("reads");
+    let ranges: Vec<_> =
+        stored.remove(&ino).expect("staged").iter().map(|(range, ())| (range.start, range.end)).collect();
+    let mut batch = Batch::new();
+    for (start, _) in &ranges {
+        batch.delete(Table::Staged, &[&ino.0.to_be_bytes(), &start.to_be_bytes()]);
+    }
+    batch.put(Table::Dirty, &[&ino.0.to_be_bytes()], Dirty(ranges).encode());
+    database.sync(database.commit(batch).expect("committed")).expect("durable");
+    copy(directory.path(), after_crash.path());
+    assert_riddled(&open(after_crash.path()), ino, count);
 }
 
 #[tokio::test]

@@ -102,7 +102,8 @@ impl Inner {
         state.is_gone = true;
         let staged = state.dirty.covered_bytes();
         state.dirty = Default::default();
-        (state.unlogged, state.logged) = Default::default();
+        state.unlogged = Default::default();
+        state.logged.take(0..u64::MAX);
         self.staging.account(staged, 0);
         drop(state);
         Ok(Some(cell))
@@ -113,11 +114,14 @@ impl Inner {
         let mut left: Vec<_> = claimed.iter().collect();
         while !left.is_empty() {
             let mut batch = Batch::new();
-            let locked = Locked::new(left.iter().copied());
+            let mut locked = Locked::new(left.iter().copied());
             let mut change = self.change_extents();
             let mut later = Vec::new();
             for cell in left {
-                if batch.len() < limits::EXTENTS_PER_BATCH && change.cut(cell.ino, 0..u64::MAX, &mut batch)? {
+                let is_last = batch.len() < limits::EXTENTS_PER_BATCH
+                    && locked.of(cell.ino).logged.put(cell.ino, &mut batch)
+                    && change.cut(cell.ino, 0..u64::MAX, &mut batch)?;
+                if is_last {
                     self.delete_records(cell.ino, &mut batch)?;
                 } else {
                     later.push(cell);
@@ -139,7 +143,7 @@ impl Inner {
 
     fn delete_records(&self, ino: Ino, batch: &mut Batch) -> Result<(), Error> {
         let key = ino.0.to_be_bytes();
-        for table in [Table::Inode, Table::Orphan, Table::Dirty, Table::Policy] {
+        for table in [Table::Inode, Table::Orphan, Table::Policy] {
             batch.delete(table, &[&key]);
         }
         for (name, _) in self.database.scan(Table::Xattr, &key, b"", limits::XATTRS)? {

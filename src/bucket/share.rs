@@ -227,7 +227,7 @@ impl Inner {
         state.logged_size = if state.unlogged.is_empty() { state.inode.size } else { state.logged_size.max(reached) };
         state.is_changed = true;
         let dead = change.settle(&mut batch)?;
-        state.put_dirty(cell.ino, &mut batch);
+        self.put_ranges(cell.ino, &mut state.logged, &mut batch)?;
         state.put(cell.ino, &mut batch);
         let committed = self.database.commit(batch)?;
         state.waste_all(waste, committed);

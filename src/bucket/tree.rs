@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{
     Attr, Bucket, DirItem, Error, FileKind, Inner, NewInode, Timestamp,
     cell::{Cell, Locked},
-    records::{Counters, Dirty, Entry, Inode},
+    records::{Counters, Entry, Inode},
 };
 use crate::{
-    base::{Ino, Record, limits},
+    base::{Ino, RangeSet, Record, limits},
     store::{self, Batch, Table},
 };
 
@@ -248,7 +248,7 @@ impl Bucket {
         namespace.count(new.kind, true);
         namespace.put(&mut batch);
         let attr = inode.attr(ino, 0);
-        let cell = Cell::new(ino, inode, &Dirty::default());
+        let cell = Cell::new(ino, inode, RangeSet::new());
         cell.lock().has_attributes = Some(has_acl);
         inner.adopt(Arc::new(cell));
         inner.database.commit(batch)?;

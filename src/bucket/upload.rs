@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     Error, Inner,
     cell::{Cell, Flight},
+    pressure::{Drain, Pressure},
 };
 use crate::{
     base::{Ino, Scheme, limits},
@@ -36,6 +37,8 @@ pub(super) struct Uploader {
     is_hurried: AtomicBool,
     next_flight: AtomicU64,
     flights: Arc<Semaphore>,
+    /// What programs do meanwhile.
+    pub pressure: Pressure,
     problem: Mutex<Option<String>>,
 }
 
@@ -63,6 +66,7 @@ impl Uploader {
             is_hurried: AtomicBool::new(false),
             next_flight: AtomicU64::new(1),
             flights: Arc::new(Semaphore::new(limits::FLIGHTS)),
+            pressure: Pressure::default(),
             problem: Mutex::new(None),
         }
     }
@@ -142,11 +146,22 @@ impl Inner {
         }
     }
 
+    /// Whether a chunk that nobody waits for may begin now.
+    fn may_drain(&self, now: Instant) -> bool {
+        match self.uploader.pressure.drain(now, self.staging.bytes(), self.staging.limit_bytes()) {
+            Drain::Yields => false,
+            // The permit of the chunk that would begin is taken already.
+            Drain::Trickles => self.uploader.flights.available_permits() + 1 >= limits::FLIGHTS,
+            Drain::Flows => true,
+        }
+    }
+
     /// The files that may go now. Small ones wait for each other: until they fill a chunk, or one of them has
     /// waited long enough, or somebody waits for one.
     fn ready_files(&self) -> Vec<Ino> {
         let candidates: Vec<Ino> = self.uploader.dirty.lock().iter().copied().collect();
         let now = Instant::now();
+        let may_flow = self.may_drain(now);
         let (mut ready, mut bytes, mut is_due) = (Vec::new(), 0, false);
         for ino in candidates {
             let Ok(cell) = self.cell(ino) else {
@@ -158,11 +173,11 @@ impl Inner {
                 self.uploader.dirty.lock().remove(&ino);
                 continue;
             }
-            let waiting = state.waiting_bytes();
+            let waiting = state.dirty.waiting_bytes();
             let linger = if state.handles == 0 { limits::PACK_LINGER } else { limits::LINGER };
             let rested = now.duration_since(state.last_write);
             let is_large = waiting >= limits::CHUNK_BYTES as u64;
-            let is_ready = state.is_urgent || (now >= state.retry_at && (rested >= linger || is_large));
+            let is_ready = state.is_urgent || (may_flow && now >= state.retry_at && (rested >= linger || is_large));
             if waiting > 0 && is_ready {
                 ready.push(ino);
                 bytes += waiting;
@@ -180,7 +195,7 @@ impl Inner {
         for ino in self.ready_files() {
             let Ok(cell) = self.cell(ino) else { continue };
             let mut state = cell.lock();
-            let waiting = state.waiting_bytes();
+            let waiting = state.dirty.waiting_bytes();
             let is_large = waiting >= limits::CHUNK_BYTES as u64;
             if state.is_gone || waiting == 0 {
                 continue;

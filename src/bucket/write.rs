@@ -1,20 +1,68 @@
 //! The write path up to the local disk: write, flush, fsync. Nothing here waits for the network.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, sync::Notify};
 
 use super::{
     Attr, Bucket, Error, FileKind, Inner, SetTime, Timestamp,
     cell::{Cell, CellState},
+    commit::blocking,
 };
 use crate::{
     base::{Ino, limits},
     store::Batch,
 };
 
+/// Files with so much written that the disk begins with it before an fsync asks for it.
+#[derive(Default)]
+pub(super) struct WriteBack {
+    heavy: Mutex<BTreeSet<Ino>>,
+    wake: Notify,
+}
+
+impl WriteBack {
+    fn note(&self, ino: Ino) {
+        self.heavy.lock().insert(ino);
+        self.wake.notify_one();
+    }
+}
+
 impl Inner {
+    /// Makes changed files durable now and then, and much written ones at once, without an fsync.
+    pub(super) async fn write_back_until_shutdown(self: Arc<Self>) {
+        let mut next = tokio::time::Instant::now() + limits::WRITEBACK_INTERVAL;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.tasks.shutdown().started() => return,
+                () = tokio::time::sleep_until(next) => {}
+                () = self.write_back.wake.notified() => {}
+            }
+            let is_due = tokio::time::Instant::now() >= next;
+            let inner = Arc::clone(&self);
+            let done = blocking(move || if is_due { inner.log_all() } else { inner.log_heavy() }).await;
+            if let Err(error) = done {
+                tracing::warn!(%error, "background write-back failed");
+            }
+            if is_due {
+                next = tokio::time::Instant::now() + limits::WRITEBACK_INTERVAL;
+            }
+        }
+    }
+
+    fn log_heavy(&self) -> Result<(), Error> {
+        let heavy = std::mem::take(&mut *self.write_back.heavy.lock());
+        for cell in heavy.into_iter().filter_map(|ino| self.cell(ino).ok()) {
+            if cell.lock().unlogged.covered_bytes() >= limits::EARLY_FLUSH_BYTES {
+                self.log_cell(&cell)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts bytes into a locked file's staging file.
     pub(super) fn stage(&self, cell: &Cell, state: &mut CellState, offset: u64, data: &[u8]) -> Result<(), Error> {
         self.stage_bytes(cell, state, offset, data)?;
@@ -62,7 +110,7 @@ impl Inner {
                 return Ok(self.database.last());
             }
         }
-        state.put_dirty(cell.ino, &mut batch);
+        self.put_ranges(cell.ino, &mut state.logged, &mut batch)?;
         state.put(cell.ino, &mut batch);
         Ok(self.database.commit(batch)?)
     }
@@ -99,8 +147,13 @@ impl Inner {
         let (epoch, cuts, size) = (state.epoch, state.cuts, state.inode.size);
         parking_lot::MutexGuard::unlocked(state, || self.staging.flush_file(cell.ino, &*file))?;
         // What somebody else has put into the log meanwhile is not listed any more, and stands.
-        for range in state.settle_flushed(epoch) {
-            batch.supersede(cell.ino.0, range.start, range.end);
+        for some in state.settle_flushed(epoch).chunks(limits::RANGES_PER_BATCH) {
+            if !batch.is_empty() {
+                self.database.commit(std::mem::take(batch))?;
+            }
+            for range in some {
+                batch.supersede(cell.ino.0, range.start, range.end);
+            }
         }
         // A truncate in between has set its own.
         if state.cuts == cuts {
@@ -161,8 +214,13 @@ impl Bucket {
             return Err(Error::Invalid("only files are written to"));
         }
         inner.stage(&cell, &mut state, offset, data)?;
-        let is_much = state.waiting_bytes() >= limits::CHUNK_BYTES as u64;
+        inner.uploader.pressure.note(state.last_write);
+        let is_much = state.dirty.waiting_bytes() >= limits::CHUNK_BYTES as u64;
+        let is_heavy = state.unlogged.covered_bytes() >= limits::EARLY_FLUSH_BYTES;
         drop(state);
+        if is_heavy {
+            inner.write_back.note(ino);
+        }
         inner.uploader.note(ino, is_much);
         Ok(Some(length))
     }
@@ -222,6 +280,7 @@ impl Bucket {
     /// that is asked for. Blocks; not for an async thread.
     pub fn fsync_blocking(&self, ino: Ino, _data_only: bool) -> Result<(), Error> {
         let cell = self.inner.cell(ino)?;
+        self.inner.uploader.pressure.note(tokio::time::Instant::now());
         let logged = self.inner.log_cell(&cell)?;
         self.inner.database.sync(logged)?;
         if self.inner.options.is_durability_network {

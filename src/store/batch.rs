@@ -27,6 +27,12 @@ impl Batch {
         self.ops.len()
     }
 
+    /// Its steps.
+    #[cfg(test)]
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
     /// A key gets a value.
     pub fn put(&mut self, table: Table, parts: &[&[u8]], value: Vec<u8>) {
         self.ops.push(Op::Put { key: key(table, parts), value });

@@ -21,6 +21,8 @@ pub use database::{Database, Sequence, StagingFiles};
 pub use disk::{Disk, DiskFile, DiskOp, FaultyDisk, RealDisk, SimulatedDisk};
 pub use error::Error;
 pub use lock::StateLock;
+#[cfg(test)]
+pub use log::Op;
 pub use schema::Table;
 pub use shards::{ShardStore, ShardStoreOptions, ShardUsage, SpaceGuard};
 pub use table::{RecordTable, Tables};

@@ -8,7 +8,7 @@
 //! | `Cookie` | parent u64, cookie u64 | name: the directory in a stable order |
 //! | `Xattr` | ino u64, name | value |
 //! | `Extent` | ino u64, offset u64 | length, chunk, offset in the chunk |
-//! | `Dirty` | ino u64 | staged ranges that are durable here |
+//! | `Dirty` | ino u64 | as `Staged`, all of a file in one record: written before 0.2, only read now |
 //! | `Orphan` | ino u64 | unlinked, still open |
 //! | `Chunk` | chunk id | layout, shard ids, placements |
 //! | `Live` | chunk id | bytes that extents still need, u64 |
@@ -18,6 +18,7 @@
 //! | `Incomplete` | chunk id | a committed chunk with shards not confirmed |
 //! | `Consumer` | peer | who and where it was last |
 //! | `Policy` | ino u64 | a file whose policy was changed and is not applied to all its data yet |
+//! | `Staged` | ino u64, start u64 | the end of a staged range that is durable here, u64 |
 
 /// A table of the bucket's database: the first byte of its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,7 @@ pub enum Table {
     Incomplete = 13,
     Consumer = 14,
     Policy = 15,
+    Staged = 16,
 }
 
 /// A key of a table: its parts, one after another.
