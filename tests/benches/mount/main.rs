@@ -1,20 +1,38 @@
 //! What a mounted bucket costs, against the plain directory below it and against an empty file system on FUSE, measured
 //! in one run: `scripts/bench [GROUP...] [--json]`.
 //!
-//! A group (`metadata`) is a list of rows; a row is one number per file system. Each row is measured in rounds, one file system
-//! after the other, so that what else the machine does falls on all alike; the middle of the rounds counts.
+//! A group is a list of rows; a row is one number per file system. Each row is measured in rounds, one file system after the
+//! other, so that what else the machine does falls on all alike; the middle of the rounds counts. What a row is to reach
+//! stands in `targets.rs`.
 
+mod cpu;
 mod empty;
+mod fsync;
+mod machine;
+mod memory;
 mod metadata;
+mod meter;
 mod places;
+mod random;
 mod report;
+mod sequential;
+mod small;
+mod targets;
 
 use std::path::PathBuf;
 
 use anyhow::bail;
 
 /// Every group, in the order of the report.
-const GROUPS: &[(&str, Group)] = &[("metadata", metadata::measure)];
+const GROUPS: &[(&str, Group)] = &[
+    ("sequential", sequential::measure),
+    ("random", random::measure),
+    ("fsync", fsync::measure),
+    ("small", small::measure),
+    ("memory", memory::measure),
+    ("cpu", cpu::measure),
+    ("metadata", metadata::measure),
+];
 
 type Group = fn(&places::Places) -> anyhow::Result<Vec<report::Row>>;
 
@@ -41,6 +59,12 @@ fn main() -> anyhow::Result<()> {
         }
     }
     places.close()?;
+    if words.is_empty()
+        && let Some((name, _)) =
+            targets::TARGETS.iter().find(|(name, _)| !rows.iter().any(|row| row.kind.name == *name))
+    {
+        bail!("there is a target for '{name}', and no such row");
+    }
     let text = if is_json { report::json(&rows)? } else { report::table(&rows) };
     println!("{text}");
     Ok(())

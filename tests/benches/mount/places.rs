@@ -12,11 +12,20 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
-use crate::empty;
+use crate::{
+    empty,
+    machine::{self, drop_caches},
+    report::{Kind, Row},
+};
 
+/// One command of the product, at most.
+const COMMAND: Duration = Duration::from_secs(330);
 /// A process is ready, or gone, within this.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// The whole run, or everything is killed: then nothing hangs on a mount.
+const RUN: Duration = Duration::from_secs(3600);
 const LOOK: Duration = Duration::from_millis(10);
 const CONSUMERS: &str = "6";
 
@@ -31,13 +40,29 @@ pub enum Place {
     Plain,
 }
 
+/// All of them.
 pub const PLACES: [Place; 3] = [Place::Bucket, Place::Empty, Place::Plain];
+/// Where there is data: the empty file system has it all in memory.
+pub const WITH_DATA: [Place; 2] = [Place::Bucket, Place::Plain];
+
+/// Rows that are measured together.
+pub struct Group {
+    pub name: &'static str,
+    pub kinds: &'static [Kind],
+    pub places: &'static [Place],
+    pub rounds: usize,
+}
+
+/// Measures one round in a directory of its own: a number for each kind, in their order.
+pub type Measure<'a> = dyn Fn(Place, &Path) -> anyhow::Result<Vec<f64>> + 'a;
 
 /// All of them, for one run. Dropped, their processes end and their files go.
 pub struct Places {
     base: tempfile::TempDir,
     devnet: Process,
     empty: Process,
+    /// Dropped at the end, which ends the watchdog.
+    _watched: mpsc::Sender<()>,
 }
 
 impl Places {
@@ -62,7 +87,30 @@ impl Places {
         let devnet = Process::start(command, &path("bucket")).with_context(|| {
             format!("the network does not start:\n{}", fs::read_to_string(path("devnet.log")).unwrap_or_default())
         })?;
-        Ok(Self { base, devnet, empty })
+        let (watched, end) = mpsc::channel();
+        let places = Self { base, devnet, empty, _watched: watched };
+        places.watch(end)?;
+        Ok(places)
+    }
+
+    /// Kills everything when the run takes too long: calls on the mounts then fail, and so does the run.
+    fn watch(&self, end: mpsc::Receiver<()>) -> anyhow::Result<()> {
+        let (state, empty) = (self.state(), i32::try_from(self.empty.child.id())?);
+        thread::spawn(move || {
+            if end.recv_timeout(RUN) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("it takes longer than {} s: everything is killed", RUN.as_secs());
+                let processes = processes(&state).unwrap_or_default();
+                for pid in processes.into_iter().map(|(_, pid)| pid).chain([empty]).filter_map(Pid::from_raw) {
+                    // It may have ended just now.
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn state(&self) -> PathBuf {
+        self.scratch("state")
     }
 
     /// A directory that only one row uses.
@@ -82,16 +130,93 @@ impl Places {
         self.base.path().join(name)
     }
 
+    /// Runs a command of the product to its end and gives what it prints.
+    pub fn openbucket(&self, words: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_openbucket"));
+        machine::run(command.args(words).env("HOME", self.scratch("home")), COMMAND)
+    }
+
     /// Waits until nothing of the bucket is on its way to the consumers, so that a row does not pay for the one before.
     pub fn settle(&self) -> anyhow::Result<()> {
         rustix::fs::sync();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_openbucket"));
-        command.arg("sync").arg(self.base.path().join("bucket")).args(["--timeout", "300s"]);
-        let output = command.env("HOME", self.base.path().join("home")).stdin(Stdio::null()).output()?;
-        if !output.status.success() {
-            bail!("the bucket does not drain: {}", String::from_utf8_lossy(&output.stderr));
+        self.upload(&self.scratch("bucket"))
+    }
+
+    /// Waits until all that is under a path of the bucket is on all its consumers.
+    pub fn upload(&self, path: &Path) -> anyhow::Result<()> {
+        self.openbucket(&["sync", text(path)?, "--timeout", "300s"]).context("the bucket does not drain").map(drop)
+    }
+
+    /// Forgets everything that is kept in memory or here on disk of what is under a path: consumers have it.
+    pub fn make_cold(&self, place: Place, path: &Path) -> anyhow::Result<()> {
+        rustix::fs::sync();
+        if place == Place::Bucket {
+            self.upload(path)?;
+            self.evict(path)?;
         }
+        drop_caches();
         Ok(())
+    }
+
+    /// Drops the copies that are here of what consumers keep.
+    pub fn evict(&self, path: &Path) -> anyhow::Result<()> {
+        self.openbucket(&["cache", "evict", text(path)?]).map(drop)
+    }
+
+    /// Ends the mount and starts it again; what is on disk stays.
+    pub fn remount(&self) -> anyhow::Result<()> {
+        let state = self.state();
+        self.openbucket(&["devnet", "stop", "mount", "--state", text(&state)?])?;
+        drop_caches();
+        self.openbucket(&["devnet", "start", "mount", "--state", text(&state)?])?;
+        Ok(())
+    }
+
+    /// The processes of the network that run, by their names: `tracker`, `consumer-1`, ..., `mount`.
+    pub fn processes(&self) -> anyhow::Result<Vec<(String, i32)>> {
+        processes(&self.state())
+    }
+
+    /// The process that has the bucket mounted.
+    pub fn mount_pid(&self) -> anyhow::Result<i32> {
+        let found = self.processes()?.into_iter().find(|(name, _)| name == "mount");
+        found.map(|(_, pid)| pid).context("the mount is gone")
+    }
+
+    /// How many shards each consumer holds.
+    pub fn shards(&self) -> anyhow::Result<Vec<u64>> {
+        let mut counts = Vec::new();
+        for (name, _) in self.processes()?.iter().filter(|(name, _)| name.starts_with("consumer")) {
+            let directory = self.state().join(name);
+            let status = self.openbucket(&["consumer", "status", "--dir", text(&directory)?, "--json"])?;
+            let status: Value = serde_json::from_str(&status)?;
+            counts.push(status["shards"].as_u64().context("a consumer does not tell its shards")?);
+        }
+        Ok(counts)
+    }
+
+    /// One row of each kind, measured in rounds at these places, one after the other, another one first each time.
+    pub fn rounds(&self, group: &Group, measure: &Measure<'_>) -> anyhow::Result<Vec<Row>> {
+        let mut rows: Vec<Row> = group.kinds.iter().map(|kind| Row::new(*kind)).collect();
+        for round in 0..group.rounds {
+            let mut found = vec![[f64::NAN; PLACES.len()]; rows.len()];
+            for turn in 0..group.places.len() {
+                let place = group.places[(round + turn) % group.places.len()];
+                eprintln!("{}, round {}: {place:?}", group.name, round + 1);
+                let directory = self.directory(place, &format!("{}-{round}", group.name))?;
+                for (row, value) in found.iter_mut().zip(measure(place, &directory)?) {
+                    row[place as usize] = value;
+                }
+                fs::remove_dir_all(&directory)?;
+                if place == Place::Bucket {
+                    self.settle()?;
+                }
+            }
+            for (row, found) in rows.iter_mut().zip(found) {
+                row.rounds.push(found);
+            }
+        }
+        Ok(rows)
     }
 
     /// Ends everything in order.
@@ -99,6 +224,19 @@ impl Places {
         self.devnet.stop()?;
         self.empty.stop()
     }
+}
+
+/// The processes that devnet.json names and that run.
+fn processes(state: &Path) -> anyhow::Result<Vec<(String, i32)>> {
+    let list: Vec<Value> = serde_json::from_slice(&fs::read(state.join("devnet.json"))?)?;
+    let running =
+        |process: &Value| Some((process["name"].as_str()?.to_owned(), i32::try_from(process["pid"].as_i64()?).ok()?));
+    Ok(list.iter().filter_map(running).collect())
+}
+
+/// A path as text.
+fn text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().context("the directory for temporary files has a name that is no text")
 }
 
 /// A process that has a file system mounted.

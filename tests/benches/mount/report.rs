@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::places::Place;
+use crate::{
+    places::Place,
+    targets::{self, Goal},
+};
 
 /// Which way is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,37 +16,45 @@ pub enum Better {
     Less,
 }
 
-/// What a row is held against, and the ratio that it is to reach.
+/// What a row measures.
 #[derive(Clone, Copy, Debug)]
-pub enum Goal {
-    /// Of the empty file system on FUSE.
-    Empty(f64),
-    /// Of the plain directory.
-    Plain(f64),
-    /// Of the best other system, which does so many.
-    Peer(f64, f64),
+pub struct Kind {
+    pub name: &'static str,
+    pub unit: &'static str,
+    pub better: Better,
+}
+
+/// A row that is better when it is more.
+pub const fn more(name: &'static str, unit: &'static str) -> Kind {
+    Kind { name, unit, better: Better::More }
+}
+
+/// A row that is better when it is less.
+pub const fn less(name: &'static str, unit: &'static str) -> Kind {
+    Kind { name, unit, better: Better::Less }
 }
 
 /// One number of each file system.
 pub struct Row {
-    pub name: &'static str,
-    pub unit: &'static str,
-    pub better: Better,
-    /// Per round: bucket, empty, plain.
+    pub kind: Kind,
+    /// Per round: bucket, empty, plain; what is not measured is not a number.
     pub rounds: Vec<[f64; 3]>,
-    pub goals: &'static [Goal],
+    /// What a reader has to know about this run.
+    pub note: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Item {
     name: &'static str,
-    against: &'static str,
     value: f64,
     unit: &'static str,
-    baseline: f64,
-    ratio: f64,
+    against: &'static str,
+    baseline: Option<f64>,
+    ratio: Option<f64>,
     target: Option<f64>,
     met: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 fn middle(mut values: Vec<f64>) -> f64 {
@@ -55,6 +66,16 @@ fn middle(mut values: Vec<f64>) -> f64 {
 }
 
 impl Row {
+    /// A row without a number yet.
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, rounds: Vec::new(), note: None }
+    }
+
+    /// A row of the bucket alone.
+    pub fn alone(kind: Kind, value: f64) -> Self {
+        Self { rounds: vec![[value, f64::NAN, f64::NAN]], ..Self::new(kind) }
+    }
+
     fn value(&self, place: Place) -> f64 {
         middle(self.rounds.iter().map(|round| round[place as usize]).collect())
     }
@@ -65,87 +86,114 @@ impl Row {
     }
 
     fn is_met(&self, ratio: f64, target: f64) -> bool {
-        match self.better {
+        match self.kind.better {
             Better::More => ratio >= target,
             Better::Less => ratio <= target,
         }
     }
 
-    fn items(&self) -> Vec<Item> {
+    /// One for each goal, and one for the plain directory in any case.
+    fn items(&self, rows: &[Row]) -> Vec<Item> {
         let value = self.value(Place::Bucket);
-        let item = |against, baseline, ratio, target: Option<f64>| Item {
-            name: self.name,
-            against,
+        let item = |against, baseline: f64, ratio: f64, target: Option<f64>| Item {
+            name: self.kind.name,
             value,
-            unit: self.unit,
-            baseline,
-            ratio,
+            unit: self.kind.unit,
+            against,
+            baseline: baseline.is_finite().then_some(baseline),
+            ratio: ratio.is_finite().then_some(ratio),
             target,
             met: target.map(|target| self.is_met(ratio, target)),
+            note: self.note.clone(),
         };
-        let target = |wanted: fn(&Goal) -> Option<f64>| self.goals.iter().find_map(wanted);
-        let plain = target(|goal| if let Goal::Plain(ratio) = goal { Some(*ratio) } else { None });
-        let empty = target(|goal| if let Goal::Empty(ratio) = goal { Some(*ratio) } else { None });
-        let mut items = vec![
-            item("plain", self.value(Place::Plain), self.ratio(Place::Plain), plain),
-            item("empty fuse", self.value(Place::Empty), self.ratio(Place::Empty), empty),
-        ];
-        for goal in self.goals {
-            if let Goal::Peer(best, ratio) = goal {
-                items.push(item("best peer", *best, value / best, Some(*ratio)));
+        let of = |place: Place, against, target| item(against, self.value(place), self.ratio(place), target);
+        let mut items = Vec::new();
+        for goal in targets::of(self.kind.name) {
+            items.push(match *goal {
+                Goal::Plain(ratio) => of(Place::Plain, "plain", Some(ratio)),
+                Goal::Empty(ratio) => of(Place::Empty, "empty", Some(ratio)),
+                Goal::Peer(best, ratio) => item("peer", best, value / best, Some(ratio)),
+                Goal::Fixed(amount) => item("fixed", amount, value / amount, Some(1.0)),
+                Goal::FixedOrShare(amount, other, share) => {
+                    let other = rows.iter().find(|row| row.kind.name == other);
+                    let least = other.map_or(amount, |row| amount.min(share * row.value(Place::Bucket)));
+                    item("fixed", least, value / least, Some(1.0))
+                }
+            });
+        }
+        for (place, against) in [(Place::Plain, "plain"), (Place::Empty, "empty")] {
+            if !self.value(place).is_nan() && !items.iter().any(|item| item.against == against) {
+                items.push(of(place, against, None));
             }
+        }
+        if items.is_empty() {
+            items.push(item("-", f64::NAN, f64::NAN, None));
         }
         items
     }
 }
 
-/// A list of every ratio.
-pub fn json(rows: &[Row]) -> anyhow::Result<String> {
-    let items: Vec<Item> = rows.iter().flat_map(Row::items).collect();
-    Ok(serde_json::to_string_pretty(&items)?)
+fn items(rows: &[Row]) -> impl Iterator<Item = Item> {
+    rows.iter().flat_map(|row| row.items(rows))
 }
 
-/// One line per row, at most 80 columns.
+/// A list of every ratio.
+pub fn json(rows: &[Row]) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(&items(rows).collect::<Vec<_>>())?)
+}
+
+/// One line per ratio, at most 80 columns.
 pub fn table(rows: &[Row]) -> String {
     let mut text =
-        format!("{:<27}{:>9}{:>9}{:>9}{:>8}{:>8}{:>8}\n", "", "bucket", "empty", "plain", "/empty", "/plain", "/peer");
+        format!("{:<30}{:>9}  {:<6}{:>9}{:>8}{:>8}  {}\n", "", "bucket", "to", "", "ratio", "target", "result");
     for row in rows {
-        let items = row.items();
-        let name = format!("{}, {}", row.name, row.unit);
-        let peer = items.get(2).map_or(String::new(), ratio);
-        writeln!(
-            text,
-            "{name:<27}{:>9}{:>9}{:>9}{:>8}{:>8}{peer:>8}",
-            number(items[0].value),
-            number(items[1].baseline),
-            number(items[0].baseline),
-            ratio(&items[1]),
-            ratio(&items[0]),
-        )
-        .expect("a String takes everything");
+        for (index, item) in row.items(rows).into_iter().enumerate() {
+            let (name, value) = match index {
+                0 => ([item.name, item.unit].join(", "), number(Some(item.value))),
+                _ => (String::new(), String::new()),
+            };
+            let result = match item.met {
+                None => "",
+                Some(true) => "met",
+                Some(false) => "MISSED",
+            };
+            let (baseline, ratio, target) = (number(item.baseline), number(item.ratio), number(item.target));
+            let line = format!("{name:<30}{value:>9}  {:<6}{baseline:>9}{ratio:>8}{target:>8}  {result}", item.against);
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
     }
-    let missed: Vec<_> = rows.iter().flat_map(Row::items).filter(|item| item.met == Some(false)).collect();
-    let goals = rows.iter().flat_map(Row::items).filter(|item| item.met.is_some()).count();
-    write!(text, "\n{} of {goals} targets met", goals - missed.len()).expect("a String takes everything");
+    text.push_str(&summary(rows));
+    text
+}
+
+/// How many targets are met, and which are not.
+fn summary(rows: &[Row]) -> String {
+    let (met, missed): (Vec<_>, Vec<_>) =
+        items(rows).filter(|item| item.met.is_some()).partition(|item| item.met == Some(true));
+    let mut text = format!("\n{} of {} targets met", met.len(), met.len() + missed.len());
     for item in missed {
-        let target = item.target.unwrap_or_default();
-        write!(text, "\nmissed: {}: {:.2} of {}, target {target:.2}", item.name, item.ratio, item.against)
+        let (ratio, target) = (number(item.ratio), number(item.target));
+        write!(text, "\nmissed: {}: {ratio} of {}, target {target}", item.name, item.against)
             .expect("a String takes everything");
+    }
+    for row in rows {
+        if let Some(note) = &row.note {
+            write!(text, "\n{}: {note}", row.kind.name).expect("a String takes everything");
+        }
     }
     text
 }
 
-/// Three digits that matter; a star when its target is missed.
-fn ratio(item: &Item) -> String {
-    let star = if item.met == Some(false) { "*" } else { "" };
-    format!("{}{star}", number(item.ratio))
-}
-
-fn number(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        size if size >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
+/// Three digits that matter.
+fn number(value: Option<f64>) -> String {
+    match value {
+        None => "-".to_owned(),
+        Some(value) => match value.abs() {
+            size if size >= 100.0 => format!("{value:.0}"),
+            size if size >= 10.0 => format!("{value:.1}"),
+            size if size >= 1.0 => format!("{value:.2}"),
+            _ => format!("{value:.3}"),
+        },
     }
 }
