@@ -10,9 +10,10 @@ use tokio::{
 
 use super::{
     Error, Inner,
+    attempts::Announced,
     cell::{Cell, CellState, Locked},
     extents::queue_deletes,
-    records::{Attempt, Chunk, Extent},
+    records::{Chunk, Extent},
     upload::Job,
 };
 use crate::{
@@ -47,36 +48,46 @@ impl Inner {
     async fn encode_and_scatter(self: &Arc<Self>, job: &Arc<Job>) -> Result<(), Error> {
         let (inner, gathered) = (Arc::clone(self), Arc::clone(job));
         let encoded = self.pool.run(move || inner.encode_job(&gathered)).await?;
-        let id = encoded.layout.chunk;
+        let landed = Arc::clone(job);
+        self.deliver(encoded, move |inner, delivery| inner.land(&landed, delivery)).await
+    }
+
+    /// Takes an encoded chunk to its consumers and has it committed by `land`, which returns whether a pinned file is
+    /// in it. Whatever fails, no shard stays behind.
+    pub(super) async fn deliver(
+        self: &Arc<Self>,
+        encoded: Encoded,
+        land: impl FnOnce(&Inner, &Delivery) -> Result<bool, Error> + Send + 'static,
+    ) -> Result<(), Error> {
         let chunk = Chunk { layout: encoded.layout.clone(), roots: encoded.roots.clone(), placements: Vec::new() };
-        let mut batch = Batch::new();
-        let attempt = Attempt { roots: chunk.roots.clone() };
-        batch.put(Table::Attempt, &[id.as_bytes()], attempt.encode());
-        // Durable before the first shard leaves: else a crash forgets where shards may be.
-        let inner = Arc::clone(self);
-        blocking(move || Ok(inner.database.sync(inner.database.commit(batch)?)?)).await?;
-        let data_shards = encoded.shards[..job.scheme.k()].to_vec();
+        let announced = self.announce(chunk.layout.chunk, &chunk.roots).await?;
+        let data_shards = encoded.shards[..chunk.layout.scheme.k()].to_vec();
         let scattered = match self.dispatcher.scatter(encoded).await {
             Ok(scattered) => scattered,
             Err(failure) => {
-                self.forget_attempt(id, failure.placed())?;
+                self.forget_failed(chunk.layout.chunk, &failure)?;
                 return Err(failure.into());
             }
         };
         let chunk = Chunk { placements: scattered.now.placements, ..chunk };
-        if scattered.rest.is_some() {
-            self.resting.lock().insert(id);
-        }
-        let (inner, landed, record) = (Arc::clone(self), Arc::clone(job), chunk.clone());
+        let has_rest = scattered.rest.is_some();
+        let delivery = Delivery { chunk: chunk.clone(), surplus: scattered.now.surplus, has_rest };
+        let inner = Arc::clone(self);
         let committed = blocking(move || {
-            if inner.land(&landed, &record, &scattered.now.surplus)? {
-                inner.keep_uploaded(&record, &data_shards);
+            match land(&inner, &delivery) {
+                Ok(true) => inner.keep_uploaded(&delivery.chunk, &data_shards),
+                Ok(false) => {}
+                Err(error) => {
+                    inner.give_up(&delivery)?;
+                    return Err(error);
+                }
             }
             Ok(())
         })
         .await;
+        self.wake_deleter();
         if let Some(rest) = scattered.rest {
-            self.await_rest(chunk, rest);
+            self.await_rest(announced, chunk, rest);
         }
         committed
     }
@@ -99,8 +110,8 @@ impl Inner {
 
     /// Commits a scattered chunk: extents, freed chunks, cleared dirty ranges and its record, all or nothing. Returns
     /// whether a pinned file is in it.
-    fn land(&self, job: &Job, chunk: &Chunk, surplus: &[(PeerId, ShardId)]) -> Result<bool, Error> {
-        let id = chunk.layout.chunk;
+    fn land(&self, job: &Job, delivery: &Delivery) -> Result<bool, Error> {
+        let id = delivery.chunk.layout.chunk;
         let mut batch = Batch::new();
         let mut parts: Landing = BTreeMap::new();
         let mut locked = Locked::new(job.pieces.iter().map(|piece| &piece.cell));
@@ -133,13 +144,7 @@ impl Inner {
             while !state.logged.put(*ino, &mut batch) {}
             state.put_sized(*ino, landed_size(state, ranges), &mut batch);
         }
-        batch.delete(Table::Attempt, &[id.as_bytes()]);
-        put_deletes(surplus, &mut batch);
-        if live == 0 {
-            queue_deletes(chunk, &mut batch);
-        } else {
-            self.put_chunk(chunk, &mut batch);
-        }
+        self.put_delivery(delivery, live > 0, &mut batch);
         let dead = change.settle(&mut batch)?;
         let committed = self.database.commit(batch).inspect_err(|_| {
             for (ino, range) in taken {
@@ -157,10 +162,31 @@ impl Inner {
         for (cell, _) in parts.values() {
             self.reclaim(cell, committed);
         }
-        if live == 0 || !surplus.is_empty() {
-            self.wake_deleter();
-        }
         Ok(is_pinned)
+    }
+
+    /// Adds a delivered chunk to a batch; one that nobody needs any more goes, and so do its shards.
+    pub(super) fn put_delivery(&self, delivery: &Delivery, is_needed: bool, batch: &mut Batch) {
+        if !delivery.has_rest {
+            batch.delete(Table::Attempt, &[delivery.chunk.layout.chunk.as_bytes()]);
+        }
+        put_deletes(&delivery.surplus, batch);
+        if is_needed {
+            self.put_chunk(&delivery.chunk, batch);
+        } else {
+            queue_deletes(&delivery.chunk, batch);
+        }
+    }
+
+    /// Queues the deletion of a chunk's shards whose commit has failed.
+    fn give_up(&self, delivery: &Delivery) -> Result<(), Error> {
+        let _accounts = self.accounts.lock();
+        if self.chunk(delivery.chunk.layout.chunk)?.is_none() {
+            let mut batch = Batch::new();
+            self.put_delivery(delivery, false, &mut batch);
+            self.database.commit(batch)?;
+        }
+        Ok(())
     }
 
     /// A locked cell after ranges of it went into a chunk.
@@ -222,10 +248,15 @@ impl Inner {
         }
     }
 
-    fn forget_attempt(&self, id: ChunkId, placed: &[(PeerId, ShardId)]) -> Result<(), Error> {
+    /// Queues the deletion of what a failed placement has placed.
+    fn forget_failed(&self, id: ChunkId, failure: &dispatch::Error) -> Result<(), Error> {
+        if matches!(failure, dispatch::Error::Closed { placed } if placed.is_empty()) {
+            // Cut short, it may not know: the attempt stays, and is settled as after a crash.
+            return Ok(());
+        }
         let mut batch = Batch::new();
         batch.delete(Table::Attempt, &[id.as_bytes()]);
-        put_deletes(placed, &mut batch);
+        put_deletes(failure.placed(), &mut batch);
         self.database.commit(batch)?;
         self.wake_deleter();
         Ok(())
@@ -249,11 +280,11 @@ impl Inner {
     }
 
     /// Waits in the background for the shards that were still on their way at the commit.
-    fn await_rest(self: &Arc<Self>, chunk: Chunk, rest: oneshot::Receiver<Settled>) {
+    fn await_rest(self: &Arc<Self>, announced: Announced, chunk: Chunk, rest: oneshot::Receiver<Settled>) {
         let inner = Arc::clone(self);
         self.tasks.spawn(async move {
             let id = chunk.layout.chunk;
-            // No answer means shutdown: the chunk stays in the table of incomplete ones.
+            // No answer means shutdown: the chunk stays in the table of incomplete ones, the attempt in that of attempts.
             if let Ok(settled) = rest.await {
                 let record = Arc::clone(&inner);
                 let updated = blocking(move || record.update_placements(&chunk, settled.placements, &settled.surplus));
@@ -261,13 +292,13 @@ impl Inner {
                     tracing::warn!(chunk = %id, %error, "cannot record late shards");
                 }
             }
-            inner.resting.lock().remove(&id);
+            drop(announced);
             inner.note_change();
         });
     }
 
-    /// Records where the shards of a chunk have come to be since its record was as `before`. What others have noted
-    /// meanwhile of shards that did not move stays. If the chunk is gone, its shards go too.
+    /// Records where the shards of a chunk have come to be since its record was as `before`, which ends the attempt. What
+    /// others have noted meanwhile of shards that did not move stays. If the chunk is gone, its shards go too.
     pub(super) fn update_placements(
         &self,
         before: &Chunk,
@@ -276,6 +307,7 @@ impl Inner {
     ) -> Result<(), Error> {
         let _accounts = self.accounts.lock();
         let mut batch = Batch::new();
+        batch.delete(Table::Attempt, &[before.layout.chunk.as_bytes()]);
         put_deletes(surplus, &mut batch);
         if let Some(mut chunk) = self.chunk(before.layout.chunk)? {
             let moved = before.placements.iter().zip(placements);
@@ -292,6 +324,15 @@ impl Inner {
         self.wake_deleter();
         Ok(())
     }
+}
+
+/// A chunk with enough shards on consumers, to be committed.
+pub(super) struct Delivery {
+    pub chunk: Chunk,
+    /// Consumers that may have a shard which is not theirs to keep.
+    pub surplus: Vec<(PeerId, ShardId)>,
+    /// Whether shards are still on their way.
+    pub has_rest: bool,
 }
 
 /// What a chunk carried, by inode.

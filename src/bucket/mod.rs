@@ -10,13 +10,14 @@
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
 //! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
-//! - `tend`: late shards, queued deletions; `inspect` and `local`: what the commands ask
+//! - `attempts`: shards on their way; `tend`: late shards, queued deletions; `inspect` and `local`: what the commands ask
 //!
 //! Locks, in the order in which they may be taken: the namespace, cells by
 //! inode, the chunk accounts, the database.
 
 mod acl;
 mod apply;
+mod attempts;
 mod attr;
 mod attributes;
 mod cache;
@@ -100,8 +101,8 @@ struct Inner {
     write_back: write::WriteBack,
     /// Wakes who applies changed policies.
     apply: Notify,
-    /// Committed chunks whose last shards are still on their way.
-    resting: Mutex<HashSet<ChunkId>>,
+    /// Chunks with shards on their way.
+    announced: Mutex<HashSet<ChunkId>>,
     /// Wakes the tender.
     tend: Notify,
     /// Read-ahead fetches at a time.

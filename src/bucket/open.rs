@@ -1,6 +1,6 @@
 //! Opening and closing a bucket.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -10,10 +10,10 @@ use super::{
     tree::Namespace, upload::Uploader, write::WriteBack,
 };
 use crate::{
-    base::{BucketId, Ino, Record, Scheme, limits},
+    base::{BucketId, Ino, PeerId, Record, Scheme, limits},
     coding::BucketKey,
     dispatch::Dispatcher,
-    net::Candidate,
+    net::{Candidate, Contact},
     runtime::{Chance, Clock, CpuPool, Tasks},
     store::{self, Batch, Database, Disk, RealDisk, StagingFiles, StateLock, Table},
 };
@@ -88,7 +88,7 @@ impl Bucket {
             reaper: Reaper::default(),
             write_back: WriteBack::default(),
             apply: Notify::new(),
-            resting: Mutex::default(),
+            announced: Mutex::default(),
             tend: Notify::new(),
             ahead: Arc::new(Semaphore::new(4)),
             changes: watch::Sender::new(0),
@@ -125,7 +125,7 @@ impl Inner {
     fn recover(&self) -> Result<(), Error> {
         let known: Vec<Candidate> = self
             .database
-            .scan(Table::Consumer, b"", b"", limits::CANDIDATES)?
+            .scan(Table::Consumer, b"", b"", limits::KNOWN_CONSUMERS)?
             .into_iter()
             .filter_map(|(_, value)| postcard::from_bytes(value.get(1..)?).ok())
             .collect();
@@ -143,7 +143,6 @@ impl Inner {
             self.staging.account(0, bytes);
             self.uploader.note(ino, true);
         }
-        self.queue_cut_attempts()?;
         for (key, _) in self.database.scan(Table::Orphan, b"", b"", usize::MAX)? {
             self.reap(Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?)));
         }
@@ -174,6 +173,7 @@ impl Inner {
         let mut changed = self.dispatcher.changed();
         // The tracker may have answered before this began.
         changed.mark_changed();
+        let mut stored: HashMap<PeerId, Contact> = HashMap::new();
         loop {
             tokio::select! {
                 biased;
@@ -181,12 +181,14 @@ impl Inner {
                 result = changed.changed() => if result.is_err() { return },
             }
             let mut batch = Batch::new();
-            for candidate in self.dispatcher.known().into_iter().take(limits::CANDIDATES) {
-                let value = postcard::to_extend(&candidate, vec![1]).expect("candidates serialise");
+            let known = self.dispatcher.known();
+            for candidate in known.iter().filter(|it| stored.get(&it.contact.peer) != Some(&it.contact)) {
+                let value = postcard::to_extend(candidate, vec![1]).expect("candidates serialise");
                 batch.put(Table::Consumer, &[candidate.contact.peer.as_bytes()], value);
             }
-            if let Err(error) = self.database.commit(batch) {
-                tracing::warn!(%error, "cannot remember the consumers");
+            match self.database.commit(batch) {
+                Ok(_) => stored = known.into_iter().map(|it| (it.contact.peer, it.contact)).collect(),
+                Err(error) => tracing::warn!(%error, "cannot remember the consumers"),
             }
         }
     }

@@ -9,11 +9,11 @@ use std::{
 use futures::StreamExt;
 use tokio::time::Instant;
 
-use super::{Error, Inner, commit::blocking, records::Attempt, records::Chunk};
+use super::{Error, Inner, commit::blocking, records::Chunk};
 use crate::{
-    base::{ChunkId, PeerId, Record, ShardId, limits},
+    base::{ChunkId, ErrorKind, Kinded, PeerId, ShardId, limits},
     dispatch::{Health, Placement},
-    store::{self, Batch, Table},
+    store::{Batch, Table},
 };
 
 /// How often the queues are looked at when nobody wakes the tender.
@@ -60,6 +60,7 @@ impl Inner {
     pub async fn tend_until_shutdown(self: Arc<Self>) {
         let mut peers = Backoff { waits: HashMap::new() };
         let mut chunks = Backoff { waits: HashMap::new() };
+        let started = Instant::now();
         loop {
             tokio::select! {
                 biased;
@@ -67,7 +68,12 @@ impl Inner {
                 () = self.tend.notified() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
+            let is_informed = self.dispatcher.is_informed() || started.elapsed() >= limits::CUT_ATTEMPT_WAIT;
             let pass = async {
+                let inner = Arc::clone(&self);
+                if is_informed && let Err(error) = blocking(move || inner.settle_cut_attempts()).await {
+                    tracing::warn!(%error, "cannot settle uploads that were cut short");
+                }
                 if let Err(error) = self.delete_queued(&mut peers).await {
                     tracing::warn!(%error, "cannot work on the queue of deletions");
                 }
@@ -129,17 +135,21 @@ impl Inner {
 
     /// Deletes shards at one consumer until it does not answer.
     async fn delete_at(&self, peer: PeerId, shards: Vec<ShardId>) -> (PeerId, Vec<ShardId>, bool) {
-        let mut done = Vec::new();
+        let (mut done, mut is_reachable) = (Vec::new(), true);
         for shard in shards {
             match self.dispatcher.delete(peer, shard).await {
                 Ok(()) => done.push(shard),
                 Err(error) => {
                     tracing::debug!(%peer, %shard, %error, "a deletion waits for its consumer");
-                    return (peer, done, false);
+                    is_reachable = false;
+                    // Who refuses one may do the next.
+                    if error.kind() == ErrorKind::Unavailable {
+                        break;
+                    }
                 }
             }
         }
-        (peer, done, true)
+        (peer, done, is_reachable)
     }
 
     async fn complete_chunks(self: &Arc<Self>, chunks: &mut Backoff<ChunkId>) -> Result<(), Error> {
@@ -151,7 +161,7 @@ impl Inner {
             let Some(next) = increment(last) else { break };
             for (key, _) in &page {
                 let id = ChunkId(key.as_slice().try_into().map_err(|_| Error::Stale)?);
-                if self.resting.lock().contains(&id) || !chunks.may_try(&id) || taken >= CHUNKS_PER_PASS {
+                if self.is_announced(id) || !chunks.may_try(&id) || taken >= CHUNKS_PER_PASS {
                     continue;
                 }
                 taken += 1;
@@ -174,6 +184,7 @@ impl Inner {
         let missing: Vec<usize> =
             (0..chunk.roots.len()).filter(|index| chunk.placements[*index].health != Health::Held).collect();
         let shards = self.dispatcher.rebuild(&chunk.layout, &chunk.roots, &chunk.placements, &missing).await?;
+        let _announced = self.announce(id, &chunk.roots).await?;
         let mut placements = chunk.placements.clone();
         let (mut failure, mut surplus) = (None, Vec::new());
         for (index, data) in missing.into_iter().zip(shards) {
@@ -192,7 +203,10 @@ impl Inner {
                     placements[index] = Placement::held(placed.consumer);
                     surplus.extend(placed.surplus);
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => {
+                    surplus.extend_from_slice(error.placed());
+                    failure = Some(error);
+                }
             }
         }
         let inner = Arc::clone(self);
@@ -226,28 +240,6 @@ impl Inner {
             tracing::warn!(chunk = %id, %error, "cannot note a bad shard");
         }
         self.note_change();
-    }
-
-    /// Uploads that a crash cut short: their shards may be anywhere, so every known consumer is asked to delete.
-    pub fn queue_cut_attempts(&self) -> Result<(), Error> {
-        let consumers: Vec<PeerId> =
-            self.dispatcher.known().into_iter().map(|candidate| candidate.contact.peer).collect();
-        if consumers.is_empty() {
-            // Nobody to ask yet: at a later start.
-            return Ok(());
-        }
-        for (id, value) in self.database.scan(Table::Attempt, b"", b"", limits::FLIGHTS * 16)? {
-            let attempt = Attempt::decode(&value).map_err(store::Error::from)?;
-            let mut batch = Batch::new();
-            for consumer in &consumers {
-                for root in &attempt.roots {
-                    batch.put(Table::Delete, &[consumer.as_bytes(), root.as_bytes()], Vec::new());
-                }
-            }
-            batch.delete(Table::Attempt, &[&id]);
-            self.database.commit(batch)?;
-        }
-        Ok(())
     }
 }
 

@@ -27,6 +27,8 @@ struct State {
     /// A put failed a moment ago: no new shards until then.
     backing_off: BTreeMap<PeerId, Instant>,
     problem: Option<String>,
+    /// Whether the tracker has answered yet.
+    is_informed: bool,
 }
 
 /// The consumers that this process knows. Shared.
@@ -75,6 +77,7 @@ impl Directory {
         match tracker.candidates(&query).await {
             Ok(candidates) => {
                 self.merge(candidates, true);
+                self.state.lock().is_informed = true;
                 if self.state.lock().problem.take().is_some() {
                     tracing::info!(op = "candidates", "the tracker answers again");
                 }
@@ -139,6 +142,11 @@ impl Directory {
             None => Some("no tracker is configured".to_owned()),
             Some(_) => self.state.lock().problem.clone(),
         }
+    }
+
+    /// Whether there is nothing more to be learned about who the consumers are: the tracker, if there is one, has answered.
+    pub(super) fn is_informed(&self) -> bool {
+        self.tracker.is_none() || self.state.lock().is_informed
     }
 
     /// (total, free) bytes of the consumers that are there.

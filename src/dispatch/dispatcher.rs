@@ -102,6 +102,11 @@ impl Dispatcher {
         self.inner.directory.known()
     }
 
+    /// Whether the tracker has named the consumers since the start; true without a tracker.
+    pub fn is_informed(&self) -> bool {
+        self.inner.directory.is_informed()
+    }
+
     /// Changes whenever a consumer or its addresses become known.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.inner.directory.changed()
