@@ -151,6 +151,19 @@ struct Flight {
     leaves: Range<u32>,
     slow_at: Instant,
     is_slow: bool,
+    /// So slow that it counts as away: no bound on bytes keeps others from being asked in its place.
+    is_stalled: bool,
+}
+
+impl Flight {
+    /// When it is looked at next, if ever.
+    fn next_look(&self) -> Option<Instant> {
+        match (self.is_slow, self.is_stalled) {
+            (false, _) => Some(self.slow_at),
+            (true, false) => Some(self.slow_at + limits::HEDGE_CEILING),
+            (true, true) => None,
+        }
+    }
 }
 
 fn covers(outer: &Range<u32>, inner: &Range<u32>) -> bool {
@@ -254,7 +267,7 @@ impl<'a> Gather<'a> {
                 self.revive();
                 continue;
             }
-            let slow_at = self.flights.iter().filter(|flight| !flight.is_slow).map(|flight| flight.slow_at).min();
+            let slow_at = self.flights.iter().filter_map(Flight::next_look).min();
             tokio::select! {
                 biased;
                 Some(fetched) = self.requests.next() => self.land(fetched),
@@ -273,7 +286,8 @@ impl<'a> Gather<'a> {
 
     fn mark_slow(&mut self) {
         let now = Instant::now();
-        for flight in self.flights.iter_mut().filter(|flight| !flight.is_slow && flight.slow_at <= now) {
+        for flight in self.flights.iter_mut().filter(|flight| flight.next_look().is_some_and(|look| look <= now)) {
+            flight.is_stalled = flight.is_slow;
             flight.is_slow = true;
             if let Some(peer) = self.sources[flight.index].consumer {
                 self.inner.directory.lag(peer);
@@ -348,7 +362,10 @@ impl<'a> Gather<'a> {
         if count + spares.len() < k {
             return;
         }
-        let is_hedge = self.flights.iter().any(|flight| flight.is_slow && covers(&flight.leaves, &want.leaves));
+        let is_hedge = self
+            .flights
+            .iter()
+            .any(|flight| flight.is_slow && !flight.is_stalled && covers(&flight.leaves, &want.leaves));
         if is_hedge && count < k {
             let extra = (k - count) * want.bytes();
             if extra > self.hedge_bytes {
@@ -375,7 +392,7 @@ impl<'a> Gather<'a> {
         let usual = self.inner.pace.lock().expect(fetch.bytes());
         let patience = usual.map_or(limits::HEDGE_CEILING, |usual| usual * 3 + limits::HEDGE_FLOOR);
         let slow_at = Instant::now() + patience.min(limits::HEDGE_CEILING);
-        self.flights.push(Flight { index, leaves, slow_at, is_slow: false });
+        self.flights.push(Flight { index, leaves, slow_at, is_slow: false, is_stalled: false });
         self.requests.push(Box::pin(fetch.run(self.inner)));
     }
 

@@ -275,6 +275,21 @@ async fn reads_survive_two_of_each_fault_and_name_the_bad() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_that_stall_cost_seconds_also_when_other_leaves_of_each_are_needed() {
+    let scene = Scene::new(6, 12);
+    let (encoded, placements) = stored(&scene, 1 << 20).await;
+    for index in [0, 1] {
+        let plan = FaultPlan { stall_after_bytes: Some(3000), ..FaultPlan::default() };
+        scene.fault(consumer(&placements, index), plan);
+    }
+    let start = Instant::now();
+    // The end of the first shard and the beginning of the second.
+    let read = scene.dispatcher.gather_blocks(&encoded.layout, &encoded.roots, &placements, 3..5).await;
+    assert_eq!(read.expect("four are left").sealed, sealed(&encoded, 3..5));
+    assert!(start.elapsed() < limits::HEDGE_CEILING * 2 + Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn fewer_than_k_are_an_error_in_time() {
     for (name, _, fail) in faults() {
         if ["late", "slow"].contains(&name) {
