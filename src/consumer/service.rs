@@ -1,13 +1,17 @@
 //! What a consumer does for producers: the shard protocol over the store.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
+use parking_lot::Mutex;
 
 use crate::{
     base::{ErrorKind, Kinded, OwnerId, ShardId, limits},
@@ -26,6 +30,57 @@ pub struct Traffic {
 pub struct Service {
     pub store: Arc<ShardStore>,
     pub traffic: Arc<Traffic>,
+    pub puts: Arc<Puts>,
+}
+
+type Key = (OwnerId, ShardId);
+
+/// The puts under way. Who deletes a shard does not want one that is still on its way either: a producer that has
+/// given up a slow put deletes what may come of it, and that may come later.
+#[derive(Default)]
+pub struct Puts {
+    /// For each shard that is on its way: how many puts, and the deletions since they began.
+    counts: Mutex<BTreeMap<Key, (usize, u64)>>,
+}
+
+/// A put under way.
+struct Put {
+    puts: Arc<Puts>,
+    key: Key,
+    deletions: u64,
+}
+
+impl Puts {
+    fn begin(self: &Arc<Self>, key: Key) -> Put {
+        let mut counts = self.counts.lock();
+        let (count, deletions) = counts.entry(key).or_default();
+        *count += 1;
+        Put { puts: Arc::clone(self), key, deletions: *deletions }
+    }
+
+    /// What is on its way of this shard must not be stored any more.
+    fn delete(&self, key: Key) {
+        if let Some((_, deletions)) = self.counts.lock().get_mut(&key) {
+            *deletions += 1;
+        }
+    }
+}
+
+impl Put {
+    fn is_deleted(&self) -> bool {
+        self.puts.counts.lock().get(&self.key).is_some_and(|(_, deletions)| *deletions != self.deletions)
+    }
+}
+
+impl Drop for Put {
+    fn drop(&mut self) {
+        let mut counts = self.puts.counts.lock();
+        let (count, _) = counts.get_mut(&self.key).expect("a put is counted while it is under way");
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&self.key);
+        }
+    }
 }
 
 /// A refusal tells a stranger what matters to it, and no paths of this machine.
@@ -48,14 +103,18 @@ fn refusal(error: store::Error) -> Refusal {
 struct Space {
     store: Arc<ShardStore>,
     traffic: Arc<Traffic>,
-    key: (OwnerId, ShardId),
+    put: Put,
     guard: SpaceGuard,
 }
 
 impl Reservation for Space {
     fn store(self: Box<Self>, data: Bytes) -> BoxFuture<'static, Result<(), Refusal>> {
         async move {
-            let Space { store, traffic, key: (owner, shard), guard } = *self;
+            let Space { store, traffic, put, guard } = *self;
+            if put.is_deleted() {
+                return Err((ErrorKind::Unavailable, "the shard was deleted while it was on its way".into()));
+            }
+            let (owner, shard) = put.key;
             let bytes = data.len() as u64;
             store.put(owner, shard, data, guard).await.map_err(refusal)?;
             traffic.received.fetch_add(bytes, Ordering::Relaxed);
@@ -79,7 +138,7 @@ impl ShardService for Service {
         }
         let guard = self.store.reserve(bytes).map_err(refusal)?;
         let (store, traffic) = (Arc::clone(&self.store), Arc::clone(&self.traffic));
-        Ok(Reserved::Space(Box::new(Space { store, traffic, key: (owner, shard), guard })))
+        Ok(Reserved::Space(Box::new(Space { store, traffic, put: self.puts.begin((owner, shard)), guard })))
     }
 
     async fn get(&self, owner: OwnerId, shard: ShardId) -> Result<Bytes, Refusal> {
@@ -96,6 +155,7 @@ impl ShardService for Service {
     }
 
     async fn delete(&self, owner: OwnerId, shard: ShardId) -> Result<(), Refusal> {
+        self.puts.delete((owner, shard));
         self.store.delete(owner, shard).await.map_err(refusal)
     }
 
@@ -105,5 +165,38 @@ impl ShardService for Service {
         page.truncate(limits::LIST_PAGE);
         let shards = page.into_iter().map(|(shard, bytes)| ShardStat { shard, bytes }).collect();
         Ok(ShardPage { shards, is_last })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        runtime::SeededChance,
+        store::{ShardStoreOptions, SimulatedDisk},
+    };
+
+    #[tokio::test]
+    async fn what_is_deleted_while_it_is_on_its_way_does_not_come() {
+        let disk = Arc::new(SimulatedDisk::new(1 << 20));
+        let options = ShardStoreOptions::with_limit(1 << 20);
+        let store = ShardStore::open(disk, options, &SeededChance::new(1)).expect("opens");
+        let service = Service { store, traffic: Arc::default(), puts: Arc::default() };
+        let (owner, shard) = (OwnerId([1; 32]), ShardId([2; 32]));
+        let begin = || async {
+            match service.reserve(owner, shard, 3).await {
+                Ok(Reserved::Space(space)) => space,
+                _ => panic!("it is not here yet"),
+            }
+        };
+        let late = begin().await;
+        assert_eq!(service.delete(owner, shard).await.expect_err("not here").0, ErrorKind::NotFound);
+        let new = begin().await;
+        let refused = late.store(Bytes::from_static(b"abc")).await.expect_err("deleted");
+        assert_eq!(refused.0, ErrorKind::Unavailable);
+        assert!(service.stat(owner, shard).await.is_err());
+        new.store(Bytes::from_static(b"abc")).await.expect("it began after the deletion");
+        assert_eq!(service.stat(owner, shard).await.expect("here").bytes, 3);
+        assert!(service.puts.counts.lock().is_empty());
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     base::limits,
     coding::merkle,
     net::{Network, ServerIdentity, ShardService, TrackerClient, serve_shards},
-    runtime::{Chance, Tasks, serve_status},
+    runtime::{Chance, Tasks, serve_status, spawn_blocking},
     store::{self, Disk, ShardStore, ShardStoreOptions, StateLock},
 };
 
@@ -80,7 +80,7 @@ impl Consumer {
             trackers: trackers.clone(),
             owner,
         });
-        let service = Arc::new(Service { store: Arc::clone(&store), traffic });
+        let service = Arc::new(Service { store: Arc::clone(&store), traffic, puts: Arc::default() });
         serve_shards(&network, service as Arc<dyn ShardService>, identity, &tasks)?;
         let report = Arc::clone(&reporter);
         serve_status(&options.directory, &tasks, move || {
@@ -120,9 +120,8 @@ impl Consumer {
 }
 
 async fn open(disk: Arc<dyn Disk>, limit_bytes: u64, chance: Arc<dyn Chance>) -> Result<Arc<ShardStore>, store::Error> {
-    let opening = tokio::task::spawn_blocking(move || {
-        ShardStore::open(disk, ShardStoreOptions::with_limit(limit_bytes), chance.as_ref())
-    });
+    let opening =
+        spawn_blocking(move || ShardStore::open(disk, ShardStoreOptions::with_limit(limit_bytes), chance.as_ref()));
     match opening.await {
         Ok(result) => result,
         Err(error) => Err(store::Error::Closed(format!("opening it failed: {error}"))),
