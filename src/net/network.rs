@@ -10,7 +10,7 @@ use super::{Contact, Error};
 use crate::base::PeerId;
 
 /// Protocols spoken on streams; the name ends in its version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// Shards to and from a consumer.
     Shard,

@@ -1,12 +1,13 @@
-//! A network inside one process: streams are pipes in memory; peers go down, links part, answers are late.
+//! A network inside one process: streams are pipes in memory; peers go down, links part, fall silent or break, answers
+//! are late. All of it by one seed, and in the virtual time of a paused clock.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     io,
     pin::Pin,
     sync::{Arc, Weak},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -29,7 +30,7 @@ use crate::{
 const PIPE_BYTES: usize = 64 << 10;
 
 /// How the world behaves.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SimulatedOptions {
     /// From a write to its read, at least.
     pub latency: Duration,
@@ -37,6 +38,8 @@ pub struct SimulatedOptions {
     pub jitter: Duration,
     /// Of a thousand attempts to open a stream, so many fail.
     pub refused_permille: u16,
+    /// Of a thousand messages that arrive after a latency, so many break their stream instead.
+    pub cut_permille: u16,
 }
 
 /// All peers of a simulation. Clones share it.
@@ -45,30 +48,35 @@ pub struct SimulatedWorld(Arc<World>);
 
 struct World {
     chance: Arc<dyn Chance>,
-    options: SimulatedOptions,
+    options: Mutex<SimulatedOptions>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    peers: HashMap<PeerId, Peer>,
+    peers: BTreeMap<PeerId, Peer>,
     /// Pairs that cannot talk, both ways round.
-    parted: HashSet<(PeerId, PeerId)>,
-    /// The token breaks the stream; the weak count says whether an end is still held.
-    streams: Vec<(PeerId, PeerId, CancellationToken, Weak<()>)>,
+    parted: BTreeSet<(PeerId, PeerId)>,
+    /// Pairs that hear nothing of each other, both ways round.
+    silent: BTreeSet<(PeerId, PeerId)>,
+    /// Who waits for a silence to end.
+    listening: Vec<Waker>,
+    /// Open streams.
+    links: Vec<Weak<Link>>,
 }
 
 struct Peer {
     address: String,
     is_up: bool,
     is_closed: bool,
-    accepting: HashMap<Protocol, mpsc::Sender<(PeerId, BoxStream)>>,
+    slow_by: Duration,
+    accepting: BTreeMap<Protocol, mpsc::Sender<(PeerId, BoxStream)>>,
 }
 
 impl SimulatedWorld {
     /// A world without peers.
     pub fn new(chance: Arc<dyn Chance>, options: SimulatedOptions) -> Self {
-        Self(Arc::new(World { chance, options, state: Mutex::default() }))
+        Self(Arc::new(World { chance, options: Mutex::new(options), state: Mutex::default() }))
     }
 
     /// A peer enters, or enters again after its network was closed; it keeps its address.
@@ -79,10 +87,36 @@ impl SimulatedWorld {
             address: format!("/memory/{number}"),
             is_up: true,
             is_closed: false,
-            accepting: HashMap::new(),
+            slow_by: Duration::ZERO,
+            accepting: BTreeMap::new(),
         });
         entry.is_closed = false;
         Arc::new(SimulatedNetwork { world: self.clone(), peer })
+    }
+
+    /// From now on the world behaves so, on open streams too (but for their jitter).
+    pub fn set_options(&self, options: SimulatedOptions) {
+        *self.0.options.lock() = options;
+    }
+
+    /// All that a peer sends and receives takes so much longer.
+    pub fn set_slow(&self, peer: PeerId, by: Duration) {
+        self.0.state.lock().peers.get_mut(&peer).expect("a peer of this world").slow_by = by;
+    }
+
+    /// Two peers hear nothing of each other any more, and nobody tells them; or they hear what was sent meanwhile.
+    pub fn set_silent(&self, one: PeerId, other: PeerId, is_silent: bool) {
+        let mut state = self.0.state.lock();
+        for pair in [(one, other), (other, one)] {
+            if is_silent {
+                state.silent.insert(pair);
+            } else {
+                state.silent.remove(&pair);
+            }
+        }
+        let listening = std::mem::take(&mut state.listening);
+        drop(state);
+        listening.into_iter().for_each(Waker::wake);
     }
 
     /// Cuts a peer off, and all its streams; or brings it back.
@@ -117,12 +151,13 @@ impl SimulatedWorld {
 
 impl State {
     fn cut(&mut self, is_cut: impl Fn(PeerId, PeerId) -> bool) {
-        self.streams.retain(|(a, b, token, _)| {
-            let cut = is_cut(*a, *b);
-            if cut {
-                token.cancel();
+        self.links.retain(|link| {
+            let Some(link) = link.upgrade() else { return false };
+            let is_kept = !is_cut(link.ends.0, link.ends.1);
+            if !is_kept {
+                link.cut.cancel();
             }
-            !cut
+            is_kept
         });
     }
 
@@ -155,28 +190,28 @@ impl SimulatedNetwork {
         }
     }
 
-    fn latency(&self) -> Duration {
-        let World { options, chance, .. } = self.world.0.as_ref();
-        let jitter = u64::try_from(options.jitter.as_nanos()).unwrap_or(u64::MAX);
-        options.latency + Duration::from_nanos(chance.below(jitter))
+    fn link(&self, to: PeerId) -> Arc<Link> {
+        let world = Arc::clone(&self.world.0);
+        let jitter = u64::try_from(world.options.lock().jitter.as_nanos()).unwrap_or(u64::MAX);
+        let jitter = Duration::from_nanos(world.chance.below(jitter));
+        Arc::new(Link { world, ends: (self.peer, to), cut: CancellationToken::new(), jitter })
     }
 
-    fn connect(&self, to: PeerId, protocol: Protocol, latency: Duration) -> Result<BoxStream, &'static str> {
-        if self.world.0.chance.below(1000) < u64::from(self.world.0.options.refused_permille) {
+    fn connect(&self, link: &Arc<Link>, protocol: Protocol) -> Result<BoxStream, &'static str> {
+        let refused_permille = self.world.0.options.lock().refused_permille;
+        if self.world.0.chance.below(1000) < u64::from(refused_permille) {
             return Err("connection refused by chance");
         }
+        let to = link.ends.1;
         let mut state = self.world.0.state.lock();
         let Some(accepting) = state.reach(self.peer, to)?.accepting.get(&protocol) else {
             return Err("the peer does not speak this protocol");
         };
         let (here, there) = tokio::io::duplex(PIPE_BYTES);
-        let cut = CancellationToken::new();
-        let held = Arc::new(());
-        let forget = Arc::downgrade(&held);
-        let (here, there) = (Pipe::new(here, &cut, latency, &held), Pipe::new(there, &cut, latency, &held));
+        let (here, there) = (Pipe::new(here, link), Pipe::new(there, link));
         accepting.try_send((self.peer, Box::new(there))).map_err(|_| "the peer is too busy")?;
-        state.streams.retain(|(_, _, _, held)| held.strong_count() > 0);
-        state.streams.push((self.peer, to, cut, forget));
+        state.links.retain(|link| link.strong_count() > 0);
+        state.links.push(Arc::downgrade(link));
         Ok(Box::new(here))
     }
 }
@@ -194,19 +229,26 @@ impl Network for SimulatedNetwork {
 
     async fn identify(&self, address: &str) -> Result<PeerId, Error> {
         self.check_open()?;
-        tokio::time::sleep(self.latency() * 2).await;
+        let found = {
+            let state = self.world.0.state.lock();
+            state.peers.iter().find(|(_, peer)| peer.address == address).map(|(id, _)| *id)
+        };
+        let unreachable = |why: &str| Error::Unreachable { to: address.into(), why: why.into() };
+        let id = found.ok_or_else(|| unreachable("nobody is there"))?;
+        let link = self.link(id);
+        if timeout(limits::CONNECT_TIMEOUT, link.greet()).await.is_err() {
+            return Err(Error::TimedOut { to: address.into(), seconds: limits::CONNECT_TIMEOUT.as_secs() });
+        }
         let mut state = self.world.0.state.lock();
-        let found = state.peers.iter().find(|(_, peer)| peer.address == address).map(|(id, _)| *id);
-        let reached = found.ok_or("nobody is there").and_then(|id| state.reach(self.peer, id).map(|_| id));
-        reached.map_err(|why| Error::Unreachable { to: address.into(), why: why.into() })
+        state.reach(self.peer, id).map(|_| id).map_err(unreachable)
     }
 
     async fn open(&self, to: &Contact, protocol: Protocol) -> Result<BoxStream, Error> {
         self.check_open()?;
-        let latency = self.latency();
+        let link = self.link(to.peer);
         let connecting = async {
-            tokio::time::sleep(latency * 2).await;
-            self.connect(to.peer, protocol, latency)
+            link.greet().await;
+            self.connect(&link, protocol)
         };
         match timeout(limits::CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
@@ -237,23 +279,60 @@ impl Network for SimulatedNetwork {
     }
 }
 
+/// What the two ends of a stream share.
+struct Link {
+    world: Arc<World>,
+    ends: (PeerId, PeerId),
+    /// Breaks the stream.
+    cut: CancellationToken,
+    jitter: Duration,
+}
+
+impl Link {
+    /// From a write to its read.
+    fn latency(&self) -> Duration {
+        let state = self.world.state.lock();
+        let slow_by = |peer| state.peers.get(peer).map_or(Duration::ZERO, |peer| peer.slow_by);
+        self.world.options.lock().latency + self.jitter + slow_by(&self.ends.0) + slow_by(&self.ends.1)
+    }
+
+    /// A message there and back.
+    async fn greet(&self) {
+        tokio::time::sleep(self.latency() * 2).await;
+        std::future::poll_fn(|cx| self.poll_heard(cx)).await;
+    }
+
+    /// Waits while the two are silent.
+    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.world.state.lock();
+        if !state.silent.contains(&self.ends) {
+            return Poll::Ready(());
+        }
+        state.listening.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn breaks(&self) -> bool {
+        let cut_permille = self.world.options.lock().cut_permille;
+        cut_permille > 0 && self.world.chance.below(1000) < u64::from(cut_permille)
+    }
+}
+
 /// One end of a stream: a pipe that can be cut, and delivers late.
 struct Pipe {
     pipe: DuplexStream,
     read_cut: Pin<Box<WaitForCancellationFutureOwned>>,
     write_cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    latency: Duration,
+    link: Arc<Link>,
     /// Nothing was there at the last read: what comes next is fresh, and late.
     is_waiting: bool,
     late: Option<(Pin<Box<Sleep>>, Vec<u8>)>,
-    _held: Arc<()>,
 }
 
 impl Pipe {
-    fn new(pipe: DuplexStream, cut: &CancellationToken, latency: Duration, held: &Arc<()>) -> Self {
-        let wait = || Box::pin(cut.clone().cancelled_owned());
-        let (read_cut, write_cut, _held) = (wait(), wait(), Arc::clone(held));
-        Self { pipe, read_cut, write_cut, latency, is_waiting: true, late: None, _held }
+    fn new(pipe: DuplexStream, link: &Arc<Link>) -> Self {
+        let wait = || Box::pin(link.cut.clone().cancelled_owned());
+        Self { pipe, read_cut: wait(), write_cut: wait(), link: Arc::clone(link), is_waiting: true, late: None }
     }
 }
 
@@ -268,6 +347,8 @@ impl AsyncRead for Pipe {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         cut_off(&mut this.read_cut, cx)?;
+        ready!(this.link.poll_heard(cx));
+        let latency = this.link.latency();
         loop {
             if let Some((sleep, data)) = &mut this.late {
                 ready!(sleep.as_mut().poll(cx));
@@ -279,10 +360,10 @@ impl AsyncRead for Pipe {
                 }
                 return Poll::Ready(Ok(()));
             }
-            if this.latency.is_zero() || !this.is_waiting {
+            if latency.is_zero() || !this.is_waiting {
                 let read = Pin::new(&mut this.pipe).poll_read(cx, buffer);
                 this.is_waiting = read.is_pending();
-                if read.is_ready() || this.latency.is_zero() {
+                if read.is_ready() || latency.is_zero() {
                     return read;
                 }
             }
@@ -294,8 +375,12 @@ impl AsyncRead for Pipe {
             if length == 0 {
                 return Poll::Ready(Ok(()));
             }
+            if this.link.breaks() {
+                this.link.cut.cancel();
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
             fresh.truncate(length);
-            this.late = Some((Box::pin(tokio::time::sleep_until(Instant::now() + this.latency)), fresh));
+            this.late = Some((Box::pin(tokio::time::sleep_until(Instant::now() + latency)), fresh));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Requests to peers over kept streams: opens, says hello, tries again when a kept stream turns out dead.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     future::Future,
     sync::{Arc, atomic::Ordering},
 };
@@ -24,7 +24,7 @@ pub(super) struct Calls {
     server_role: Role,
     hello: Hello,
     traffic: Arc<Traffic>,
-    kept: Mutex<HashMap<PeerId, Vec<(Instant, Session)>>>,
+    kept: Mutex<BTreeMap<PeerId, Vec<(Instant, Session)>>>,
 }
 
 impl Calls {
@@ -122,7 +122,7 @@ impl Calls {
     }
 }
 
-fn forget_old(kept: &mut HashMap<PeerId, Vec<(Instant, Session)>>) {
+fn forget_old(kept: &mut BTreeMap<PeerId, Vec<(Instant, Session)>>) {
     kept.retain(|_, streams| {
         streams.retain(|(since, _)| since.elapsed() < limits::STREAM_REUSE);
         !streams.is_empty()

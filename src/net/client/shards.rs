@@ -1,6 +1,6 @@
 //! The client of `/openbucket/shard/1`. Whatever it returns has been verified.
 
-use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -27,7 +27,7 @@ use crate::{
 pub struct ShardClient {
     calls: Calls,
     cpu: CpuPool,
-    latencies: Mutex<HashMap<PeerId, Duration>>,
+    latencies: Mutex<BTreeMap<PeerId, Duration>>,
 }
 
 impl ShardClient {

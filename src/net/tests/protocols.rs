@@ -1,6 +1,6 @@
 //! What must hold over any network; run over the simulated one here, and over libp2p in `real`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::fixture::*;
 use crate::{
@@ -126,13 +126,49 @@ async fn shards_are_kept_in_a_simulation() {
 #[tokio::test(start_paused = true)]
 async fn shards_are_kept_far_away() {
     let options = SimulatedOptions {
-        latency: std::time::Duration::from_millis(40),
-        jitter: std::time::Duration::from_millis(20),
-        refused_permille: 0,
+        latency: Duration::from_millis(40),
+        jitter: Duration::from_millis(20),
+        ..SimulatedOptions::default()
     };
     let world = SimulatedWorld::new(Arc::new(crate::runtime::SeededChance::new(1)), options);
     let [a, b, c] = [1, 2, 3].map(|number| world.join(key(number).peer_id()) as Arc<dyn Network>);
     shards_are_kept(a, b, c).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_simulation_is_slow_silent_and_lossy_as_told() {
+    let calm = SimulatedOptions { latency: Duration::from_millis(1), ..SimulatedOptions::default() };
+    let world = SimulatedWorld::new(Arc::new(crate::runtime::SeededChance::new(1)), calm);
+    let (client, node) = (world.join(key(1).peer_id()), world.join(key(3).peer_id()) as Arc<dyn Network>);
+    let (here, there, tasks, to) = (key(1).peer_id(), key(3).peer_id(), tasks(), contact(&node));
+    serve_shards(&node, MemoryNode::new(1), identity(3, Role::Consumer), &tasks).unwrap();
+    let client = ShardClient::new(client, certificate(1, 1, Role::Producer));
+    let timed = || async {
+        let start = tokio::time::Instant::now();
+        (client.list(&to).await, start.elapsed())
+    };
+    let quick = timed().await;
+    assert!(quick.0.is_ok() && quick.1 < Duration::from_millis(20), "{quick:?}");
+    world.set_slow(there, Duration::from_secs(1));
+    assert!(timed().await.1 >= Duration::from_secs(2), "there and back on the kept stream");
+    world.set_slow(there, Duration::ZERO);
+    world.set_silent(here, there, true);
+    let heal = async {
+        tokio::time::sleep(Duration::from_secs(3)).await; // virtual time
+        world.set_silent(here, there, false);
+    };
+    let (waited, ()) = tokio::join!(timed(), heal);
+    assert!(waited.0.is_ok() && waited.1 >= Duration::from_secs(3), "{waited:?}");
+    world.cut_streams();
+    world.set_silent(here, there, true);
+    let hung = timed().await;
+    assert_eq!(kind(hung.0), Some(ErrorKind::Unavailable));
+    assert!(hung.1 >= limits::CONNECT_TIMEOUT && hung.1 < limits::CONNECT_TIMEOUT * 2, "{:?}", hung.1);
+    world.set_silent(here, there, false);
+    world.set_options(SimulatedOptions { cut_permille: 1000, ..calm });
+    assert_eq!(kind(timed().await.0), Some(ErrorKind::Unavailable));
+    world.set_options(calm);
+    assert!(timed().await.0.is_ok());
 }
 
 #[tokio::test]
