@@ -20,6 +20,7 @@ use crate::{
     base::{ChunkId, Ino, PeerId, Record, ShardId, limits},
     coding::{self, Encoded},
     dispatch::{self, Placement, Settled},
+    runtime::spawn_blocking,
     store::{Batch, Sequence, Table},
 };
 
@@ -355,7 +356,7 @@ fn put_deletes(shards: &[(PeerId, ShardId)], batch: &mut Batch) {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
+    match spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     base::{ChunkId, Ino, limits},
     coding,
+    runtime::spawn_blocking,
 };
 
 /// Where the bytes of a read are.
@@ -137,7 +138,7 @@ impl Inner {
         self.remember_blocks(id, &blocks, &opened);
         let inner = Arc::clone(&self);
         self.tasks.spawn(async move {
-            let written = tokio::task::spawn_blocking(move || inner.cache.write_sealed(&chunk.layout, blocks, &sealed));
+            let written = spawn_blocking(move || inner.cache.write_sealed(&chunk.layout, blocks, &sealed));
             if let Err(error) = written.await {
                 tracing::error!(%error, "writing to the disk cache failed");
             }

@@ -165,7 +165,9 @@ impl Inner {
     /// Logs every changed cell and flushes once; in the background and at unmount. One that fails does not keep
     /// the others back.
     pub(super) fn log_all(&self) -> Result<(), Error> {
-        let cells: Vec<Arc<Cell>> = self.cells.lock().values().cloned().collect();
+        let mut cells: Vec<Arc<Cell>> = self.cells.lock().values().cloned().collect();
+        // The order of a hash map is no seed's.
+        cells.sort_unstable_by_key(|cell| cell.ino);
         let mut outcome = Ok(());
         let mut wasteful = Vec::new();
         for cell in cells {
@@ -289,7 +291,12 @@ impl Bucket {
         Ok(())
     }
 
-    /// Waits until nothing of a file is only here, at most `limits::DURABILITY_TIMEOUT`.
+    /// Has a file uploaded now and waits until nothing of it is only here, at most `limits::DURABILITY_TIMEOUT`.
+    pub async fn upload(&self, ino: Ino) -> Result<(), Error> {
+        let cell = self.inner.cell(ino)?;
+        self.upload_and_wait(&cell).await
+    }
+
     async fn upload_and_wait(&self, cell: &Cell) -> Result<(), Error> {
         let mut changes = self.changes();
         let end = tokio::time::Instant::now() + limits::DURABILITY_TIMEOUT;

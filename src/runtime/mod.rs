@@ -1,11 +1,13 @@
 //! Time, chance, the CPU pool, tracked tasks and shutdown: what a simulation must own.
 
+mod blocking;
 mod chance;
 mod clock;
 mod pool;
 mod shutdown;
 mod status_socket;
 
+pub use blocking::{OneThread, spawn_blocking};
 pub use chance::{Chance, SeededChance, SystemChance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use pool::CpuPool;

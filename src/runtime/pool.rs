@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::spawn_blocking;
+
 /// Runs computations on blocking threads, as many at a time as it has permits.
 #[derive(Clone, Debug)]
 pub struct CpuPool {
@@ -27,7 +29,7 @@ impl CpuPool {
     /// When the computation panics: its defect is the caller's.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the pool is never closed");
-        let done = tokio::task::spawn_blocking(move || {
+        let done = spawn_blocking(move || {
             let _permit = permit;
             work()
         });

@@ -6,7 +6,7 @@
 //! background thread moves batches from the log into sled: it flushes the log
 //! first, so that sled never holds what the log could lose, then the staging
 //! files whose data the log carries, then sled itself; only then the log file
-//! is free for its next turn.
+//! is free for its next turn. In a simulation who finds the log full does that thread's work.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use super::{
     Batch, Disk, Error,
@@ -24,7 +24,7 @@ use super::{
     replay::replay,
     schema::{Table, key},
 };
-use crate::base::limits;
+use crate::{base::limits, runtime::OneThread};
 
 /// The place of a batch in the order of all batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +89,8 @@ struct Inner {
     flushed: Mutex<Flushed>,
     flushed_changed: Condvar,
     staging: Arc<dyn StagingFiles>,
+    /// There is no checkpoint thread: who finds the log full does its work.
+    is_alone: bool,
 }
 
 /// The open database. One per state directory.
@@ -149,13 +151,16 @@ impl Database {
             flushed: Mutex::default(),
             flushed_changed: Condvar::new(),
             staging,
+            is_alone: OneThread::is_entered(),
         });
-        let worker = Arc::clone(&inner);
-        let checkpointer = std::thread::Builder::new()
-            .name("checkpoint".to_owned())
-            .spawn(move || worker.checkpoint_until_closed())
-            .map_err(Error::io("cannot start the checkpoint thread for", directory))?;
-        Ok(Self { inner, checkpointer: Mutex::new(Some(checkpointer)) })
+        let start = || {
+            let worker = Arc::clone(&inner);
+            let thread = std::thread::Builder::new().name("checkpoint".to_owned());
+            thread.spawn(move || worker.checkpoint_until_closed())
+        };
+        let checkpointer = (!inner.is_alone).then(start).transpose();
+        let checkpointer = checkpointer.map_err(Error::io("cannot start the checkpoint thread for", directory))?;
+        Ok(Self { inner, checkpointer: Mutex::new(checkpointer) })
     }
 
     /// The value of a key.
@@ -230,8 +235,11 @@ impl Database {
     /// Makes everything durable, checkpoints it and stops. Later commits fail with [`Error::Closed`].
     pub fn close(&self) -> Result<(), Error> {
         let flushed = self.sync_all();
-        self.inner.log.lock().is_closing = true;
+        let was_closing = std::mem::replace(&mut self.inner.log.lock().is_closing, true);
         self.inner.turn.notify_all();
+        if self.inner.is_alone && !was_closing {
+            self.inner.checkpoint_once();
+        }
         if let Some(thread) = self.checkpointer.lock().take()
             && thread.join().is_err()
         {
@@ -281,7 +289,11 @@ impl Inner {
                 log.checkpoint = Checkpoint::Wanted;
                 self.turn.notify_all();
             }
-            self.turn.wait(&mut log);
+            if self.is_alone {
+                MutexGuard::unlocked(&mut log, || self.checkpoint_once());
+            } else {
+                self.turn.wait(&mut log);
+            }
         }
         if log.is_closing {
             return Err(Error::Closed("the bucket is shutting down".to_owned()));
@@ -356,23 +368,26 @@ impl Inner {
                 log.checkpoint = Checkpoint::Running;
                 log.is_closing
             };
-            // A panic must not leave writers waiting for a turn that never comes.
-            let result = catch_unwind(AssertUnwindSafe(|| self.check().and_then(|()| self.checkpoint())))
-                .unwrap_or_else(|_| {
-                    Err(Error::Closed("the checkpoint thread panicked; restart openbucket".to_owned()))
-                });
-            // Known before the thread is seen idle: else a writer waits for a turn that never comes.
-            if let Err(error) = result
-                && self.check().is_ok()
-            {
-                self.fail(&error);
-            }
-            self.log.lock().checkpoint = Checkpoint::Idle;
-            self.turn.notify_all();
+            self.checkpoint_once();
             if is_closing || self.check().is_err() {
                 return;
             }
         }
+    }
+
+    /// Checkpoints, notes a failure, and gives the turn to who waits.
+    fn checkpoint_once(&self) {
+        // A panic must not leave writers waiting for a turn that never comes.
+        let result = catch_unwind(AssertUnwindSafe(|| self.check().and_then(|()| self.checkpoint())))
+            .unwrap_or_else(|_| Err(Error::Closed("the checkpoint panicked; restart openbucket".to_owned())));
+        // Known before the thread is seen idle: else a writer waits for a turn that never comes.
+        if let Err(error) = result
+            && self.check().is_ok()
+        {
+            self.fail(&error);
+        }
+        self.log.lock().checkpoint = Checkpoint::Idle;
+        self.turn.notify_all();
     }
 
     /// Begins a new log with the small staged data of the old one, so that what is soon on its consumers never becomes a

@@ -15,7 +15,7 @@ use crate::{
     net::{
         Beat, Candidate, CandidateQuery, Network, Refusal, Registration, ServerIdentity, TrackerService, serve_tracker,
     },
-    runtime::{Chance, Clock, Tasks, serve_status},
+    runtime::{Chance, Clock, Tasks, serve_status, spawn_blocking},
     store::{self, StateLock, Tables},
 };
 
@@ -103,7 +103,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Path) -> Result<T, store::Error> + Send + 'static,
 ) -> Result<T, store::Error> {
     let path = path.to_path_buf();
-    match tokio::task::spawn_blocking(move || work(&path)).await {
+    match spawn_blocking(move || work(&path)).await {
         Ok(result) => result,
         Err(error) => Err(store::Error::Trees(format!("its task failed: {error}"))),
     }

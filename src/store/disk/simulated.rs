@@ -147,6 +147,21 @@ impl SimulatedDisk {
         tree.power = None;
     }
 
+    /// A disk of its own with what a crash now would leave for sure.
+    pub fn flushed(&self) -> Self {
+        let tree = self.tree.lock();
+        let copy = |content: &Shared| {
+            let flushed = content.lock().flushed.clone();
+            let is_held = |page: &[u8]| page.iter().any(|&byte| byte != 0);
+            let pages = flushed.chunks(PAGE).enumerate().filter(|(_, page)| is_held(page)).map(|(index, _)| index);
+            let pages = pages.collect();
+            Arc::new(Mutex::new(Content { now: flushed.clone(), flushed, dirty: BTreeSet::new(), pages }))
+        };
+        let names: Names = tree.flushed.iter().map(|(path, content)| (path.clone(), copy(content))).collect();
+        let tree = Tree { now: names.clone(), flushed: names, ..Tree::default() };
+        Self { tree: Arc::new(Mutex::new(tree)), capacity_bytes: self.capacity_bytes }
+    }
+
     /// The bytes of a file as a reader sees them now.
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let content = self.tree.lock().now.get(path).cloned()?;

@@ -10,7 +10,7 @@ use super::{
     state::{Location, SpaceGuard},
     store::ShardStore,
 };
-use crate::{base::limits, store::Error};
+use crate::{base::limits, runtime::spawn_blocking, store::Error};
 
 /// A change of what is held.
 pub enum Change {
@@ -79,7 +79,7 @@ impl ShardStore {
         };
         if is_idle {
             let store = Arc::clone(self);
-            tokio::task::spawn_blocking(move || store.run());
+            spawn_blocking(move || store.run());
         }
         match tokio::time::timeout_at(deadline, answered).await {
             Err(_) => Err(late("not flushed")),

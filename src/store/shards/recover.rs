@@ -1,6 +1,6 @@
 //! Opening: headers are scanned, a torn end is cut, damage in the middle is stepped over.
 
-use std::{collections::HashMap, io, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use super::{
     format::{
@@ -102,7 +102,7 @@ fn find_nonce(disk: &dyn Disk, numbers: &[u32]) -> Result<Option<Nonce>, Error> 
             Err(Unreadable::Damaged) => {}
         }
     }
-    let mut votes: HashMap<Nonce, u64> = HashMap::new();
+    let mut votes: BTreeMap<Nonce, u64> = BTreeMap::new();
     for &number in numbers {
         let file = open(disk, number)?;
         let file_bytes = file.len().map_err(Error::io("cannot measure", segment_path(number)))?;

@@ -1,6 +1,6 @@
 //! The store as its users see it: reserve, put, get, stat, delete, list.
 
-use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     base::{OwnerId, ShardId, limits},
-    runtime::Chance,
+    runtime::{Chance, spawn_blocking},
     store::{Disk, DiskFile, Error},
 };
 
@@ -44,7 +44,7 @@ pub struct ShardStore {
     pub(super) writer: Mutex<Writer>,
     pub(super) queue: Mutex<Queue>,
     pub(super) permits: Arc<Semaphore>,
-    handles: Mutex<HashMap<u32, Arc<dyn DiskFile>>>,
+    handles: Mutex<BTreeMap<u32, Arc<dyn DiskFile>>>,
 }
 
 impl ShardStore {
@@ -112,7 +112,7 @@ impl ShardStore {
     /// rotted: then it is no longer held.
     pub async fn get(self: &Arc<Self>, owner: OwnerId, shard: ShardId) -> Result<Bytes, Error> {
         let store = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || store.read_checked((owner, shard)));
+        let read = spawn_blocking(move || store.read_checked((owner, shard)));
         let (location, outcome) = match tokio::time::timeout(limits::STORE_TIMEOUT, read).await {
             Err(_) => return Err(Error::TimedOut(format!("reading shard {shard}: the disk does not answer"))),
             Ok(Err(error)) => return Err(Error::Closed(format!("reading shard {shard} failed: {error}"))),

@@ -1,11 +1,13 @@
 //! Re-verification of every body, in the background, at half a processor at most.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
+
+use tokio::time::Instant;
 
 use super::{format::Key, store::ShardStore};
 use crate::{
     base::{ErrorKind, Kinded, ShardId},
-    runtime::Shutdown,
+    runtime::{Shutdown, spawn_blocking},
     store::Error,
 };
 
@@ -41,7 +43,7 @@ impl ShardStore {
 
     async fn verify(self: &Arc<Self>, key: Key, root_of: fn(&[u8]) -> ShardId) {
         let store = Arc::clone(self);
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = spawn_blocking(move || {
             let (location, body) = store.read_checked(key)?;
             let is_good = body.is_some_and(|body| root_of(&body) == key.1);
             Ok::<_, Error>((location, is_good))
