@@ -31,6 +31,8 @@ pub(super) struct CellState {
     pub inode: Inode,
     /// Up to here the data survives a crash; what is stored says this size.
     pub logged_size: u64,
+    /// The batch that carried its newest data or record.
+    pub logged_at: Sequence,
     /// Times or size are newer than the stored record.
     pub is_changed: bool,
     /// Staged ranges, which win over extents; with the chunk that carries them away, if one does.
@@ -80,6 +82,7 @@ impl Cell {
             state: Mutex::new(CellState {
                 logged_size: inode.size,
                 inode,
+                logged_at: Sequence::default(),
                 is_changed: false,
                 dirty,
                 unlogged: RangeMap::new(),

@@ -1,10 +1,14 @@
 //! What people and programs ask: states of files, what is missing under a path, the bucket's figures.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use super::{
-    Availability, Bucket, BucketStatus, ChunkReport, DirItem, Error, FileKind, FileReport, FileState, FileSummary,
-    Inner, Pending, PolicyReport, ShardReport, Space,
+    Availability, Bucket, BucketStatus, ChunkReport, DirItem, Durability, Error, FileKind, FileReport, FileState,
+    FileSummary, Inner, Pending, PolicyReport, ShardReport, Space,
     cell::Cell,
     records::{Chunk, Inode},
 };
@@ -145,6 +149,29 @@ impl Bucket {
             (standing.state, standing.reason) = (FileState::Expired, Some("its term is over".to_owned()));
         }
         Ok(standing)
+    }
+
+    /// What it takes to lose the newest bytes of a file.
+    pub(super) fn durability(&self, cell: &Arc<Cell>) -> Result<Durability, Error> {
+        let inner = &self.inner;
+        let (is_dirty, is_flushed) = {
+            let state = cell.lock();
+            (!state.dirty.is_empty(), state.unlogged.is_empty() && inner.database.is_durable(state.logged_at))
+        };
+        if !is_flushed {
+            return Ok(Durability::Memory);
+        }
+        let chunks = if is_dirty { Vec::new() } else { inner.chunks_of(cell.ino)? };
+        let (mut least, mut consumers) = (None::<(usize, usize)>, HashSet::new());
+        for id in chunks {
+            let Some(chunk) = inner.chunk(id)? else { continue };
+            let holders = chunk.placements.iter().filter(|placement| placement.health == Health::Held);
+            let holders: Vec<_> = holders.filter_map(|placement| placement.consumer).collect();
+            let here = (holders.len(), chunk.roots.len());
+            least = Some(least.map_or(here, |least| least.min(here)));
+            consumers.extend(holders);
+        }
+        Ok(least.map_or(Durability::Local, |(held, n)| Durability::Consumers { held, n, consumers: consumers.len() }))
     }
 
     fn standing(&self, cell: &Arc<Cell>) -> Result<Standing, Error> {

@@ -59,8 +59,8 @@ pub use carve::{Allocation, Seek};
 pub use error::Error;
 pub use open::{Options, Parts};
 pub use report::{
-    Availability, BucketStatus, CacheReport, ChunkReport, FileReport, FileState, FileSummary, Pending, PolicyReport,
-    ShardReport,
+    Availability, BucketStatus, CacheReport, ChunkReport, Durability, FileReport, FileState, FileSummary, Pending,
+    PolicyReport, ShardReport,
 };
 
 use crate::{

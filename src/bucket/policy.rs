@@ -31,6 +31,7 @@ enum Attribute {
     Id,
     State,
     Cost,
+    Durability,
     Availability,
     Tier,
     Expires,
@@ -43,6 +44,7 @@ impl Attribute {
             b"id" => Some(Self::Id),
             b"state" => Some(Self::State),
             b"cost" => Some(Self::Cost),
+            b"durability" => Some(Self::Durability),
             b"availability" => Some(Self::Availability),
             b"tier" => Some(Self::Tier),
             b"expires" => Some(Self::Expires),
@@ -106,7 +108,9 @@ impl Inner {
     /// Changes the policy of a locked cell; None takes it back to what the bucket says.
     fn change_policy(&self, inode: &mut Inode, attribute: Attribute, value: Option<&str>) -> Result<(), Error> {
         match (attribute, value) {
-            (Attribute::Id | Attribute::State | Attribute::Cost, _) => return Err(Error::NotPermitted),
+            (Attribute::Id | Attribute::State | Attribute::Cost | Attribute::Durability, _) => {
+                return Err(Error::NotPermitted);
+            }
             (Attribute::Tier | Attribute::Availability, None) => inode.scheme = None,
             (Attribute::Tier, Some(text)) => {
                 let tier = text.parse().map_err(|_| Error::Invalid("write free, basic, plus, premium, or k+m"));
@@ -157,9 +161,10 @@ impl Bucket {
             // Without a chain consumers keep at price zero.
             Attribute::Cost if is_file => "0".to_owned(),
             Attribute::State if is_file => self.state_of(cell)?.state.to_string(),
+            Attribute::Durability if is_file => self.durability(cell)?.to_string(),
             Attribute::Availability if is_file => self.state_of(cell)?.availability.to_string(),
             Attribute::Availability => (self.inner.scheme_of(&inode).m() + 1).to_string(),
-            Attribute::Cost | Attribute::State => return Err(Error::NoAttribute),
+            Attribute::Cost | Attribute::State | Attribute::Durability => return Err(Error::NoAttribute),
             Attribute::Tier => {
                 let scheme = self.inner.scheme_of(&inode);
                 scheme.tier().map_or_else(|| scheme.to_string(), str::to_owned)

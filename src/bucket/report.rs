@@ -39,6 +39,28 @@ impl fmt::Display for Availability {
     }
 }
 
+/// What it takes to lose the newest bytes of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// A power cut: they are not flushed yet.
+    Memory,
+    /// The loss of this machine's disk.
+    Local,
+    /// The loss of more consumers than there is parity: at least `held` of the `n` shards of each chunk are held,
+    /// by so many consumers in all.
+    Consumers { held: usize, n: usize, consumers: usize },
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::Local => f.write_str("local"),
+            Self::Consumers { held, n, consumers } => write!(f, "{held}/{n} shards on {consumers} consumers"),
+        }
+    }
+}
+
 /// How a file is to be kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyReport {

@@ -112,7 +112,8 @@ impl Inner {
         }
         self.put_ranges(cell.ino, &mut state.logged, &mut batch)?;
         state.put(cell.ino, &mut batch);
-        Ok(self.database.commit(batch)?)
+        state.logged_at = self.database.commit(batch)?;
+        Ok(state.logged_at)
     }
 
     /// Small data goes into the log itself.

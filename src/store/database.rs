@@ -226,6 +226,11 @@ impl Database {
         self.inner.sync(upto.0)
     }
 
+    /// Whether a batch is durable.
+    pub fn is_durable(&self, sequence: Sequence) -> bool {
+        self.inner.flushed.lock().upto >= sequence.0
+    }
+
     /// Makes every batch committed so far durable.
     pub fn sync_all(&self) -> Result<(), Error> {
         let committed = self.inner.log.lock().committed;
