@@ -16,5 +16,7 @@ mod refusals;
 mod shortage;
 #[path = "cluster/signals.rs"]
 mod signals;
+#[path = "cluster/space.rs"]
+mod space;
 #[path = "devnet/tree.rs"]
 mod tree;

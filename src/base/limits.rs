@@ -95,6 +95,12 @@ pub const CUT_ATTEMPT_WAIT: Duration = Duration::from_secs(60);
 pub const REAP_LINGER: Duration = Duration::from_millis(50);
 /// Unlinked inodes that are removed in one batch, at most.
 pub const INODES_PER_BATCH: usize = 64;
+/// Bytes that the collector rewrites in a second, at most.
+pub const COLLECT_BYTES_PER_SECOND: u64 = 32 << 20;
+/// The same while files are uploaded.
+pub const COLLECT_BUSY_BYTES_PER_SECOND: u64 = 4 << 20;
+/// Sparse chunks wait for others to share their new chunk at most this long.
+pub const COLLECT_LINGER: Duration = Duration::from_secs(5);
 /// Chunks being encoded or scattered at a time.
 pub const FLIGHTS: usize = 6;
 /// Pieces of files in one chunk, at most.

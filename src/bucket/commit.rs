@@ -146,6 +146,7 @@ impl Inner {
             state.put_sized(*ino, landed_size(state, ranges), &mut batch);
         }
         self.put_delivery(delivery, live > 0, &mut batch);
+        change.store(&delivery.chunk);
         let dead = change.settle(&mut batch)?;
         let committed = self.database.commit(batch).inspect_err(|_| {
             for (ino, range) in taken {

@@ -7,6 +7,7 @@ use parking_lot::MutexGuard;
 use super::{
     Error, Inner,
     records::{Chunk, Extent},
+    sparse::LiveChange,
 };
 use crate::{
     base::{ChunkId, Ino, Record, limits},
@@ -21,6 +22,10 @@ pub(super) struct ExtentChange<'a> {
     pending: BTreeMap<(Ino, u64), Option<Extent>>,
     /// Live bytes that chunks gain or lose.
     live: BTreeMap<ChunkId, i64>,
+    /// Bytes of them that are used once more, by extents that share them.
+    shared: BTreeMap<ChunkId, u64>,
+    /// The chunk that the batch stores, and how many bytes it holds.
+    stored: Option<(ChunkId, u32)>,
     /// Bytes that files gain or lose.
     gained: BTreeMap<Ino, i64>,
     _accounts: MutexGuard<'a, ()>,
@@ -54,6 +59,12 @@ impl Inner {
         }
     }
 
+    /// The extent at an offset of a file.
+    pub fn extent(&self, ino: Ino, offset: u64) -> Result<Option<Extent>, Error> {
+        let bytes = self.database.get(Table::Extent, &[&ino.0.to_be_bytes(), &offset.to_be_bytes()])?;
+        Ok(bytes.map(|bytes| Extent::decode(&bytes)).transpose().map_err(store::Error::from)?)
+    }
+
     /// A chunk's record.
     pub fn chunk(&self, id: ChunkId) -> Result<Option<Chunk>, Error> {
         let Some(bytes) = self.database.get(Table::Chunk, &[id.as_bytes()])? else { return Ok(None) };
@@ -74,6 +85,8 @@ impl Inner {
             inner: self,
             pending: BTreeMap::new(),
             live: BTreeMap::new(),
+            shared: BTreeMap::new(),
+            stored: None,
             gained: BTreeMap::new(),
             _accounts: self.accounts.lock(),
         }
@@ -130,6 +143,35 @@ impl ExtentChange<'_> {
         *self.gained.entry(Ino(u64::from_be_bytes(ino))).or_default() += i64::from(extent.bytes);
     }
 
+    /// The same with bytes that another extent may refer to as well.
+    pub fn share(&mut self, ino: Ino, offset: u64, extent: Extent, batch: &mut Batch) {
+        *self.shared.entry(extent.chunk).or_default() += u64::from(extent.bytes);
+        self.insert(ino, offset, extent, batch);
+    }
+
+    /// An extent refers to the same bytes in another chunk from now on.
+    pub fn move_to(
+        &mut self,
+        (ino, offset): (Ino, u64),
+        old: Extent,
+        new: Extent,
+        batch: &mut Batch,
+    ) -> Result<(), Error> {
+        let is_shared = self.inner.shared_bound(old.chunk)?.is_some();
+        self.remove(ino, offset, old, batch);
+        if is_shared {
+            self.share(ino, offset, new, batch);
+        } else {
+            self.insert(ino, offset, new, batch);
+        }
+        Ok(())
+    }
+
+    /// The batch stores this chunk.
+    pub fn store(&mut self, chunk: &Chunk) {
+        self.stored = Some((chunk.layout.chunk, chunk.layout.plain_len));
+    }
+
     fn remove(&mut self, ino: Ino, offset: u64, extent: Extent, batch: &mut Batch) {
         let (ino, at) = (ino.0.to_be_bytes(), offset.to_be_bytes());
         batch.delete(Table::Extent, &[&ino, &at]);
@@ -149,21 +191,25 @@ impl ExtentChange<'_> {
     pub fn settle(&mut self, batch: &mut Batch) -> Result<Vec<ChunkId>, Error> {
         self.pending.clear();
         let mut dead = Vec::new();
+        let mut shared = std::mem::take(&mut self.shared);
         for (id, change) in std::mem::take(&mut self.live) {
-            if change == 0 {
+            let shared = shared.remove(&id).unwrap_or(0);
+            if change == 0 && shared == 0 {
                 continue;
             }
             let live = self.inner.live_bytes(id)?.saturating_add_signed(change);
             if live > 0 {
                 batch.put(Table::Live, &[id.as_bytes()], live.to_be_bytes().to_vec());
+                let new_bytes = self.stored.filter(|(stored, _)| *stored == id).map(|(_, bytes)| bytes);
+                self.inner.index_sparse(id, LiveChange { live, shared, new_bytes }, batch)?;
                 continue;
             }
             if let Some(chunk) = self.inner.chunk(id)? {
                 queue_deletes(&chunk, batch);
             }
-            batch.delete(Table::Chunk, &[id.as_bytes()]);
-            batch.delete(Table::Live, &[id.as_bytes()]);
-            batch.delete(Table::Incomplete, &[id.as_bytes()]);
+            for table in [Table::Chunk, Table::Live, Table::Incomplete, Table::Sparse, Table::Shared] {
+                batch.delete(table, &[id.as_bytes()]);
+            }
             dead.push(id);
         }
         Ok(dead)

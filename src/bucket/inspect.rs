@@ -350,6 +350,7 @@ impl Bucket {
             let namespace = inner.namespace.lock();
             (namespace.files, namespace.directories.saturating_sub(1))
         };
+        let sparse = inner.sparse_totals()?;
         Ok(BucketStatus {
             bucket: inner.options.name.clone(),
             bucket_id: inner.options.id.to_string(),
@@ -361,6 +362,9 @@ impl Bucket {
             pending_deletes: count(Table::Delete)?,
             chunks: count(Table::Live)?,
             incomplete_chunks: count(Table::Incomplete)?,
+            sparse_chunks: sparse.chunks,
+            sparse_bytes: sparse.bytes,
+            reclaimed_bytes: inner.collector.reclaimed_bytes(),
             cache_memory_bytes: inner.cache.memory_bytes(),
             cache_disk_bytes: inner.cache.disk_bytes(),
             cache_limit_bytes: inner.options.cache_disk_bytes,

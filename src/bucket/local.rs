@@ -89,9 +89,10 @@ impl Bucket {
         Ok(files)
     }
 
-    /// Uploads everything now that would wait a little.
+    /// Uploads everything now that would wait a little, and collects what would wait for more.
     pub fn hurry(&self) {
         self.inner.uploader.hurry();
+        self.inner.collector.hurry();
     }
 
     /// Counts changes of states; wait on it instead of polling.

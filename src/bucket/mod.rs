@@ -10,6 +10,7 @@
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
 //! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
+//! - `sparse`: which chunks hold more than is needed; `collect`: what becomes of them
 //! - `attempts`: shards on their way; `tend`: late shards, queued deletions; `inspect` and `local`: what the commands ask
 //!
 //! Locks, in the order in which they may be taken: the namespace, cells by
@@ -23,6 +24,7 @@ mod attributes;
 mod cache;
 mod carve;
 mod cell;
+mod collect;
 mod commit;
 mod error;
 mod extents;
@@ -41,6 +43,7 @@ mod records;
 mod rename;
 mod report;
 mod share;
+mod sparse;
 mod staged;
 mod staging;
 mod tend;
@@ -99,6 +102,7 @@ struct Inner {
     uploader: upload::Uploader,
     reaper: reap::Reaper,
     write_back: write::WriteBack,
+    collector: collect::Collector,
     /// Wakes who applies changed policies.
     apply: Notify,
     /// Chunks with shards on their way.

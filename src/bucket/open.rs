@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
-    Bucket, Error, Inner, cache, commit::blocking, handles::Handles, reap::Reaper, records::Counters, staging::Staging,
-    tree::Namespace, upload::Uploader, write::WriteBack,
+    Bucket, Error, Inner, cache, collect::Collector, commit::blocking, handles::Handles, reap::Reaper,
+    records::Counters, staging::Staging, tree::Namespace, upload::Uploader, write::WriteBack,
 };
 use crate::{
     base::{BucketId, Ino, PeerId, Record, Scheme, limits},
@@ -87,6 +87,7 @@ impl Bucket {
             uploader: Uploader::new(),
             reaper: Reaper::default(),
             write_back: WriteBack::default(),
+            collector: Collector::default(),
             apply: Notify::new(),
             announced: Mutex::default(),
             tend: Notify::new(),
@@ -164,6 +165,7 @@ impl Inner {
         self.tasks.spawn(Arc::clone(self).reap_until_shutdown());
         self.tasks.spawn(Arc::clone(self).apply_until_shutdown());
         self.tasks.spawn(Arc::clone(self).tend_until_shutdown());
+        self.tasks.spawn(Arc::clone(self).collect_until_shutdown());
         self.tasks.spawn(Arc::clone(self).write_back_until_shutdown());
         self.tasks.spawn(Arc::clone(self).remember_consumers_until_shutdown());
     }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A bucket in a directory whose consumers are all away.
-fn open(directory: &Path) -> Bucket {
+pub(super) fn open(directory: &Path) -> Bucket {
     let chance = Arc::new(SeededChance::new(1));
     let world = SimulatedWorld::new(chance.clone(), SimulatedOptions::default());
     let peer_key = PeerKey::from_seed([1; 32]);

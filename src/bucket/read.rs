@@ -121,21 +121,10 @@ impl Inner {
     }
 
     async fn fetch(self: Arc<Self>, chunk: Chunk, blocks: Range<usize>) -> Result<Vec<Bytes>, Error> {
-        let id = chunk.layout.chunk;
         let chunk = Arc::new(chunk);
-        if let Some(plain) = self.fetch_cached(&chunk, blocks.clone()).await {
-            return Ok(plain);
-        }
-        let gathered =
-            self.dispatcher.gather_blocks(&chunk.layout, &chunk.roots, &chunk.placements, blocks.clone()).await?;
-        if !gathered.suspects.is_empty() {
-            self.note_suspects(&chunk, &gathered.suspects);
-        }
-        let sealed = gathered.sealed;
-        let (inner, layout) = (Arc::clone(&self), Arc::clone(&chunk));
-        let (range, bytes) = (blocks.clone(), sealed.clone());
-        let opened = self.pool.run(move || coding::open_blocks(&inner.key, &layout.layout, range, &bytes)).await?;
-        self.remember_blocks(id, &blocks, &opened);
+        let (opened, fetched) = self.open_blocks(&chunk, blocks.clone()).await?;
+        self.remember_blocks(chunk.layout.chunk, &blocks, &opened);
+        let Some(sealed) = fetched else { return Ok(opened) };
         let inner = Arc::clone(&self);
         self.tasks.spawn(async move {
             let written = spawn_blocking(move || inner.cache.write_sealed(&chunk.layout, blocks, &sealed));
@@ -146,11 +135,31 @@ impl Inner {
         Ok(opened)
     }
 
+    /// Blocks of a chunk from the disk tier, else from consumers: then also as they are sealed. Leaves no trace in the
+    /// cache.
+    pub(super) async fn open_blocks(
+        self: &Arc<Self>,
+        chunk: &Arc<Chunk>,
+        blocks: Range<usize>,
+    ) -> Result<(Vec<Bytes>, Option<Bytes>), Error> {
+        if let Some(plain) = self.open_cached(chunk, blocks.clone()).await {
+            return Ok((plain, None));
+        }
+        let gathered =
+            self.dispatcher.gather_blocks(&chunk.layout, &chunk.roots, &chunk.placements, blocks.clone()).await?;
+        if !gathered.suspects.is_empty() {
+            self.note_suspects(chunk, &gathered.suspects);
+        }
+        let (inner, record, sealed) = (Arc::clone(self), Arc::clone(chunk), gathered.sealed.clone());
+        let opened = self.pool.run(move || coding::open_blocks(&inner.key, &record.layout, blocks, &sealed)).await?;
+        Ok((opened, Some(gathered.sealed)))
+    }
+
     /// Brings a whole chunk into the disk tier and waits until it is there.
     pub async fn fetch_to_disk(self: &Arc<Self>, chunk: Chunk) -> Result<(), Error> {
         let all = 0..chunk.layout.blocks.len();
         let record = Arc::new(chunk);
-        if self.fetch_cached(&record, all.clone()).await.is_some() {
+        if self.open_cached(&record, all.clone()).await.is_some() {
             return Ok(());
         }
         let gathered =
@@ -164,21 +173,18 @@ impl Inner {
     }
 
     /// Blocks from the disk tier, verified; None when they are not there or damaged.
-    async fn fetch_cached(self: &Arc<Self>, chunk: &Arc<Chunk>, blocks: Range<usize>) -> Option<Vec<Bytes>> {
-        let (inner, record, range) = (Arc::clone(self), Arc::clone(chunk), blocks.clone());
-        let opened = self
-            .pool
+    async fn open_cached(self: &Arc<Self>, chunk: &Arc<Chunk>, blocks: Range<usize>) -> Option<Vec<Bytes>> {
+        let (inner, record) = (Arc::clone(self), Arc::clone(chunk));
+        self.pool
             .run(move || {
-                let sealed = inner.cache.read_sealed(&record.layout, range.clone())?;
-                let opened = coding::open_blocks(&inner.key, &record.layout, range, &sealed);
+                let sealed = inner.cache.read_sealed(&record.layout, blocks.clone())?;
+                let opened = coding::open_blocks(&inner.key, &record.layout, blocks, &sealed);
                 if opened.is_err() {
                     inner.cache.damaged(record.layout.chunk);
                 }
                 opened.ok()
             })
-            .await?;
-        self.remember_blocks(chunk.layout.chunk, &blocks, &opened);
-        Some(opened)
+            .await
     }
 
     fn remember_blocks(&self, id: ChunkId, blocks: &Range<usize>, opened: &[Bytes]) {
@@ -234,8 +240,8 @@ impl Bucket {
     async fn read_unbounded(&self, ino: Ino, handle: u64, offset: u64, len: u32) -> Result<Bytes, Error> {
         let inner = &self.inner;
         let ahead = inner.handles.note(handle, offset, u64::from(len));
-        // A chunk may be replaced between the plan and its reading: then plan anew.
-        let mut tries = 0;
+        // A chunk may be replaced between the plan and its reading: then plan anew. It does not come back.
+        let mut replaced = None;
         'plan: loop {
             let mut plan = inner.plan(ino, offset, len)?;
             if ahead > 1 {
@@ -244,8 +250,8 @@ impl Bucket {
             for (place, part) in std::mem::take(&mut plan.remote) {
                 match inner.fill(part, ahead > 0, &mut plan.bytes[place]).await {
                     Ok(()) => {}
-                    Err(_) if tries < 3 && inner.chunk(part.chunk)?.is_none() => {
-                        tries += 1;
+                    Err(_) if replaced != Some(part.chunk) && inner.chunk(part.chunk)?.is_none() => {
+                        replaced = Some(part.chunk);
                         continue 'plan;
                     }
                     Err(error) => {

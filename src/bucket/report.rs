@@ -164,6 +164,12 @@ pub struct BucketStatus {
     pub chunks: u64,
     /// Chunks with fewer than n confirmed shards.
     pub incomplete_chunks: u64,
+    /// Chunks of which less than half may be needed: the collector looks at them.
+    pub sparse_chunks: u64,
+    /// Bytes of theirs that nobody needs, at least.
+    pub sparse_bytes: u64,
+    /// Bytes that the collector has given back since the start.
+    pub reclaimed_bytes: u64,
     pub cache_memory_bytes: u64,
     pub cache_disk_bytes: u64,
     pub cache_limit_bytes: u64,

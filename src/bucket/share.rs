@@ -213,7 +213,7 @@ impl Inner {
         }
         let mut reached = 0;
         for (offset, extent) in shared.extents {
-            change.insert(cell.ino, offset, extent, &mut batch);
+            change.share(cell.ino, offset, extent, &mut batch);
             if state.inode.is_pinned {
                 self.cache.set_pinned(extent.chunk, true);
             }

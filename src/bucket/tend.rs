@@ -26,17 +26,22 @@ const DELETES_AT_A_TIME: usize = 16;
 const CHUNKS_PER_PASS: usize = 16;
 
 /// When something that failed may be tried again.
-#[derive(Default)]
-struct Backoff<K> {
+pub(super) struct Backoff<K> {
     waits: HashMap<K, (Instant, u32)>,
 }
 
+impl<K> Default for Backoff<K> {
+    fn default() -> Self {
+        Self { waits: HashMap::new() }
+    }
+}
+
 impl<K: std::hash::Hash + Eq> Backoff<K> {
-    fn may_try(&self, key: &K) -> bool {
+    pub fn may_try(&self, key: &K) -> bool {
         self.waits.get(key).is_none_or(|(until, _)| Instant::now() >= *until)
     }
 
-    fn failed(&mut self, key: K) {
+    pub fn failed(&mut self, key: K) {
         if self.waits.len() >= limits::CELLS {
             self.waits.retain(|_, (until, _)| Instant::now() < *until);
         }
@@ -45,7 +50,7 @@ impl<K: std::hash::Hash + Eq> Backoff<K> {
         self.waits.insert(key, (Instant::now() + wait, failures + 1));
     }
 
-    fn succeeded(&mut self, key: &K) {
+    pub fn succeeded(&mut self, key: &K) {
         self.waits.remove(key);
     }
 }
@@ -58,8 +63,7 @@ impl Inner {
 
     /// Works on the queues until shutdown; what is left is done after the next mount.
     pub async fn tend_until_shutdown(self: Arc<Self>) {
-        let mut peers = Backoff { waits: HashMap::new() };
-        let mut chunks = Backoff { waits: HashMap::new() };
+        let (mut peers, mut chunks) = (Backoff::default(), Backoff::default());
         let started = Instant::now();
         loop {
             tokio::select! {

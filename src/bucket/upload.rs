@@ -100,6 +100,11 @@ impl Uploader {
         *self.problem.lock() = problem;
     }
 
+    /// Whether chunks are on their way.
+    pub fn is_busy(&self) -> bool {
+        self.flights.available_permits() < limits::FLIGHTS
+    }
+
     /// Files that are not wholly on their consumers.
     pub fn pending(&self) -> u64 {
         self.dirty.lock().len() as u64

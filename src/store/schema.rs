@@ -19,6 +19,8 @@
 //! | `Consumer` | peer | who and where it was last |
 //! | `Policy` | ino u64 | a file whose policy was changed and is not applied to all its data yet |
 //! | `Staged` | ino u64, start u64 | the end of a staged range that is durable here, u64 |
+//! | `Sparse` | chunk id | a chunk of which less than half may be needed |
+//! | `Shared` | chunk id | of a chunk that extents share: with fewer live bytes less than half may be needed, u64 |
 
 /// A table of the bucket's database: the first byte of its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +43,8 @@ pub enum Table {
     Consumer = 14,
     Policy = 15,
     Staged = 16,
+    Sparse = 17,
+    Shared = 18,
 }
 
 /// A key of a table: its parts, one after another.

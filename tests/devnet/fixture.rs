@@ -220,6 +220,11 @@ impl Cluster {
         run_to_end(self.command(words), input, COMMAND)
     }
 
+    /// The same for a command that takes longer than most.
+    pub fn run_for(&self, words: &[&str], limit: Duration) -> Outcome {
+        run_to_end(self.command(words), b"", limit)
+    }
+
     /// Runs a command that is to succeed; its output.
     pub fn ok(&self, words: &[&str]) -> String {
         let outcome = self.run(words, b"");

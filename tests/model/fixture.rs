@@ -8,7 +8,7 @@ use std::{
 };
 
 use openbucket::{
-    base::{BucketId, OwnerId, Scheme, UnixMillis},
+    base::{BucketId, OwnerId, PeerId, Scheme, UnixMillis},
     bucket::{self, Bucket, FileState},
     coding::BucketKey,
     consumer::{Consumer, ConsumerOptions, ConsumerParts},
@@ -40,6 +40,7 @@ pub struct Fixture {
     tasks: Tasks,
     directory: tempfile::TempDir,
     generation: u32,
+    producer: PeerId,
     client: Arc<ShardClient>,
     _node_tasks: Tasks,
 }
@@ -53,9 +54,14 @@ fn identity(number: u8, role: Role, clock: &Arc<dyn Clock>) -> ServerIdentity {
 impl Fixture {
     /// A new bucket with so many consumers.
     pub async fn new(seed: u64, consumers: u8) -> Self {
+        Self::with(seed, consumers, SimulatedOptions::default()).await
+    }
+
+    /// The same in a world that behaves like this.
+    pub async fn with(seed: u64, consumers: u8, world: SimulatedOptions) -> Self {
         let chance: Arc<dyn Chance> = Arc::new(SeededChance::new(seed));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let world = SimulatedWorld::new(Arc::clone(&chance), SimulatedOptions::default());
+        let world = SimulatedWorld::new(Arc::clone(&chance), world);
         let directory = tempfile::tempdir().expect("a temporary directory");
         let node_tasks = Tasks::new(Shutdown::new());
         let mut nodes = Vec::new();
@@ -77,13 +83,26 @@ impl Fixture {
             nodes.push(Node { consumer, network, owner, is_up: true });
         }
         let producer = identity(1, Role::Producer, &clock);
-        let network: Arc<dyn Network> = world.join(producer.peer_key.peer_id());
+        let peer = producer.peer_key.peer_id();
+        let network: Arc<dyn Network> = world.join(peer);
         let client = Arc::new(ShardClient::new(network, producer.certificate));
         let tasks = Tasks::new(Shutdown::new());
         let candidates: Vec<_> = nodes.iter().map(Node::candidate).collect();
         let place = directory.path().join("bucket-0");
         let bucket = open(&place, &client, (&clock, &chance), &tasks, candidates);
-        Self { bucket, nodes, world, chance, clock, tasks, directory, generation: 0, client, _node_tasks: node_tasks }
+        Self {
+            bucket,
+            nodes,
+            world,
+            chance,
+            clock,
+            tasks,
+            directory,
+            generation: 0,
+            producer: peer,
+            client,
+            _node_tasks: node_tasks,
+        }
     }
 
     fn place(&self) -> PathBuf {
@@ -107,6 +126,16 @@ impl Fixture {
     pub async fn crash_and_open(&mut self) {
         assert!(self.tasks.stop(PATIENCE).await, "background work ends");
         self.copy_state();
+        self.reopen();
+    }
+
+    /// Ends the bucket in the middle of what it does, as `kill -9` would, and opens what is on the disk. Nothing may be
+    /// written to files meanwhile: the state is copied file by file.
+    pub async fn kill_and_open(&mut self) {
+        self.world.set_up(self.producer, false);
+        self.copy_state();
+        assert!(self.tasks.stop(PATIENCE).await, "background work ends");
+        self.world.set_up(self.producer, true);
         self.reopen();
     }
 
@@ -144,6 +173,11 @@ impl Fixture {
             drop(tokio::time::timeout_at(step, changes.changed()).await);
             assert!(tokio::time::Instant::now() < end, "it never came: {}", describe());
         }
+    }
+
+    /// Bytes that all consumers keep.
+    pub fn held_bytes(&self) -> u64 {
+        self.nodes.iter().map(|node| node.consumer.status().used_bytes).sum()
     }
 
     /// Shards on all consumers.
