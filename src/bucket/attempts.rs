@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{Error, Inner, commit::blocking, records::Attempt};
 use crate::{
     base::{ChunkId, PeerId, Record, ShardId, limits},
+    runtime::failpoint,
     store::{self, Batch, Table},
 };
 
@@ -86,6 +87,7 @@ impl Inner {
         }
         batch.delete(Table::Attempt, &[id.as_bytes()]);
         self.database.commit(batch)?;
+        failpoint("attempts-queued");
         tracing::info!(op = "attempt", chunk = %id, "shards of an upload that was cut short are deleted");
         self.wake_deleter();
         Ok(())

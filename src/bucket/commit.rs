@@ -20,7 +20,7 @@ use crate::{
     base::{ChunkId, Ino, PeerId, Record, ShardId, limits},
     coding::{self, Encoded},
     dispatch::{self, Placement, Settled},
-    runtime::spawn_blocking,
+    runtime::{failpoint, spawn_blocking},
     store::{Batch, Sequence, Table},
 };
 
@@ -62,6 +62,7 @@ impl Inner {
     ) -> Result<(), Error> {
         let chunk = Chunk { layout: encoded.layout.clone(), roots: encoded.roots.clone(), placements: Vec::new() };
         let announced = self.announce(chunk.layout.chunk, &chunk.roots).await?;
+        failpoint("attempt-flushed");
         let data_shards = encoded.shards[..chunk.layout.scheme.k()].to_vec();
         let scattered = match self.dispatcher.scatter(encoded).await {
             Ok(scattered) => scattered,
@@ -153,6 +154,7 @@ impl Inner {
                 locked.of(ino).logged.insert(range);
             }
         })?;
+        failpoint("chunk-committed");
         // Only now, so that a commit that fails leaves everything staged.
         for (ino, (_, ranges)) in &parts {
             self.note_landed(locked.of(*ino), ranges, committed);
@@ -161,9 +163,11 @@ impl Inner {
         drop(locked);
         self.forget_chunks(&dead);
         self.database.sync(committed)?;
+        failpoint("chunk-flushed");
         for (cell, _) in parts.values() {
             self.reclaim(cell, committed);
         }
+        failpoint("staging-returned");
         Ok(is_pinned)
     }
 
@@ -323,6 +327,7 @@ impl Inner {
             queue_deletes(&Chunk { placements, ..before.clone() }, &mut batch);
         }
         self.database.commit(batch)?;
+        failpoint("rest-recorded");
         self.wake_deleter();
         Ok(())
     }

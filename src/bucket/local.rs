@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     base::{ChunkId, Ino, Record},
+    runtime::failpoint,
     store::{self, Batch, Table},
 };
 
@@ -30,6 +31,7 @@ impl Bucket {
             }
             let chunks: Vec<_> = chunks.into_iter().collect();
             report.bytes = bucket.inner.cache.evict_chunks(&chunks);
+            failpoint("copies-evicted");
             report.kept_pinned_bytes = bucket.inner.cache.disk_bytes_of(&chunks);
             Ok((report, files))
         };

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     base::{ChunkId, Ino, limits},
+    runtime::failpoint,
     store::{Batch, Table},
 };
 
@@ -82,6 +83,9 @@ impl Inner {
             }
         }
         self.database.sync_all()?;
+        if !removed.is_empty() {
+            failpoint("inodes-flushed");
+        }
         for cell in removed {
             self.staging.remove(cell.ino);
         }
@@ -129,6 +133,7 @@ impl Inner {
             }
             let dead = change.settle(&mut batch)?;
             self.database.commit(batch)?;
+            failpoint("inodes-removed");
             drop(change);
             drop(locked);
             self.forget_chunks(&dead);

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     base::{Ino, limits},
+    runtime::failpoint,
     store::Batch,
 };
 
@@ -67,6 +68,9 @@ impl Bucket {
             (_, target) => {
                 if target.is_some() && !inner.order_data(moved.source.ino)? {
                     return Ok(None);
+                }
+                if target.is_some() {
+                    failpoint("rename-ordered");
                 }
                 let replaced = inner.replace(&mut namespace, &moved, target)?;
                 drop(namespace);
@@ -154,6 +158,9 @@ impl Inner {
         }
         namespace.put(&mut batch);
         self.database.commit(batch)?;
+        if replaced.is_some() {
+            failpoint("rename-committed");
+        }
         drop(locked);
         Ok(replaced)
     }

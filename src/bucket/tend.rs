@@ -13,6 +13,7 @@ use super::{Error, Inner, commit::blocking, records::Chunk};
 use crate::{
     base::{ChunkId, ErrorKind, Kinded, PeerId, ShardId, limits},
     dispatch::{Health, Placement},
+    runtime::failpoint,
     store::{Batch, Table},
 };
 
@@ -121,6 +122,7 @@ impl Inner {
         // A crash must not bring back a file whose shards are deleted.
         let inner = Arc::clone(self);
         blocking(move || Ok(inner.database.sync_all()?)).await?;
+        failpoint("deletes-flushed");
         let work: Vec<_> = by_peer.into_iter().map(|(peer, shards)| self.delete_at(peer, shards)).collect();
         let results: Vec<_> = futures::stream::iter(work).buffer_unordered(DELETES_AT_A_TIME).collect().await;
         let mut batch = Batch::new();
@@ -132,6 +134,7 @@ impl Inner {
         }
         if !batch.is_empty() {
             self.database.commit(batch)?;
+            failpoint("deletes-recorded");
             self.note_change();
         }
         Ok(())
@@ -142,7 +145,10 @@ impl Inner {
         let (mut done, mut is_reachable) = (Vec::new(), true);
         for shard in shards {
             match self.dispatcher.delete(peer, shard).await {
-                Ok(()) => done.push(shard),
+                Ok(()) => {
+                    failpoint("shard-deleted");
+                    done.push(shard);
+                }
                 Err(error) => {
                     tracing::debug!(%peer, %shard, %error, "a deletion waits for its consumer");
                     is_reachable = false;
@@ -204,6 +210,7 @@ impl Inner {
             }
             match self.dispatcher.place(shard, data, &others).await {
                 Ok(placed) => {
+                    failpoint("shard-placed");
                     placements[index] = Placement::held(placed.consumer);
                     surplus.extend(placed.surplus);
                 }

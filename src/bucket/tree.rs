@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     base::{Ino, RangeSet, Record, limits},
+    runtime::failpoint,
     store::{self, Batch, Table},
 };
 
@@ -326,6 +327,7 @@ impl Bucket {
         inner.touch_directory(parent, -i32::from(is_rmdir), &mut locked, &mut batch);
         namespace.put(&mut batch);
         inner.database.commit(batch)?;
+        failpoint("name-removed");
         drop(locked);
         drop(namespace);
         inner.reap_if_unused(&cell);

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     base::{Ino, limits},
+    runtime::failpoint,
     store::Batch,
 };
 
@@ -147,6 +148,7 @@ impl Inner {
         state.epoch += 1;
         let (epoch, cuts, size) = (state.epoch, state.cuts, state.inode.size);
         parking_lot::MutexGuard::unlocked(state, || self.staging.flush_file(cell.ino, &*file))?;
+        failpoint("staging-flushed");
         // What somebody else has put into the log meanwhile is not listed any more, and stands.
         for some in state.settle_flushed(epoch).chunks(limits::RANGES_PER_BATCH) {
             if !batch.is_empty() {

@@ -104,6 +104,7 @@ fn usage(error: &clap::Error) -> u8 {
 fn start(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
     logging::start(cli.global.verbose);
     crate::coding::cpu_supported()?;
+    crate::runtime::check_failpoint().map_err(UsageError::of)?;
     let global = cli.global;
     match cli.command {
         Command::Init(args) => init::run(&global, args),

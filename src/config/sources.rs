@@ -11,7 +11,7 @@ use super::{Error, Layer, Origin, Settings};
 /// A configuration file is not larger than this.
 const FILE_BYTES: u64 = 1 << 20;
 /// Variables with our prefix that are no keys: the log filter.
-const OTHER_VARIABLES: [&str; 1] = ["OPENBUCKET_LOG"];
+const OTHER_VARIABLES: [&str; 2] = ["OPENBUCKET_LOG", "OPENBUCKET_FAILPOINT"];
 const PREFIX: &str = "OPENBUCKET_";
 const SYSTEM_FILE: &str = "/etc/openbucket/config.toml";
 

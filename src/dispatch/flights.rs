@@ -14,6 +14,7 @@ use crate::{
     base::{PeerId, ShardId, limits},
     coding::Encoded,
     net,
+    runtime::failpoint,
 };
 
 type Answer = oneshot::Sender<Result<Scattered, Error>>;
@@ -272,6 +273,7 @@ impl Scatter {
         match result {
             Ok(()) if self.holders[index].is_none() => {
                 self.holders[index] = Some(peer);
+                failpoint("first-receipt");
                 self.finished.extend(flight.map(|flight| flight.started.elapsed()));
             }
             Ok(()) => self.surplus.push((peer, shard)),

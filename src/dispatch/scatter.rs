@@ -7,6 +7,7 @@ use super::{Dispatcher, Error, flights::Scatter};
 use crate::{
     base::{PeerId, ShardId, limits},
     coding::Encoded,
+    runtime::failpoint,
 };
 
 /// What is known of a shard at its place.
@@ -89,7 +90,12 @@ impl Dispatcher {
             drop(permit);
         });
         match answered.await {
-            Ok(result) => result,
+            Ok(result) => {
+                if result.is_ok() {
+                    failpoint("threshold-receipts");
+                }
+                result
+            }
             Err(_) => Err(Error::Closed { placed: Vec::new() }),
         }
     }

@@ -1,8 +1,9 @@
-//! Time, chance, the CPU pool, tracked tasks and shutdown: what a simulation must own.
+//! Time, chance, the CPU pool, tracked tasks and shutdown: what a simulation must own; and where tests end a process.
 
 mod blocking;
 mod chance;
 mod clock;
+mod failpoint;
 mod pool;
 mod shutdown;
 mod status_socket;
@@ -10,6 +11,7 @@ mod status_socket;
 pub use blocking::{OneThread, spawn_blocking};
 pub use chance::{Chance, SeededChance, SystemChance};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use failpoint::{FAILPOINTS, FailpointError, check_failpoint, failpoint};
 pub use pool::CpuPool;
 pub use shutdown::{Shutdown, Tasks};
 pub use status_socket::{StatusError, read_status, serve_status};

@@ -24,7 +24,10 @@ use super::{
     replay::replay,
     schema::{Table, key},
 };
-use crate::{base::limits, runtime::OneThread};
+use crate::{
+    base::limits,
+    runtime::{OneThread, failpoint},
+};
 
 /// The place of a batch in the order of all batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,10 +132,12 @@ impl Database {
         let mut files = [file("log-0")?, file("log-1")?];
         let newest = replay(&files, &trees, &*staging).map_err(placed)?;
         disk.sync_directory(Path::new("")).map_err(Error::io("cannot flush", directory))?;
+        failpoint("log-replayed");
         // The older file first: a crash in between must not leave an older log without its newer one.
         let older = usize::from(files[0].read_epoch()? > files[1].read_epoch()?);
         let (current, epoch) = (1 - older, newest + 2);
         files[older].begin(newest + 1)?;
+        failpoint("log-older-begun");
         files[current].begin(epoch)?;
         let inner = Arc::new(Inner {
             trees,
@@ -308,6 +313,7 @@ impl Inner {
             self.fail(&error);
             return Err(error);
         }
+        failpoint("log-appended");
         log.committed += 1;
         if log.files[current].is_half_full() && log.checkpoint == Checkpoint::Idle {
             log.checkpoint = Checkpoint::Wanted;
@@ -347,6 +353,7 @@ impl Inner {
             (log.committed, log.files[log.current].handle())
         };
         let result = file.sync().map_err(Error::io("cannot flush", &path));
+        failpoint("log-flushed");
         let mut flushed = self.flushed.lock();
         flushed.is_running = false;
         match &result {
@@ -445,6 +452,7 @@ impl Inner {
             }
             let (next, epoch) = (1 - log.current, log.epoch + 1);
             log.files[next].begin(epoch)?;
+            failpoint("log-begun");
             (log.current, log.epoch) = (next, epoch);
             let mut memory = self.memory.write();
             let frozen = Arc::new(std::mem::take(&mut memory.active));
@@ -452,9 +460,11 @@ impl Inner {
             drop(memory);
             (old, self.carry_over(&mut log)?, frozen)
         };
+        failpoint("log-carried");
         self.turn.notify_all();
         tracing::debug!(log = %old.1.display(), keys = frozen.len(), "checkpoint");
         self.staging.flush(&inline)?;
+        failpoint("staged-flushed");
         for step in frozen.iter().collect::<Vec<_>>().chunks(4096) {
             let mut batch = sled::Batch::default();
             for (key, value) in step {
@@ -465,7 +475,9 @@ impl Inner {
             }
             self.trees.apply_batch(batch).map_err(trees_error)?;
         }
+        failpoint("trees-applied");
         self.trees.flush().map_err(trees_error)?;
+        failpoint("trees-flushed");
         self.memory.write().frozen = Arc::default();
         Ok(())
     }

@@ -13,7 +13,7 @@
 //! | `Chunk` | chunk id | layout, shard ids, placements |
 //! | `Live` | chunk id | bytes that extents still need, u64 |
 //! | `User` | chunk id, ino u64, offset u64 | which extents use the chunk |
-//! | `Attempt` | chunk id | shards that may be on consumers of an upload not committed |
+//! | `Attempt` | chunk id | shards on their way: of an upload, or of a repair of a committed chunk |
 //! | `Delete` | peer, shard id | a shard to delete |
 //! | `Incomplete` | chunk id | a committed chunk with shards not confirmed |
 //! | `Consumer` | peer | who and where it was last |

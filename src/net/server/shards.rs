@@ -15,7 +15,7 @@ use crate::{
         BoxStream, Error, Network, Protocol, Receipt, Refusal, Reserved, ShardService,
         wire::{ShardAnswer, ShardRequest, read_data, receipt_bytes, write_frame},
     },
-    runtime::{CpuPool, Tasks},
+    runtime::{CpuPool, Tasks, failpoint},
 };
 
 const KIB: usize = 1024;
@@ -97,7 +97,11 @@ impl ShardServer {
             return self.refuse(stream, (ErrorKind::Corrupt, "hash mismatch".into())).await;
         }
         match space.store(data).await {
-            Ok(()) => send(stream, &ShardAnswer::Stored(self.receipt(owner, shard, bytes))).await,
+            Ok(()) => {
+                let receipt = self.receipt(owner, shard, bytes);
+                failpoint("receipt-signed");
+                send(stream, &ShardAnswer::Stored(receipt)).await
+            }
             Err(refusal) => self.refuse(stream, refusal).await,
         }
     }

@@ -11,7 +11,10 @@ use super::{
     state::{Location, SpaceGuard},
     store::ShardStore,
 };
-use crate::store::{DiskFile, Error};
+use crate::{
+    runtime::failpoint,
+    store::{DiskFile, Error},
+};
 
 /// Where the next entry goes.
 #[derive(Default)]
@@ -64,11 +67,21 @@ impl ShardStore {
                 Err(error) => reply((answer, place), Err(error)),
             }
         }
+        let is_put = done.iter().any(|(written, _)| matches!(written, Written::Added { .. }));
+        if is_put {
+            failpoint("shard-written");
+        }
         if let Err(error) = self.flush(&mut writer, &mut unflushed) {
             for (_, answer) in done {
                 reply(answer, Err(Error::Closed(error.clone())));
             }
             return;
+        }
+        if is_put {
+            failpoint("shard-flushed");
+        }
+        if done.iter().any(|(written, _)| matches!(written, Written::Dropped { .. })) {
+            failpoint("shard-marked-dead");
         }
         self.account(&done);
         let freed = done.iter().filter_map(|(written, _)| match written {
