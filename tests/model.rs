@@ -14,8 +14,9 @@ use std::time::Instant;
 
 use fixture::{Fixture, READ_TIMEOUT};
 use openbucket::{
-    base::{ErrorKind, Ino, Kinded},
-    bucket::{Allocation, FileKind, FileState, NewInode, SetAttr, XattrMode},
+    base::{ErrorKind, Ino, Kinded, ShardId},
+    bucket::{Allocation, FileKind, FileState, FsckKind, NewInode, SetAttr, XattrMode},
+    coding::merkle,
 };
 use tree::{Model, whole};
 
@@ -54,6 +55,7 @@ async fn run(seed: u64, steps: u64) {
     fixture.upload(FileState::Uploaded).await;
     fixture.bucket.evict(Vec::new()).await.expect("evicted");
     story.1.check(&fixture).await;
+    fixture.assert_sound("in the end").await;
     story.1.clear(&fixture);
     let is_clean = || {
         let status = fixture.bucket.status().expect("readable");
@@ -209,4 +211,70 @@ async fn a_tier_that_changes_during_an_upload_is_applied_to_it() {
     fixture.bucket.setxattr(ino, b"user.openbucket.tier", b"2+4", XattrMode::Set).expect("set");
     fixture.upload(FileState::Uploaded).await;
     assert_eq!(fixture.bucket.report(b"file").expect("there").availability.actual, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_finds_shards_that_are_gone_and_shards_that_nobody_knows_and_repairs_both() {
+    let fixture = Fixture::new(18, 6).await;
+    let data: Vec<u8> = (0..5_000_000u32).map(|i| (i.wrapping_mul(i) >> 9) as u8).collect();
+    put(&fixture, "file", data).await;
+    fixture.upload(FileState::Uploaded).await;
+    fixture.assert_sound("uploaded").await;
+    let shards = fixture.shards();
+    let report = fixture.bucket.report(b"file").expect("there");
+    let shard = &report.chunks[0].shards[2];
+    let contact = |node: usize| fixture.nodes[node].candidate().contact;
+    let holder = (0..6).find(|node| contact(*node).peer.to_string() == shard.consumer).expect("one of ours");
+    let id: ShardId = shard.id.parse().expect("an id");
+    fixture.client.delete(&contact(holder), id).await.expect("deleted behind the bucket");
+    let unknown = vec![7; 5000];
+    fixture.client.put(&contact(1), merkle::root(&unknown), unknown.into()).await.expect("put behind the bucket");
+    let kinds = |report: &openbucket::bucket::FsckReport| -> Vec<(FsckKind, bool)> {
+        report.problems.iter().map(|problem| (problem.kind, problem.repaired)).collect()
+    };
+    let both = |repaired| vec![(FsckKind::AbsentShard, repaired), (FsckKind::UnknownShard, repaired)];
+    assert_eq!(kinds(&fixture.fsck(false).await), both(false));
+    assert_eq!(kinds(&fixture.fsck(true).await), both(true));
+    let is_even = || {
+        let status = fixture.bucket.status().expect("readable");
+        (status.incomplete_chunks, status.pending_deletes, fixture.shards()) == (0, 0, shards)
+    };
+    fixture.until(is_even, || format!("{:?}", fixture.bucket.status())).await;
+    fixture.assert_sound("repaired").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_of_a_busy_bucket_finds_nothing() {
+    let fixture = Fixture::new(19, 6).await;
+    let busy = async {
+        for round in 0..12_u32 {
+            for index in 0..40_u32 {
+                let name = format!("file-{}", (round * 7 + index) % 60);
+                let temporary = format!("temporary-{index}");
+                let ino = put(&fixture, &temporary, (round + index).to_le_bytes().repeat(3000)).await;
+                fixture.bucket.link(ino, Ino::ROOT, format!("link-{index}").as_bytes()).expect("linked");
+                let over = openbucket::bucket::RenameMode::Replace;
+                fixture
+                    .bucket
+                    .rename(Ino::ROOT, temporary.as_bytes(), Ino::ROOT, name.as_bytes(), over)
+                    .expect("moved");
+                fixture.bucket.unlink(Ino::ROOT, format!("link-{index}").as_bytes()).expect("removed");
+                tokio::task::yield_now().await;
+            }
+            fixture.bucket.hurry();
+            fixture.upload(FileState::Available).await;
+        }
+    };
+    let mut checks = 0;
+    tokio::pin!(busy);
+    loop {
+        tokio::select! {
+            () = &mut busy => break,
+            report = fixture.fsck(false) => assert!(report.is_clean(), "check {checks}: {:#?}", report.problems),
+        }
+        checks += 1;
+    }
+    assert!(checks > 3, "{checks} checks beside the work");
+    fixture.upload(FileState::Uploaded).await;
+    fixture.assert_sound("at rest").await;
 }

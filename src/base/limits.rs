@@ -103,6 +103,18 @@ pub const COLLECT_BUSY_BYTES_PER_SECOND: u64 = 4 << 20;
 pub const COLLECT_LINGER: Duration = Duration::from_secs(5);
 /// Chunks being encoded or scattered at a time.
 pub const FLIGHTS: usize = 6;
+/// Records that a check of the bucket reads in one step.
+pub const FSCK_PAGE: usize = 1024;
+/// Inodes whose names a check counts in one pass over all names.
+pub const FSCK_INODES: usize = 1 << 18;
+/// Shards that a check compares with what consumers list in one pass over all chunks.
+pub const FSCK_SHARDS: u64 = 1 << 18;
+/// Consumers that a check asks at a time.
+pub const FSCK_CONSUMERS: usize = 8;
+/// Problems that a check lists; more are only counted.
+pub const FSCK_PROBLEMS: usize = 4096;
+/// A check looks a second time, after this, at what may be about to be put right.
+pub const FSCK_SECOND_LOOK: Duration = Duration::from_secs(2);
 /// Pieces of files in one chunk, at most.
 pub const PIECES_PER_CHUNK: usize = 4096;
 /// Uploads yield to programs that write or wait for an fsync, until they have rested for so long.

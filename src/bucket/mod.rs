@@ -12,6 +12,7 @@
 //! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
 //! - `sparse`: which chunks hold more than is needed; `collect`: what becomes of them
 //! - `attempts`: shards on their way; `tend`: late shards, queued deletions; `inspect` and `local`: what the commands ask
+//! - `fsck`: the check of all of it
 //!
 //! Locks, in the order in which they may be taken: the namespace, cells by
 //! inode, the chunk accounts, the database.
@@ -28,6 +29,7 @@ mod collect;
 mod commit;
 mod error;
 mod extents;
+mod fsck;
 mod handles;
 mod inspect;
 mod local;
@@ -60,6 +62,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 pub use attr::{Attr, DirItem, FileKind, NewInode, RenameMode, SetAttr, SetTime, Space, Timestamp, XattrMode};
 pub use carve::{Allocation, Seek};
 pub use error::Error;
+pub use fsck::{FsckKind, FsckOptions, FsckProblem, FsckProgress, FsckReport};
 pub use open::{Options, Parts};
 pub use report::{
     Availability, BucketStatus, CacheReport, ChunkReport, Durability, FileReport, FileState, FileSummary, Pending,

@@ -49,15 +49,15 @@ pub(super) fn open(directory: &Path) -> Bucket {
     Bucket::start(options, Parts { key: BucketKey::new([4; 32]), dispatcher, clock, chance, tasks }).expect("opens")
 }
 
-fn new(kind: FileKind) -> NewInode {
+pub(super) fn new(kind: FileKind) -> NewInode {
     NewInode { kind, mode: 0o644, umask: 0, uid: 0, gid: 0, rdev: 0, target: Vec::new() }
 }
 
-fn file(bucket: &Bucket, name: &[u8]) -> Ino {
+pub(super) fn file(bucket: &Bucket, name: &[u8]) -> Ino {
     bucket.make(Ino::ROOT, name, new(FileKind::File)).expect("made").ino
 }
 
-fn write(bucket: &Bucket, ino: Ino, offset: u64, bytes: &[u8]) {
+pub(super) fn write(bucket: &Bucket, ino: Ino, offset: u64, bytes: &[u8]) {
     assert_eq!(bucket.write_now(ino, offset, bytes).expect("written"), Some(bytes.len() as u32));
 }
 

@@ -52,6 +52,8 @@ pub enum Command {
     Devnet(DevnetArgs),
     /// Wait until everything under a path is kept by consumers
     Sync(SyncArgs),
+    /// Check a mounted bucket: its records, its staging, what its consumers hold; repair it
+    Fsck(FsckArgs),
     /// Files of a bucket: list, show, copy in and out
     File {
         #[command(subcommand)]
@@ -229,6 +231,25 @@ pub struct UmountArgs {
 pub struct StatusArgs {
     /// A path in a mount
     pub path: Option<PathBuf>,
+    #[command(flatten)]
+    pub daemon: SocketArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Exit code 0: nothing is wrong, or not any more; 1: something is. The bucket may be in use meanwhile.
+#[derive(Debug, Args)]
+pub struct FsckArgs {
+    /// A path in the mount
+    pub path: Option<PathBuf>,
+    /// Mend what can be mended without losing data; shards that are gone are rebuilt in the background
+    #[arg(long)]
+    pub repair: bool,
+    /// With --repair: delete shards on consumers that the bucket does not know. They are lost to whoever they belong to:
+    /// only where nobody else, on no other machine, uses the same phrase
+    #[arg(long, requires = "repair")]
+    pub delete_unknown_shards: bool,
     #[command(flatten)]
     pub daemon: SocketArgs,
     /// Print JSON

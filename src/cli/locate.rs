@@ -127,6 +127,22 @@ pub async fn connect(global: &Global, path: &Path, daemon: &SocketArgs) -> anyho
     Ok(Target { client, path, mount })
 }
 
+/// Connects to a daemon as a whole: that of the path, else `--socket`, else that of the mount that this process is in, else
+/// that of the state directory.
+pub async fn connect_daemon(global: &Global, path: Option<&Path>, daemon: &SocketArgs) -> anyhow::Result<Client> {
+    match (path, &daemon.socket) {
+        (Some(path), None) => Ok(connect(global, path, daemon).await?.client),
+        (_, Some(socket)) => Ok(Client::connect(socket).await?),
+        (None, None) => match find_mount(Path::new("."))?.filter(|_| daemon.state.is_none()) {
+            Some(mount) => Ok(Client::connect(&mount.socket).await?),
+            None => {
+                let flags = Layer { state: daemon.state.clone(), ..Layer::default() };
+                Ok(Client::connect(&state_socket(&settings(global, flags)?.state)).await?)
+            }
+        },
+    }
+}
+
 /// A path given to a daemon without a mount is one of the bucket.
 fn bucket_path(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut parts: Vec<&[u8]> = Vec::new();

@@ -11,6 +11,7 @@ mod complete;
 mod copy;
 mod devnet;
 mod file;
+mod fsck;
 mod helper;
 mod init;
 mod locate;
@@ -113,6 +114,7 @@ fn start(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
         Command::Status(args) => client(status::run(&global, args)),
         Command::Devnet(args) => devnet::run(&global, args),
         Command::Sync(args) => client(sync::run(&global, args)),
+        Command::Fsck(args) => client(fsck::run(&global, args)),
         Command::File { command } => match command {
             FileCommand::Ls(args) => client(file::list(&global, args)),
             FileCommand::Stat(args) => client(file::stat(&global, args)),

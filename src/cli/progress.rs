@@ -37,6 +37,32 @@ impl Bar {
     }
 }
 
+/// Says where something is whose end is not known.
+pub struct Spinner(ProgressBar);
+
+impl Spinner {
+    /// On stderr, if that is a terminal.
+    pub fn new(words: &'static str) -> Self {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{spinner} {prefix}: {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_prefix(words);
+        Self(bar)
+    }
+
+    /// Shows where it is.
+    pub fn show(&self, words: &str) {
+        self.0.set_message(words.to_owned());
+        self.0.tick();
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 impl Drop for Bar {
     fn drop(&mut self) {
         self.0.finish_and_clear();

@@ -7,21 +7,26 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, time::Instant};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::stop::{StopCall, progress_of};
+use super::{
+    fsck,
+    stop::{StopCall, progress_of},
+};
 use crate::{
     base::{OwnerId, PeerId, limits},
     bucket::{self, Bucket, BucketStatus, FileState},
     dispatch::{Counters, Dispatcher},
     mount::Invalidator,
     rpc::{
-        Document, EvictRequest, Level, ListFilesRequest, PinRequest, Progress, StatFileRequest, StatusRequest,
-        StopRequest, SyncRequest, daemon_server::Daemon, to_status,
+        Document, EvictRequest, FsckProgress, FsckRequest, Level, ListFilesRequest, PinRequest, Progress,
+        StatFileRequest, StatusRequest, StopRequest, SyncRequest, daemon_server::Daemon, to_status,
     },
 };
 
 /// What the API speaks of.
 pub(super) struct Context {
     pub bucket: Bucket,
+    /// The bucket's own directory, beside those of others.
+    pub directory: PathBuf,
     pub dispatcher: std::sync::Arc<Dispatcher>,
     pub invalidator: Option<Invalidator>,
     pub mountpoint: Option<PathBuf>,
@@ -93,6 +98,7 @@ impl Daemon for Api {
     type SyncStream = Answers<Progress>;
     type ListFilesStream = Answers<Document>;
     type StopStream = Answers<Progress>;
+    type FsckStream = Answers<FsckProgress>;
 
     async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<Document>, Status> {
         let bucket = self.blocking(Bucket::status).await?;
@@ -168,6 +174,13 @@ impl Daemon for Api {
         let request = request.into_inner();
         let pinned = self.context.bucket.pin(request.path, request.is_pinned).await;
         Ok(Response::new(document(&pinned.map_err(|error| to_status(&error))?)))
+    }
+
+    async fn fsck(&self, request: Request<FsckRequest>) -> Result<Response<Self::FsckStream>, Status> {
+        let (sender, receiver) = mpsc::channel(4);
+        let (bucket, directory) = (self.context.bucket.clone(), self.context.directory.clone());
+        tokio::spawn(fsck::run(bucket, directory, request.into_inner(), sender));
+        Ok(stream(receiver))
     }
 
     async fn stop(&self, request: Request<StopRequest>) -> Result<Response<Self::StopStream>, Status> {

@@ -7,6 +7,7 @@
 mod api;
 mod claim;
 mod error;
+mod fsck;
 mod options;
 mod process;
 mod stop;

@@ -40,6 +40,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Where the bucket keeps its state.
+    pub fn bucket_directory(&self) -> PathBuf {
+        self.state_directory.join("buckets").join(&self.bucket)
+    }
+
     /// What is in force, under the names of the mount options: for `status`, and for a remount that compares.
     pub fn words(&self) -> BTreeMap<&'static str, String> {
         let mut words = BTreeMap::from([

@@ -147,7 +147,7 @@ async fn open_bucket(
     let bucket_options = bucket::Options {
         name: options.bucket.clone(),
         id: root.bucket_id(&options.bucket),
-        directory: options.state_directory.join("buckets").join(&options.bucket),
+        directory: options.bucket_directory(),
         scheme: options.scheme,
         staging_bytes: options.staging_bytes,
         cache_memory_bytes: options.cache_memory_bytes,
@@ -176,6 +176,7 @@ async fn serve(options: &Options, parts: Parts, shutdown: Shutdown, observer: Ob
     let (calls, mut stop_calls) = mpsc::channel::<StopCall>(1);
     let api = Api::new(Context {
         bucket: bucket.clone(),
+        directory: options.bucket_directory(),
         dispatcher,
         invalidator: mounted.as_ref().map(|mounted| mounted.invalidator()),
         mountpoint: options.mount.as_ref().map(|mount| mount.mountpoint.clone()),

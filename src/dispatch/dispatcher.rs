@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     base::{ErrorKind, Kinded, PeerId, ShardId, limits},
-    net::{self, Candidate, ShardClient, TrackerClient},
+    net::{self, Candidate, ShardClient, ShardPage, TrackerClient},
     runtime::{Chance, Clock, CpuPool, Tasks},
 };
 
@@ -136,6 +136,22 @@ impl Dispatcher {
             return Err(Error::Resting(consumer));
         }
         self.inner.delete(consumer, shard).await.map_err(Error::from)
+    }
+
+    /// The next of this producer's shards that a consumer has, above an id, in order.
+    pub async fn list_page(&self, consumer: PeerId, after: Option<ShardId>) -> Result<ShardPage, Error> {
+        let contact = self.inner.directory.contact(consumer);
+        Ok(self.inner.client.list_page(&contact, after).await?)
+    }
+
+    /// How many bytes of a shard a consumer says it has; None when it has no such shard.
+    pub async fn stat(&self, consumer: PeerId, shard: ShardId) -> Result<Option<u32>, Error> {
+        let contact = self.inner.directory.contact(consumer);
+        match self.inner.client.stat(&contact, shard).await {
+            Ok(stat) => Ok(Some(stat.bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Puts one shard on a consumer that is none of `exclude` (the holders of the chunk's other shards), of

@@ -15,8 +15,8 @@ use tonic::{
 };
 
 use super::{
-    Document, Error, EvictRequest, Level, ListFilesRequest, PinRequest, Progress, StatFileRequest, StatusRequest,
-    StopRequest, SyncRequest, v1::daemon_client::DaemonClient,
+    Document, Error, EvictRequest, FsckProgress, FsckRequest, Level, ListFilesRequest, PinRequest, Progress,
+    StatFileRequest, StatusRequest, StopRequest, SyncRequest, v1::daemon_client::DaemonClient,
 };
 use crate::base::limits;
 
@@ -76,6 +76,13 @@ impl Client {
         Ok(self.answer(inner.pin(PinRequest { path, is_pinned })).await?.json)
     }
 
+    /// Checks the bucket; the last progress has the report.
+    pub async fn fsck(&self, request: FsckRequest) -> Result<FsckStream, Error> {
+        let mut inner = self.inner.clone();
+        let stream = self.answer(inner.fsck(request)).await?;
+        Ok(FsckStream { socket: self.socket.clone(), stream })
+    }
+
     /// Drains, unmounts and ends the daemon.
     pub async fn stop(&self, deadline_seconds: u64, is_lazy: bool) -> Result<ProgressStream, Error> {
         let mut inner = self.inner.clone();
@@ -98,6 +105,20 @@ pub struct ProgressStream {
 impl ProgressStream {
     /// The next progress; None at the end. Fails when the daemon is silent for `limits::RPC_TIMEOUT`.
     pub async fn next(&mut self) -> Result<Option<Progress>, Error> {
+        within(&self.socket, self.stream.message()).await
+    }
+}
+
+/// Progress of a check.
+#[derive(Debug)]
+pub struct FsckStream {
+    socket: PathBuf,
+    stream: Streaming<FsckProgress>,
+}
+
+impl FsckStream {
+    /// The next progress; None at the end. Fails when the daemon is silent for `limits::RPC_TIMEOUT`.
+    pub async fn next(&mut self) -> Result<Option<FsckProgress>, Error> {
         within(&self.socket, self.stream.message()).await
     }
 }

@@ -17,12 +17,12 @@ mod v1 {
     tonic::include_proto!("openbucket.v1");
 }
 
-pub use client::{Client, Documents, ProgressStream};
+pub use client::{Client, Documents, FsckStream, ProgressStream};
 pub use error::Error;
 pub use server::{Socket, serve};
 pub use status::{kind_of, to_status};
 pub use supervisor::{SupervisorClient, SupervisorService, serve_supervisor};
 pub use v1::{
-    Document, EvictRequest, Level, ListFilesRequest, PinRequest, Progress, StatFileRequest, StatusRequest, StopRequest,
-    SyncRequest, daemon_server,
+    Document, EvictRequest, FsckProgress, FsckRequest, Level, ListFilesRequest, PinRequest, Progress, StatFileRequest,
+    StatusRequest, StopRequest, SyncRequest, daemon_server,
 };

@@ -9,7 +9,7 @@ use std::{
 
 use openbucket::{
     base::{BucketId, OwnerId, PeerId, Scheme, UnixMillis},
-    bucket::{self, Bucket, FileState},
+    bucket::{self, Bucket, FileState, FsckOptions, FsckProgress, FsckReport},
     coding::BucketKey,
     consumer::{Consumer, ConsumerOptions, ConsumerParts},
     dispatch::{self, Dispatcher},
@@ -41,7 +41,7 @@ pub struct Fixture {
     directory: tempfile::TempDir,
     generation: u32,
     producer: PeerId,
-    client: Arc<ShardClient>,
+    pub client: Arc<ShardClient>,
     _node_tasks: Tasks,
 }
 
@@ -180,6 +180,19 @@ impl Fixture {
         self.nodes.iter().map(|node| node.consumer.status().used_bytes).sum()
     }
 
+    /// Checks the bucket, with consumers as far as they are up.
+    pub async fn fsck(&self, is_repair: bool) -> FsckReport {
+        let options = FsckOptions { is_repair, deletes_unknown_shards: is_repair, unknown_shards_unjudged: None };
+        let (progress, _steps) = tokio::sync::watch::channel(FsckProgress { step: "", done: 0 });
+        self.bucket.fsck(options, progress).await.expect("checked")
+    }
+
+    /// Everything fits together.
+    pub async fn assert_sound(&self, when: &str) {
+        let report = self.fsck(false).await;
+        assert!(report.is_clean(), "{when}: {:#?}", report.problems);
+    }
+
     /// Shards on all consumers.
     pub fn shards(&self) -> u64 {
         self.nodes.iter().map(|node| node.consumer.status().shards).sum()
@@ -187,7 +200,7 @@ impl Fixture {
 }
 
 impl Node {
-    fn candidate(&self) -> Candidate {
+    pub fn candidate(&self) -> Candidate {
         Candidate {
             contact: Contact { peer: self.network.local_peer(), addresses: self.network.addresses() },
             owner: self.owner,

@@ -334,6 +334,7 @@ impl Model {
             fixture.crash_and_open().await;
             self.adopt_unsynced(fixture).await;
         }
+        fixture.assert_sound("opened again").await;
         self.check(fixture).await;
     }
 

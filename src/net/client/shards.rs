@@ -12,7 +12,7 @@ use crate::{
     coding::merkle,
     keys::{Certificate, verify},
     net::{
-        Contact, Error, Network, Protocol, Receipt, ShardStat,
+        Contact, Error, Network, Protocol, Receipt, ShardPage, ShardStat,
         service::refused,
         wire::{ShardAnswer, ShardRequest, receipt_bytes},
     },
@@ -174,23 +174,7 @@ impl ShardClient {
     pub async fn list(&self, from: &Contact) -> Result<Vec<ShardStat>, Error> {
         let mut all: Vec<ShardStat> = Vec::new();
         loop {
-            let after = all.last().map(|stat| stat.shard);
-            let page = self
-                .calls
-                .within_deadline(from.peer, async {
-                    let (session, answer) = self.calls.call(from, &ShardRequest::List { after }).await?;
-                    let ShardAnswer::Page(page) = answer else {
-                        return Err(self.not_expected(from.peer, session, answer));
-                    };
-                    let ids = after.into_iter().chain(page.shards.iter().map(|stat| stat.shard));
-                    let is_stuck = page.shards.is_empty() && !page.is_last;
-                    if is_stuck || !ids.is_sorted_by(|a, b| a < b) {
-                        return Err(session.misbehaved("its list is not in order"));
-                    }
-                    self.calls.keep(from.peer, session);
-                    Ok(page)
-                })
-                .await?;
+            let page = self.list_page(from, all.last().map(|stat| stat.shard)).await?;
             if all.len() + page.shards.len() > limits::LIST_SHARDS {
                 return Err(Error::Misbehaved { peer: from.peer, why: "its list does not end".into() });
             }
@@ -199,6 +183,25 @@ impl ShardClient {
                 return Ok(all);
             }
         }
+    }
+
+    /// The next of these shards, above an id.
+    pub async fn list_page(&self, from: &Contact, after: Option<ShardId>) -> Result<ShardPage, Error> {
+        self.calls
+            .within_deadline(from.peer, async {
+                let (session, answer) = self.calls.call(from, &ShardRequest::List { after }).await?;
+                let ShardAnswer::Page(page) = answer else {
+                    return Err(self.not_expected(from.peer, session, answer));
+                };
+                let ids = after.into_iter().chain(page.shards.iter().map(|stat| stat.shard));
+                let is_stuck = page.shards.is_empty() && !page.is_last;
+                if is_stuck || !ids.is_sorted_by(|a, b| a < b) {
+                    return Err(session.misbehaved("its list is not in order"));
+                }
+                self.calls.keep(from.peer, session);
+                Ok(page)
+            })
+            .await
     }
 
     /// Bytes sent to consumers since the start, frames included.
