@@ -203,7 +203,7 @@ impl Cluster {
     }
 
     /// The program in a home of its own.
-    fn command(&self, words: &[&str]) -> Command {
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_openbucket"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("OPENBUCKET_") {

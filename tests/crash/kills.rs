@@ -1,0 +1,66 @@
+//! Random work on the mount, which is killed at random moments of a seeded schedule.
+
+use std::{
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    fixture::{Cluster, is_full, signal, text},
+    network::{Process, check, nothing_is_left_over},
+    workload::Workload,
+};
+
+const CONSUMERS: u64 = 7;
+/// Kills, and how many with `scripts/test --full`.
+const KILLS: u64 = 12;
+const KILLS_FULL: u64 = 200;
+/// The mount lives so long, at most, before it is killed.
+const LIFE_MILLIS: u64 = 1500;
+
+#[test]
+fn what_was_synced_survives_a_kill_at_any_moment() {
+    let kills = if is_full() { KILLS_FULL } else { KILLS };
+    let limit = Duration::from_secs(60 + 10 * kills);
+    let seed = std::env::var("OPENBUCKET_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let Some(mut cluster) = Cluster::start_for(limit, CONSUMERS as usize, &[]) else { return };
+    let mut work = Workload::new(&cluster.mount(), seed);
+    work.prepare();
+    cluster.ok(&["devnet", "stop", "mount", "--state", &text(&cluster.state())]);
+    let mut operations = 0;
+    for kill in 1..=kills {
+        let when = format!("OPENBUCKET_SEED={seed}, kill {kill}");
+        let mut process = Process::ready(&cluster, "mount", None);
+        work.verify(&when);
+        check(&cluster, &when);
+        let (pid, life) = (process.pid(), Duration::from_millis(work.below(LIFE_MILLIS)));
+        let (alive, ended) = mpsc::channel::<()>();
+        let killer = thread::spawn(move || {
+            if ended.recv_timeout(life) == Err(RecvTimeoutError::Timeout) {
+                signal(pid, Signal::KILL);
+            }
+        });
+        while work.step().is_ok() {
+            operations += 1;
+        }
+        killer.join().unwrap();
+        drop(alive);
+        process.was_killed(&cluster);
+    }
+    assert!(operations > 20 * kills, "{operations} operations in {kills} lives prove little");
+    let mut process = Process::ready(&cluster, "mount", None);
+    work.verify("after the last kill");
+    work.settle().unwrap();
+    nothing_is_left_over(&cluster, CONSUMERS, "after all kills");
+    cluster.evict("");
+    work.verify("from consumers");
+    check(&cluster, "in the end");
+    work.clear();
+    nothing_is_left_over(&cluster, CONSUMERS, "after everything was removed");
+    println!("{kills} kills, {operations} operations");
+    process.kill();
+    cluster.down();
+}
