@@ -209,7 +209,7 @@ async fn damaged_accounts_of_chunks_are_found_and_mended() {
     let delete: [&[u8]; 2] = [&[1; 32], scene.chunk.roots[0].as_bytes()];
     scene.put(Table::Delete, &delete, Vec::new());
     scene.expect_repaired(FsckKind::NeededDelete).await;
-    for table in [Table::Live, Table::Incomplete] {
+    for table in [Table::Live, Table::Incomplete, Table::Shared] {
         scene.put(table, &[&[9; 32]], 7u64.to_be_bytes().to_vec());
         scene.expect_repaired(FsckKind::StrayRecord).await;
     }
