@@ -118,6 +118,16 @@ impl Tree {
         seal_root(self.leaf_count(), &top[0])
     }
 
+    /// Bytes of memory that it takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.levels.iter().map(|level| level.len() * size_of::<Node>()).sum()
+    }
+
+    /// Whether these bytes are the leaves from this one on.
+    pub fn has_leaves(&self, first: u32, data: &[u8]) -> bool {
+        self.levels[0].get(first as usize..).is_some_and(|leaves| leaves.starts_with(&leaf_hashes(data)))
+    }
+
     /// The proof for these leaves: at most two nodes a level.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -145,6 +146,12 @@ impl ShardService for Service {
         let body = self.store.get(owner, shard).await.map_err(refusal)?;
         self.traffic.read.fetch_add(body.len() as u64, Ordering::Relaxed);
         Ok(body)
+    }
+
+    async fn get_part(&self, owner: OwnerId, shard: ShardId, bytes: Range<usize>) -> Result<Bytes, Refusal> {
+        let part = self.store.get_part(owner, shard, bytes).await.map_err(refusal)?;
+        self.traffic.read.fetch_add(part.len() as u64, Ordering::Relaxed);
+        Ok(part)
     }
 
     async fn stat(&self, owner: OwnerId, shard: ShardId) -> Result<ShardStat, Refusal> {

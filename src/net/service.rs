@@ -1,5 +1,7 @@
 //! What the protocols carry, and what a server of each must do.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -51,6 +53,13 @@ pub trait ShardService: Send + Sync + 'static {
 
     /// The whole shard. `NotFound` also when it belongs to another owner.
     async fn get(&self, owner: OwnerId, shard: ShardId) -> Result<Bytes, Refusal>;
+
+    /// Some of its bytes, which nobody has checked: they may be anything by now.
+    async fn get_part(&self, owner: OwnerId, shard: ShardId, bytes: Range<usize>) -> Result<Bytes, Refusal> {
+        let whole = self.get(owner, shard).await?;
+        let is_within = bytes.start <= bytes.end && bytes.end <= whole.len();
+        if is_within { Ok(whole.slice(bytes)) } else { Err((ErrorKind::Invalid, "not within the shard".into())) }
+    }
 
     /// Its size, if this owner has it here.
     async fn stat(&self, owner: OwnerId, shard: ShardId) -> Result<ShardStat, Refusal>;

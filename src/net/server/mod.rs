@@ -3,6 +3,7 @@
 mod accept;
 mod shards;
 mod tracker;
+mod trees;
 
 pub use accept::ServerIdentity;
 pub use shards::serve_shards;

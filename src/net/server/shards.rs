@@ -4,9 +4,15 @@ use std::{io, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::{io::AsyncWriteExt, sync::Semaphore};
+use tokio::{
+    io::AsyncWriteExt,
+    sync::{Semaphore, SemaphorePermit},
+};
 
-use super::accept::{Answerer, Client, ServerIdentity, serve};
+use super::{
+    accept::{Answerer, Client, ServerIdentity, serve},
+    trees::Trees,
+};
 use crate::{
     base::{ErrorKind, OwnerId, ShardId, limits},
     coding::merkle,
@@ -31,7 +37,7 @@ pub fn serve_shards(
     tasks: &Tasks,
 ) -> Result<(), Error> {
     let memory = Semaphore::new(limits::SERVED_BYTES / KIB);
-    let server = ShardServer { service, identity, cpu: CpuPool::for_this_machine(), memory };
+    let server = ShardServer { service, identity, cpu: CpuPool::for_this_machine(), memory, trees: Trees::default() };
     serve(network.as_ref(), Protocol::Shard, Arc::new(server), tasks.clone())
 }
 
@@ -41,6 +47,14 @@ struct ShardServer {
     cpu: CpuPool,
     /// KiB of shard data that may be in memory at a time.
     memory: Semaphore,
+    trees: Trees,
+}
+
+/// Leaves that may be sent, and the memory that they take.
+struct Part<'a> {
+    data: Bytes,
+    proof: Vec<[u8; 32]>,
+    _memory: SemaphorePermit<'a>,
 }
 
 #[async_trait]
@@ -137,23 +151,63 @@ impl ShardServer {
             let why = format!("leaves {}..{} are not within the shard's {count}", leaves.start, leaves.end);
             return self.refuse(stream, (ErrorKind::Invalid, why)).await;
         }
-        let _memory = self.take_memory(stat.bytes as usize).await;
-        let data = match self.service.get(owner, shard).await {
-            Ok(data) if data.len() == stat.bytes as usize => data,
-            Ok(_) => return self.refuse(stream, (ErrorKind::Corrupt, "the shard is damaged here".into())).await,
-            Err(refusal) => return self.refuse(stream, refusal).await,
+        let part = match self.read_part((owner, shard), &leaves, stat.bytes as usize).await {
+            Some(part) => part,
+            None => match self.read_whole((owner, shard), &leaves, stat.bytes as usize).await {
+                Ok(part) => part,
+                Err(refusal) => return self.refuse(stream, refusal).await,
+            },
         };
-        let (whole, wanted) = (data.clone(), leaves.clone());
-        let proof = self.cpu.run(move || merkle::Tree::build(&whole).range_proof(wanted)).await;
-        let start = leaves.start as usize * limits::LEAF_BYTES;
-        let end = (leaves.end as usize * limits::LEAF_BYTES).min(data.len());
-        let range = data.slice(start..end);
-        write_frame(stream, &ShardAnswer::Range { bytes: length_of(&range), leaves: count, proof }).await?;
-        send_data(stream, &range).await
+        let answer = ShardAnswer::Range { bytes: length_of(&part.data), leaves: count, proof: part.proof };
+        write_frame(stream, &answer).await?;
+        send_data(stream, &part.data).await
+    }
+
+    /// Leaves of a shard whose tree is kept; None when it is not, or the bytes on the disk are not what it says.
+    async fn read_part(&self, key: (OwnerId, ShardId), leaves: &Range<u32>, length: usize) -> Option<Part<'_>> {
+        let tree = self.trees.get(key)?;
+        let bytes = bytes_of(leaves, length);
+        let memory = self.take_memory(bytes.len()).await;
+        let data = self.service.get_part(key.0, key.1, bytes).await;
+        let (part, first, wanted) = (data.as_ref().ok().cloned(), leaves.start, leaves.clone());
+        let proof = self.cpu.run(move || {
+            let is_right = part.is_some_and(|part| tree.has_leaves(first, &part));
+            is_right.then(|| tree.range_proof(wanted))
+        });
+        match (data, proof.await) {
+            (Ok(data), Some(proof)) => Some(Part { data, proof, _memory: memory }),
+            // The whole is read next, and given up if it has rotted.
+            _ => {
+                self.trees.remove(key);
+                None
+            }
+        }
+    }
+
+    /// Leaves of a shard that is read and hashed as a whole; its tree is kept for the next of them.
+    async fn read_whole(
+        &self,
+        key: (OwnerId, ShardId),
+        leaves: &Range<u32>,
+        length: usize,
+    ) -> Result<Part<'_>, Refusal> {
+        let memory = self.take_memory(length).await;
+        let whole = self.service.get(key.0, key.1).await?;
+        if whole.len() != length {
+            return Err((ErrorKind::Corrupt, "the shard is damaged here".into()));
+        }
+        let data = whole.slice(bytes_of(leaves, length));
+        let tree = Arc::new(self.cpu.run(move || merkle::Tree::build(&whole)).await);
+        if tree.root() != key.1 {
+            return Err((ErrorKind::Corrupt, "the shard is damaged here".into()));
+        }
+        let proof = tree.range_proof(leaves.clone());
+        self.trees.insert(key, tree);
+        Ok(Part { data, proof, _memory: memory })
     }
 
     /// Waits for memory for so many bytes. The request's deadline bounds the wait.
-    async fn take_memory(&self, bytes: usize) -> tokio::sync::SemaphorePermit<'_> {
+    async fn take_memory(&self, bytes: usize) -> SemaphorePermit<'_> {
         let kib = u32::try_from(bytes.min(limits::SERVED_BYTES).div_ceil(KIB)).expect("bounded by SERVED_BYTES");
         self.memory.acquire_many(kib).await.expect("the semaphore is never closed")
     }
@@ -164,6 +218,11 @@ impl ShardServer {
         receipt.signature = self.identity.peer_key.sign(&receipt_bytes(&receipt)).to_vec();
         receipt
     }
+}
+
+/// The bytes of leaves of a shard of this length.
+fn bytes_of(leaves: &Range<u32>, length: usize) -> Range<usize> {
+    leaves.start as usize * limits::LEAF_BYTES..(leaves.end as usize * limits::LEAF_BYTES).min(length)
 }
 
 fn length_of(data: &Bytes) -> u32 {

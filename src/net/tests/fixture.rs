@@ -1,6 +1,6 @@
 //! People and places for the tests: a storage node and a directory in memory, clients, networks.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -59,6 +59,15 @@ impl MemoryNode {
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, ..Self::default() })
     }
+
+    /// A byte of a shard is another now, whoever owns it.
+    pub fn rot(&self, shard: ShardId, at: usize) {
+        for (_, data) in self.shards.lock().iter_mut().filter(|((_, id), _)| *id == shard) {
+            let mut bytes = data.to_vec();
+            bytes[at] ^= 1;
+            *data = bytes.into();
+        }
+    }
 }
 
 struct Space(Arc<Mutex<BTreeMap<(OwnerId, ShardId), Bytes>>>, OwnerId, ShardId);
@@ -89,6 +98,11 @@ impl ShardService for MemoryNode {
     async fn get(&self, owner: OwnerId, shard: ShardId) -> Result<Bytes, Refusal> {
         self.reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.shards.lock().get(&(owner, shard)).cloned().ok_or((ErrorKind::NotFound, "no such shard".into()))
+    }
+
+    async fn get_part(&self, owner: OwnerId, shard: ShardId, bytes: Range<usize>) -> Result<Bytes, Refusal> {
+        let data = self.shards.lock().get(&(owner, shard)).cloned();
+        Ok(data.ok_or((ErrorKind::NotFound, "no such shard".to_owned()))?.slice(bytes))
     }
 
     async fn stat(&self, owner: OwnerId, shard: ShardId) -> Result<ShardStat, Refusal> {

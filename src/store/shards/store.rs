@@ -1,6 +1,6 @@
 //! The store as its users see it: reserve, put, get, stat, delete, list.
 
-use std::{collections::BTreeMap, io, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, ops::Range, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -130,6 +130,30 @@ impl ShardStore {
         }
     }
 
+    /// Some bytes of a body as the disk has them now: nothing is verified, and it may have become another's space.
+    ///
+    /// # Errors
+    /// `NotFound` when this owner has no such shard here, `Invalid` when the range goes past its end.
+    pub async fn get_part(
+        self: &Arc<Self>,
+        owner: OwnerId,
+        shard: ShardId,
+        bytes: Range<usize>,
+    ) -> Result<Bytes, Error> {
+        let location = self.state.lock().index.get(&(owner, shard)).copied();
+        let location = location.ok_or_else(|| Error::NotFound(format!("shard {shard} is not here")))?;
+        if bytes.is_empty() || bytes.end > location.body_bytes as usize {
+            return Err(Error::Invalid(format!("bytes {bytes:?} of a shard of {}", location.body_bytes)));
+        }
+        let store = Arc::clone(self);
+        let read = spawn_blocking(move || store.read(&location, bytes));
+        match tokio::time::timeout(limits::STORE_TIMEOUT, read).await {
+            Err(_) => Err(Error::TimedOut(format!("reading shard {shard}: the disk does not answer"))),
+            Ok(Err(error)) => Err(Error::Closed(format!("reading shard {shard} failed: {error}"))),
+            Ok(Ok(read)) => read.map(Bytes::from),
+        }
+    }
+
     /// The length of the body, if this owner has the shard here.
     pub fn stat(&self, owner: OwnerId, shard: ShardId) -> Option<u32> {
         self.state.lock().index.get(&(owner, shard)).map(|location| location.body_bytes)
@@ -198,7 +222,7 @@ impl ShardStore {
         let find = || self.state.lock().index.get(&key).copied().ok_or_else(missing);
         let location = find()?;
         for _ in 0..2 {
-            let body = match self.read(&location) {
+            let body = match self.read(&location, 0..location.body_bytes as usize) {
                 Ok(body) => body,
                 Err(error) if find()? == location => return Err(error),
                 Err(_) => return Err(missing()),
@@ -214,12 +238,13 @@ impl ShardStore {
         Ok((location, None))
     }
 
-    fn read(&self, location: &Location) -> Result<Vec<u8>, Error> {
+    fn read(&self, location: &Location, bytes: Range<usize>) -> Result<Vec<u8>, Error> {
         let path = segment_path(location.segment);
         let file = self.handle(location.segment).map_err(Error::io("cannot open", &path))?;
         assert!(location.body_bytes as usize <= limits::SHARD_BYTES, "the index holds checked lengths");
-        let mut body = vec![0; location.body_bytes as usize];
-        file.read_at(&mut body, location.body_offset()).map_err(Error::io("cannot read", &path))?;
+        let mut body = vec![0; bytes.len()];
+        file.read_at(&mut body, location.body_offset() + bytes.start as u64)
+            .map_err(Error::io("cannot read", &path))?;
         Ok(body)
     }
 
