@@ -12,6 +12,8 @@ use crate::base::limits;
 /// How far around the last read the next may be and still count as sequential: the kernel reads
 /// ahead in several requests at a time, which arrive in any order.
 const WINDOW_BYTES: u64 = 2 << 20;
+/// As many lengths of the read, at most: small reads that are merely near each other are no stream.
+const WINDOW_READS: u64 = 16;
 
 #[derive(Clone, Copy, Default)]
 struct Pattern {
@@ -44,7 +46,8 @@ impl Handles {
             return 0;
         }
         let pattern = patterns.entry(handle).or_default();
-        let is_near = offset + WINDOW_BYTES >= pattern.furthest && offset <= pattern.furthest + WINDOW_BYTES;
+        let window = WINDOW_BYTES.min(len * WINDOW_READS);
+        let is_near = offset + window >= pattern.furthest && offset <= pattern.furthest + window;
         let is_forward = offset + len > pattern.furthest;
         if !is_near || (pattern.streak == 0 && offset != pattern.furthest) {
             *pattern = Pattern { furthest: offset + len, streak: 1 };
@@ -77,5 +80,12 @@ mod tests {
         assert_eq!(ahead[9], 3);
         let random = [900, 5, 700, 33, 512, 100].map(|mib: u64| handles.note(b, mib << 20, 4096));
         assert_eq!(random, [0; 6]);
+        // Here and there in a small file.
+        let near = [100, 900, 200, 700, 400, 1200].map(|kib: u64| handles.note(b, kib << 10, 4096));
+        assert_eq!(near, [0; 6]);
+        // In requests that overtake each other.
+        let c = handles.open();
+        let ahead = [0, 2, 1, 4, 3, 5].map(|i| handles.note(c, i << 17, 1 << 17));
+        assert!(ahead[5] > 0, "{ahead:?}");
     }
 }
