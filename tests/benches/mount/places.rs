@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::{
     empty,
@@ -58,11 +59,12 @@ pub type Measure<'a> = dyn Fn(Place, &Path) -> anyhow::Result<Vec<f64>> + 'a;
 
 /// All of them, for one run. Dropped, their processes end and their files go.
 pub struct Places {
-    base: tempfile::TempDir,
     devnet: Process,
     empty: Process,
+    /// Removed when nothing is mounted there any more.
+    base: tempfile::TempDir,
     /// Dropped at the end, which ends the watchdog.
-    _watched: mpsc::Sender<()>,
+    _watched: oneshot::Sender<()>,
 }
 
 impl Places {
@@ -87,23 +89,43 @@ impl Places {
         let devnet = Process::start(command, &path("bucket")).with_context(|| {
             format!("the network does not start:\n{}", fs::read_to_string(path("devnet.log")).unwrap_or_default())
         })?;
-        let (watched, end) = mpsc::channel();
+        let (watched, end) = oneshot::channel();
         let places = Self { base, devnet, empty, _watched: watched };
         places.watch(end)?;
         Ok(places)
     }
 
-    /// Kills everything when the run takes too long: calls on the mounts then fail, and so does the run.
-    fn watch(&self, end: mpsc::Receiver<()>) -> anyhow::Result<()> {
-        let (state, empty) = (self.state(), i32::try_from(self.empty.child.id())?);
+    /// Kills everything when the run takes too long: calls on the mounts then fail, and so does the run. When it is
+    /// interrupted, its files go, too.
+    fn watch(&self, end: oneshot::Receiver<()>) -> anyhow::Result<()> {
+        let (base, state) = (self.base.path().to_path_buf(), self.state());
+        let mounts = [self.devnet.mountpoint.clone(), self.empty.mountpoint.clone()];
+        let own = [i32::try_from(self.devnet.child.id())?, i32::try_from(self.empty.child.id())?];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::spawn(move || {
-            if end.recv_timeout(RUN) == Err(mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("it takes longer than {} s: everything is killed", RUN.as_secs());
-                let processes = processes(&state).unwrap_or_default();
-                for pid in processes.into_iter().map(|(_, pid)| pid).chain([empty]).filter_map(Pid::from_raw) {
-                    // It may have ended just now.
-                    let _ = kill_process(pid, Signal::KILL);
+            let is_interrupted = runtime.block_on(async {
+                tokio::select! {
+                    _ = end => None,
+                    () = tokio::time::sleep(RUN) => Some(false),
+                    _ = tokio::signal::ctrl_c() => Some(true),
                 }
+            });
+            let Some(is_interrupted) = is_interrupted else { return };
+            eprintln!("{}", if is_interrupted { "interrupted" } else { "it takes too long: everything is killed" });
+            let others = processes(&state).unwrap_or_default().into_iter().map(|(_, pid)| pid);
+            for pid in own.into_iter().chain(others).filter_map(Pid::from_raw) {
+                // It may have ended just now.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            if is_interrupted {
+                for mountpoint in mounts {
+                    // It may have been taken off in order.
+                    let _ = rustix::mount::unmount(mountpoint, rustix::mount::UnmountFlags::DETACH);
+                }
+                if let Err(error) = fs::remove_dir_all(&base) {
+                    eprintln!("{} stays behind: {error}", base.display());
+                }
+                std::process::exit(130);
             }
         });
         Ok(())
