@@ -20,6 +20,7 @@ use super::{
     Error, Inner,
     cell::{Cell, Locked},
     commit::{Delivery, blocking},
+    pressure::Drain,
     records::{Chunk, Extent},
     sparse::Survey,
     tend::Backoff,
@@ -30,8 +31,10 @@ use crate::{
     store::{Batch, Table},
 };
 
-/// How often the index is looked at when nobody wakes the collector, and whether it must still wait.
+/// How often the index is looked at when nobody wakes the collector, and at least how often whether it must still wait.
 const TICK: Duration = Duration::from_secs(1);
+/// The shortest wait.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What others tell the collector, and what it tells them.
 #[derive(Default)]
@@ -213,20 +216,24 @@ impl Inner {
         self.note_change();
     }
 
-    /// Waits until so many bytes may be rewritten, longer while files are uploaded; false at shutdown.
+    /// Waits until so many bytes may be rewritten, longer while files are uploaded or programs are busy; false at
+    /// shutdown.
     async fn pace(&self, last: &mut (Instant, u64), bytes: u64) -> bool {
         loop {
-            let is_busy = self.uploader.is_busy();
+            let now = Instant::now();
+            let drain = self.drain(now);
+            let is_busy = self.uploader.is_busy() || drain != Drain::Flows;
             let rate = if is_busy { limits::COLLECT_BUSY_BYTES_PER_SECOND } else { limits::COLLECT_BYTES_PER_SECOND };
-            let left = Duration::from_secs_f64(last.1 as f64 / rate as f64).saturating_sub(last.0.elapsed());
-            if left.is_zero() {
-                *last = (Instant::now(), bytes);
+            let paid = Duration::from_secs_f64(last.1 as f64 / rate as f64);
+            let left = paid.saturating_sub(now.saturating_duration_since(last.0));
+            if left.is_zero() && drain != Drain::Yields {
+                *last = (now, bytes);
                 return !self.tasks.shutdown().is_started();
             }
             tokio::select! {
                 biased;
                 () = self.tasks.shutdown().started() => return false,
-                () = tokio::time::sleep(left.min(TICK)) => {}
+                () = tokio::time::sleep(left.clamp(LOOK, TICK)) => {}
             }
         }
     }

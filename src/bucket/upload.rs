@@ -151,9 +151,14 @@ impl Inner {
         }
     }
 
-    /// Whether a chunk that nobody waits for may begin now.
+    /// How many chunks that nobody waits for may be on their way.
+    pub(super) fn drain(&self, now: Instant) -> Drain {
+        self.uploader.pressure.drain(now, self.staging.bytes(), self.staging.limit_bytes())
+    }
+
+    /// Whether such a chunk may begin now.
     fn may_drain(&self, now: Instant) -> bool {
-        match self.uploader.pressure.drain(now, self.staging.bytes(), self.staging.limit_bytes()) {
+        match self.drain(now) {
             Drain::Yields => false,
             // The permit of the chunk that would begin is taken already.
             Drain::Trickles => self.uploader.flights.available_permits() + 1 >= limits::FLIGHTS,
