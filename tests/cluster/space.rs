@@ -16,13 +16,9 @@ use crate::{
 const LIMIT: f64 = 2.2;
 const PAGE: usize = 4096;
 
-/// Bytes that all consumers keep.
-fn held_bytes(cluster: &Cluster) -> u64 {
-    (1..=6).map(|number| cluster.consumer(&format!("consumer-{number}"))["used_bytes"].as_u64().unwrap()).sum()
-}
-
-fn shards(cluster: &Cluster) -> u64 {
-    (1..=6).map(|number| cluster.consumer(&format!("consumer-{number}"))["shards"].as_u64().unwrap()).sum()
+/// A figure of all consumers together.
+fn sum(cluster: &Cluster, name: &str) -> u64 {
+    (1..=6).map(|number| cluster.consumer(&format!("consumer-{number}"))[name].as_u64().unwrap()).sum()
 }
 
 /// Writes as many random pages as the file has, anywhere in it, to the file and to the bytes that it must have.
@@ -46,7 +42,7 @@ fn is_settled(cluster: &Cluster) -> bool {
     is_none("sparse_chunks")
         && is_none("pending_deletes")
         && is_none("incomplete_chunks")
-        && shards(cluster) == status["chunks"].as_u64().unwrap() * 6
+        && sum(cluster, "shards") == status["chunks"].as_u64().unwrap() * 6
 }
 
 #[test]
@@ -66,10 +62,10 @@ fn space_of_overwritten_data_comes_back() {
         sync(&cluster);
     }
     let coded = bytes as f64 * 1.5;
-    let before = held_bytes(&cluster) as f64 / coded;
+    let before = sum(&cluster, "used_bytes") as f64 / coded;
     let begin = Instant::now();
     eventually("all is collected", Duration::from_secs(limit / 2), || is_settled(&cluster));
-    let held = held_bytes(&cluster) as f64 / coded;
+    let held = sum(&cluster, "used_bytes") as f64 / coded;
     println!("consumers held {before:.2}, and {held:.2} after {} s", begin.elapsed().as_secs());
     assert!(held < LIMIT, "consumers hold {held:.2} of the coded size");
     assert!(cluster.status()["reclaimed_bytes"].as_u64() > Some(0));
@@ -87,10 +83,9 @@ fn kills_of_the_mount_leave_no_shard_that_nobody_needs() {
     cluster.sync();
     for round in 0..4 {
         // What was synced by fsync is there; its upload, and the collecting that follows it, are cut short.
+        let wanted = sum(&cluster, "bytes_in") + (round + 1) * (4 << 20);
         overwrite(&path, &mut data, 10 * (round + 1));
-        let before = held_bytes(&cluster);
-        let wanted = before + (round + 1) * (4 << 20);
-        eventually("shards are on their way", Duration::from_secs(30), || held_bytes(&cluster) > wanted);
+        eventually("shards are on their way", Duration::from_secs(30), || sum(&cluster, "bytes_in") > wanted);
         cluster.kill("mount");
         cluster.revive("mount");
         assert!(fs::read(&path).unwrap() == data, "after the kill {round}");
