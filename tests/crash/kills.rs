@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::{
     fixture::{Cluster, is_full, signal, text},
-    network::{Process, check, nothing_is_left_over},
+    network::{Process, check, nothing_is_left_over, nothing_is_stored},
     workload::Workload,
 };
 
@@ -19,7 +19,7 @@ const CONSUMERS: u64 = 7;
 const KILLS: u64 = 12;
 const KILLS_FULL: u64 = 200;
 /// The mount lives so long, at most, before it is killed.
-const LIFE_MILLIS: u64 = 1500;
+const LIFE_MILLIS: u64 = 2500;
 
 #[test]
 fn what_was_synced_survives_a_kill_at_any_moment() {
@@ -45,6 +45,10 @@ fn what_was_synced_survives_a_kill_at_any_moment() {
         });
         while work.step().is_ok() {
             operations += 1;
+            if work.below(60) == 0 {
+                // It may be the end, as any step.
+                cluster.run(&["sync", &text(&cluster.mount()), "--level", "available", "--timeout", "5"], b"");
+            }
         }
         killer.join().unwrap();
         drop(alive);
@@ -59,7 +63,7 @@ fn what_was_synced_survives_a_kill_at_any_moment() {
     work.verify("from consumers");
     check(&cluster, "in the end");
     work.clear();
-    nothing_is_left_over(&cluster, CONSUMERS, "after everything was removed");
+    nothing_is_stored(&cluster, CONSUMERS, "after everything was removed");
     println!("{kills} kills, {operations} operations");
     process.kill();
     cluster.down();

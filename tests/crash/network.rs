@@ -127,17 +127,25 @@ pub fn check(cluster: &Cluster, when: &str) {
 /// Everything is uploaded, and consumers hold the shards of the chunks that there are and no others.
 pub fn nothing_is_left_over(cluster: &Cluster, consumers: u64, when: &str) {
     cluster.sync();
+    shards_are_even(cluster, consumers, false, when);
+}
+
+/// Nothing is stored any more.
+pub fn nothing_is_stored(cluster: &Cluster, consumers: u64, when: &str) {
+    shards_are_even(cluster, consumers, true, when);
+}
+
+fn shards_are_even(cluster: &Cluster, consumers: u64, is_empty: bool, when: &str) {
     let mut said = String::new();
-    let is_even = || {
+    let mut is_even = || {
         let status = cluster.status();
         let number = |name: &str| status[name].as_u64().unwrap();
         let names = (1..=consumers).map(|number| format!("consumer-{number}"));
         let held: u64 = names.map(|name| cluster.consumer(&name)["shards"].as_u64().unwrap()).sum();
         let waiting = [number("pending_uploads"), number("pending_deletes"), number("incomplete_chunks")];
         said = format!("{held} shards of {} chunks, waiting: {waiting:?}", number("chunks"));
-        waiting == [0; 3] && held == 6 * number("chunks")
+        waiting == [0; 3] && held == 6 * number("chunks") && (held == 0 || !is_empty)
     };
-    let mut is_even = is_even;
     let until = std::time::Instant::now() + PATIENCE;
     while !is_even() {
         assert!(std::time::Instant::now() < until, "{when}: {said}\n{}", cluster.logs());

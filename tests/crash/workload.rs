@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate, statfs};
 
 use crate::{model::Expected, tree::noise};
 
@@ -119,7 +119,8 @@ impl Workload {
         let name = self.name();
         let data = self.data(SMALL_BYTES - 1);
         self.write_whole(&name, data, false)?;
-        // The last handle is closed when that returns.
+        // It is closed; nothing tells whether the mount was there for that, but that it is there still.
+        statfs(&self.root)?;
         self.expected(&name).is_settled();
         Ok(())
     }
