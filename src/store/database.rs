@@ -23,6 +23,7 @@ use super::{
     log::{self, LogFile, Op, RECORD_BYTES},
     replay::replay,
     schema::{Table, key},
+    trees::{self, trees_error},
 };
 use crate::{
     base::limits,
@@ -102,25 +103,10 @@ pub struct Database {
     checkpointer: Mutex<Option<JoinHandle<()>>>,
 }
 
-const FORMAT_KEY: &[u8] = b"format";
-const FORMAT: &[u8] = b"openbucket-bucket-1";
-
 impl Database {
     /// Opens the trees in `directory` and the log on `disk`, and replays what the last run left.
     pub fn open(directory: &Path, disk: &dyn Disk, staging: Arc<dyn StagingFiles>) -> Result<Self, Error> {
-        let path = directory.join("trees");
-        let trees =
-            sled::Config::new().path(&path).cache_capacity(64 << 20).flush_every_ms(None).open().map_err(|error| {
-                match error {
-                    // The disk's trouble (full, read-only) says nothing of the data.
-                    sled::Error::Io(source) => Error::io("cannot open", &path)(source),
-                    other => Error::Corrupt {
-                        path: path.clone(),
-                        why: format!("the trees do not open: {other}. Restore the state directory from a backup"),
-                    },
-                }
-            })?;
-        check_format(&trees, &path)?;
+        let trees = trees::open(&directory.join("trees"))?;
         // The disk's root is not known to the log.
         let placed = |error| match error {
             Error::Corrupt { path, why } if path.is_relative() => {
@@ -485,31 +471,4 @@ impl Inner {
 
 fn bytes(value: &Option<Arc<[u8]>>) -> Option<Vec<u8>> {
     value.as_deref().map(<[u8]>::to_vec)
-}
-
-pub(super) fn trees_error(error: sled::Error) -> Error {
-    Error::Trees(error.to_string())
-}
-
-fn check_format(trees: &sled::Db, path: &Path) -> Result<(), Error> {
-    let name = key(Table::Meta, &[FORMAT_KEY]);
-    match trees.get(&name).map_err(trees_error)? {
-        Some(found) if *found == *FORMAT => Ok(()),
-        Some(found) => Err(Error::Corrupt {
-            path: path.to_path_buf(),
-            why: format!(
-                "state of format '{}', this release reads '{}': upgrade openbucket",
-                String::from_utf8_lossy(&found),
-                String::from_utf8_lossy(FORMAT)
-            ),
-        }),
-        None if trees.is_empty() => {
-            trees.insert(&name, FORMAT).map_err(trees_error)?;
-            trees.flush().map_err(trees_error)?;
-            Ok(())
-        }
-        None => {
-            Err(Error::Corrupt { path: path.to_path_buf(), why: "these trees are not those of a bucket".to_owned() })
-        }
-    }
 }

@@ -15,6 +15,7 @@ mod replay;
 mod schema;
 mod shards;
 mod table;
+mod trees;
 
 pub use batch::Batch;
 pub use database::{Database, Sequence, StagingFiles};

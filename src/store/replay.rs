@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Error, StagingFiles,
-    database::trees_error,
     log::{LogFile, Op},
+    trees::trees_error,
 };
 use crate::base::RangeMap;
 
