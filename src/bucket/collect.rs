@@ -28,6 +28,7 @@ use super::{
 use crate::{
     base::{ChunkId, Ino, RangeSet, Scheme, limits},
     coding,
+    runtime::failpoint,
     store::{Batch, Table},
 };
 
@@ -330,6 +331,7 @@ impl Inner {
         let dead = change.settle(&mut batch)?;
         if !batch.is_empty() {
             self.database.commit(batch)?;
+            failpoint("extents-moved");
         }
         drop(change);
         drop(locked);

@@ -38,6 +38,7 @@ pub const FAILPOINTS: &[(&str, &str)] = &[
     ("staging-returned", "upload: the staged bytes are given back"),
     ("rest-recorded", "upload: where the last shards are is in the log"),
     ("shard-placed", "repair: a shard has a new consumer, which no record names"),
+    ("extents-moved", "collection: what is needed of sparse chunks is in a new one, in the log, not flushed"),
     ("name-removed", "unlink: the name is gone, the inode is an orphan"),
     ("inodes-removed", "unlink: extents and inode are gone, deletions queued, not flushed"),
     ("inodes-flushed", "unlink: the same is durable, the staging files are still there"),

@@ -223,7 +223,7 @@ impl Check {
     }
 
     pub(super) fn check_accounts_of_chunks(&mut self) -> Result<(), Error> {
-        for table in [Table::Live, Table::Incomplete, Table::Sparse, Table::Shared] {
+        for table in [Table::Live, Table::Incomplete, Table::Shared] {
             self.each(table, "accounts of chunks", |check, key, _| {
                 let id = chunk_of(key)?;
                 check.judge(Order::Accounts, |inner| inner.look_at_account(table, id))
