@@ -122,6 +122,9 @@ fn write_config(path: &Path, bucket: &str, trackers: &[String]) -> anyhow::Resul
         opened => opened.with_context(words)?,
     };
     file.write_all(config_text(bucket, trackers).as_bytes()).and_then(|()| file.sync_all()).with_context(words)?;
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::File::open(parent).and_then(|directory| directory.sync_all()).with_context(words)?;
+    }
     output::line(&format!("configuration: {}", path.display()))
 }
 

@@ -12,14 +12,17 @@
 use std::{
     fs, io,
     io::{Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use zeroize::Zeroizing;
 
 use super::{Certificate, Error, OwnerKey, PeerKey, Role, RootSecret};
-use crate::base::{UnixMillis, limits};
+use crate::{
+    base::{UnixMillis, limits},
+    runtime::make_directory,
+};
 
 const ROOT: (&str, &str) = ("root.key", "root secret");
 const OWNER: (&str, &str) = ("owner.key", "owner key");
@@ -48,7 +51,7 @@ impl KeyStore {
     /// The key files in this directory, which is made with mode 0700 when missing.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, Error> {
         let directory = directory.into();
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+        let made = make_directory(&directory);
         made.map_err(|why| Error::Disk { what: "cannot make the key directory", path: directory.clone(), why })?;
         Ok(Self { directory })
     }

@@ -3,6 +3,7 @@
 mod blocking;
 mod chance;
 mod clock;
+mod directory;
 mod failpoint;
 mod pool;
 mod shutdown;
@@ -11,6 +12,7 @@ mod status_socket;
 pub use blocking::{OneThread, spawn_blocking};
 pub use chance::{Chance, SeededChance, SystemChance};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use directory::make_directory;
 pub use failpoint::{FAILPOINTS, FailpointError, check_failpoint, failpoint};
 pub use pool::CpuPool;
 pub use shutdown::{Shutdown, Tasks};

@@ -23,7 +23,7 @@ use super::{
     log::{self, LogFile, Op, RECORD_BYTES},
     replay::replay,
     schema::{Table, key},
-    trees::{self, trees_error},
+    trees::{self, Trees, trees_error},
 };
 use crate::{
     base::limits,
@@ -85,7 +85,7 @@ struct Flushed {
 }
 
 struct Inner {
-    trees: sled::Db,
+    trees: Trees,
     memory: RwLock<Memory>,
     log: Mutex<Log>,
     /// Signals the checkpoint thread, and writers that wait for a free log file.

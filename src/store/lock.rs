@@ -3,13 +3,14 @@
 use std::{
     fs::{self, File},
     io::{Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::Error;
+use crate::runtime::make_directory;
 
 /// Owns a state directory until dropped or until the process ends.
 #[derive(Debug)]
@@ -20,11 +21,7 @@ pub struct StateLock {
 impl StateLock {
     /// Makes the directory (mode 0700) if needed and locks it. `role` is told to whoever comes second.
     pub fn acquire(directory: &Path, role: &str) -> Result<Self, Error> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(Error::io("cannot create state directory", directory))?;
+        make_directory(directory).map_err(Error::io("cannot create state directory", directory))?;
         let path = directory.join("lock");
         let mut file = fs::OpenOptions::new()
             .read(true)

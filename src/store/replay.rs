@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     Error, StagingFiles,
     log::{LogFile, Op},
-    trees::trees_error,
+    trees::{Trees, trees_error},
 };
 use crate::base::RangeMap;
 
@@ -13,7 +13,7 @@ use crate::base::RangeMap;
 type Replayed = RangeMap<(u64, Arc<[u8]>)>;
 
 /// Replays both log files in the order of their epochs into sled and the staging files; returns the newest epoch.
-pub(super) fn replay(files: &[LogFile; 2], trees: &sled::Db, staging: &dyn StagingFiles) -> Result<u64, Error> {
+pub(super) fn replay(files: &[LogFile; 2], trees: &Trees, staging: &dyn StagingFiles) -> Result<u64, Error> {
     let mut order = [(files[0].read_epoch()?, &files[0]), (files[1].read_epoch()?, &files[1])];
     order.sort_by_key(|(epoch, _)| *epoch);
     let mut inline: BTreeMap<u64, Replayed> = BTreeMap::new();

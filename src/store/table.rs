@@ -3,9 +3,10 @@
 use std::{
     marker::PhantomData,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::Error;
+use super::{Error, trees::Trees};
 use crate::base::{Record, limits};
 
 /// Memory that the tables of one directory may use for their cache, in bytes.
@@ -18,7 +19,7 @@ fn trees(error: sled::Error) -> Error {
 /// The tables of one directory. Changes are durable within `limits::TABLE_FLUSH`, or after [`flush`](Self::flush).
 #[derive(Clone)]
 pub struct Tables {
-    db: sled::Db,
+    trees: Arc<Trees>,
     path: PathBuf,
 }
 
@@ -26,22 +27,26 @@ impl Tables {
     /// Opens or makes the tables in this directory. The caller holds the lock of the state. Reads the disk.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let interval = u64::try_from(limits::TABLE_FLUSH.as_millis()).expect("a short time");
-        let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(Some(interval));
-        let db = config.open().map_err(|error| match error {
+        let config = sled::Config::new().cache_capacity(CACHE_BYTES).flush_every_ms(Some(interval));
+        let opened = Trees::open(path, config).map_err(|error| match error {
             sled::Error::Io(source) => Error::io("cannot open", path)(source),
             other => Error::Corrupt { path: path.to_path_buf(), why: other.to_string() },
         })?;
-        Ok(Self { db, path: path.to_path_buf() })
+        Ok(Self { trees: Arc::new(opened), path: path.to_path_buf() })
     }
 
     /// The table of this name.
     pub fn table<V: Record>(&self, name: &str) -> Result<RecordTable<V>, Error> {
-        Ok(RecordTable { tree: self.db.open_tree(name).map_err(trees)?, path: self.path.clone(), values: PhantomData })
+        Ok(RecordTable {
+            tree: self.trees.open_tree(name).map_err(trees)?,
+            path: self.path.clone(),
+            values: PhantomData,
+        })
     }
 
     /// Makes everything durable. Slow: call it off the async threads.
     pub fn flush(&self) -> Result<(), Error> {
-        self.db.flush().map(drop).map_err(trees)
+        self.trees.flush().map_err(trees)
     }
 }
 

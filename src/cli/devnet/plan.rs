@@ -128,7 +128,8 @@ impl Plan {
             file.write_all(&serde_json::to_vec_pretty(&self.processes)?)?;
             file.write_all(b"\n")?;
             file.sync_all()?;
-            fs::rename(&fresh, &path)
+            fs::rename(&fresh, &path)?;
+            File::open(&self.state)?.sync_all()
         };
         write().with_context(|| format!("cannot write {}", path.display()))
     }

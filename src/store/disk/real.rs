@@ -26,7 +26,7 @@ impl RealDisk {
     /// A tree at this directory, made with mode 0700 when missing.
     pub fn new(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
-        make_directory(&root)?;
+        crate::runtime::make_directory(&root)?;
         let handle = Arc::new(fs::File::open(&root)?);
         Ok(Self { root, handle })
     }

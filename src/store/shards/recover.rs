@@ -54,7 +54,9 @@ pub fn recover(disk: &dyn Disk, chance: &dyn Chance) -> Result<Recovered, Error>
     let mut writer = Writer { next_number: 1, ..Writer::default() };
     if !numbers.is_empty() {
         // What a killed process has left unflushed is flushed before anyone relies on it.
-        disk.sync_directory(Path::new(DIRECTORY)).map_err(Error::io("cannot flush", DIRECTORY))?;
+        for directory in [DIRECTORY, ""] {
+            disk.sync_directory(Path::new(directory)).map_err(Error::io("cannot flush", DIRECTORY))?;
+        }
     }
     for &number in &numbers {
         let is_last = numbers.last() == Some(&number);
