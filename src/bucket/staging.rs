@@ -153,3 +153,31 @@ impl StagingFiles for Staging {
         self.open(Ino(ino))?.write_at(bytes, offset).map_err(Error::io("cannot restore staging file", path_of(ino)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        runtime::SeededChance,
+        store::{FaultyDisk, SimulatedDisk},
+    };
+
+    #[test]
+    fn many_files_are_flushed_also_on_a_disk_that_cannot_be_flushed_as_a_whole() {
+        let inodes: BTreeSet<u64> = (0..=limits::FLUSHED_ALONE as u64).collect();
+        for seed in 0..10 {
+            let disk = SimulatedDisk::new(1 << 30);
+            let whole = Arc::new(disk.clone()) as Arc<dyn Disk>;
+            let below = if seed % 2 == 0 { whole } else { Arc::new(FaultyDisk::new(whole)) as Arc<dyn Disk> };
+            let staging = Staging::new(below, 1 << 30);
+            for ino in &inodes {
+                staging.open(Ino(*ino)).unwrap().write_at(b"kept", 0).unwrap();
+            }
+            staging.flush(&inodes).unwrap();
+            disk.crash(&SeededChance::new(seed));
+            for ino in &inodes {
+                assert_eq!(disk.contents(&path_of(*ino)).as_deref(), Some(&b"kept"[..]), "{ino} with seed {seed}");
+            }
+        }
+    }
+}

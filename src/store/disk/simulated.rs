@@ -261,6 +261,15 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
+    fn sync_all(&self) -> io::Result<bool> {
+        let mut tree = self.tree.lock();
+        self.spend(&mut tree)?;
+        tree.changes.clear();
+        tree.flushed = tree.now.clone();
+        tree.now.values().for_each(|content| content.lock().flush());
+        Ok(true)
+    }
+
     fn space(&self) -> io::Result<(u64, u64)> {
         let used = Self::used(&self.tree.lock());
         Ok((self.capacity_bytes.saturating_sub(used), self.capacity_bytes))
@@ -378,6 +387,17 @@ mod tests {
         };
         let count = (0..50).filter(|&seed| is_there(seed)).count();
         assert!(count > 0 && count < 50, "{count}");
+    }
+
+    #[test]
+    fn a_flush_of_the_whole_disk_keeps_names_and_data() {
+        for seed in 0..20 {
+            let disk = SimulatedDisk::new(1 << 20);
+            disk.open(Path::new("d/a"), true).expect("made").write_at(&[1; 4096], 0).expect("written");
+            assert!(disk.sync_all().expect("flushed"));
+            disk.crash(&SeededChance::new(seed));
+            assert_eq!(disk.contents(Path::new("d/a")).as_deref(), Some(&[1; 4096][..]));
+        }
     }
 
     #[test]
