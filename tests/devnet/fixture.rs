@@ -67,6 +67,11 @@ impl Cluster {
 
     /// The same for a test that takes longer than most.
     pub fn start_for(limit: Duration, consumers: usize, flags: &[&str]) -> Option<Self> {
+        Self::start_on(limit, consumers, flags, |_| ())
+    }
+
+    /// The same with a state directory that is prepared before the first start.
+    pub fn start_on(limit: Duration, consumers: usize, flags: &[&str], prepare: impl FnOnce(&Path)) -> Option<Self> {
         if !Path::new("/dev/fuse").exists() {
             println!("skipped: /dev/fuse is missing");
             return None;
@@ -82,6 +87,8 @@ impl Cluster {
         let mut cluster =
             Self { base, flags, supervisor: None, others: Vec::new(), watched: Some(watched), _machine: machine };
         watch(cluster.state(), limit, end);
+        fs::create_dir(cluster.state()).unwrap();
+        prepare(&cluster.state());
         cluster.up();
         Some(cluster)
     }
@@ -380,7 +387,7 @@ pub fn is_mounted(path: &Path) -> bool {
 }
 
 /// Takes a mount off that may be dead.
-fn detach(path: &Path) {
+pub fn detach(path: &Path) {
     while is_mounted(path) {
         let done = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
         if done.is_err() && !Command::new("fusermount3").arg("-uz").arg(path).status().is_ok_and(|it| it.success()) {
