@@ -106,7 +106,7 @@ impl Places {
             let is_interrupted = runtime.block_on(async {
                 tokio::select! {
                     _ = end => None,
-                    () = tokio::time::sleep(RUN) => Some(false),
+                    () = tokio::time::sleep(RUN) => Some(false), // the limit itself
                     _ = tokio::signal::ctrl_c() => Some(true),
                 }
             });
