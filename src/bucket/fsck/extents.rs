@@ -131,6 +131,8 @@ impl Inner {
         if live != needed {
             let mut batch = Batch::new();
             batch.put(Table::Live, &[id.as_bytes()], needed.to_be_bytes().to_vec());
+            // The collector looks whether it is sparse: the wrong count may have hidden that.
+            batch.put(Table::Sparse, &[id.as_bytes()], Vec::new());
             let why = format!("it counts {live} needed bytes, there are {needed}");
             findings.push(Finding::new(FsckKind::LiveBytes, what(), why, Mend::Batch(batch)));
         }
