@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -46,15 +46,18 @@ pub(in crate::net) async fn read_frame<T: DeserializeOwned>(
 
 /// Reads raw data of an announced length, which the caller has checked against its limit.
 pub(in crate::net) async fn read_data(stream: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<Bytes> {
-    let mut data = BytesMut::with_capacity(length);
-    let mut source = stream.take(length as u64);
-    while data.len() < length {
-        if source.read_buf(&mut data).await? == 0 {
-            let why = format!("{} of {length} announced bytes came", data.len());
+    // Zeroed once: between the two kinds of streams each read would zero all that is left of fresh memory.
+    let mut data = vec![0; length];
+    let mut filled = 0;
+    while filled < length {
+        let count = stream.read(&mut data[filled..]).await?;
+        if count == 0 {
+            let why = format!("{filled} of {length} announced bytes came");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
+        filled += count;
     }
-    Ok(data.freeze())
+    Ok(data.into())
 }
 
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
