@@ -286,7 +286,8 @@ async fn two_that_stall_cost_seconds_also_when_other_leaves_of_each_are_needed()
     // The end of the first shard and the beginning of the second.
     let read = scene.dispatcher.gather_blocks(&encoded.layout, &encoded.roots, &placements, 3..5).await;
     assert_eq!(read.expect("four are left").sealed, sealed(&encoded, 3..5));
-    assert!(start.elapsed() < limits::HEDGE_CEILING * 2 + Duration::from_secs(1), "{:?}", start.elapsed());
+    // One that stalls may also be asked in place of the other, before it is known for it.
+    assert!(start.elapsed() < limits::HEDGE_CEILING * 4, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

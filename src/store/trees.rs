@@ -3,8 +3,9 @@
 //! What sled 0.34 flushes it hands to sync_file_range(2) on Linux, which writes pages out but flushes neither the length of the
 //! file nor the cache of the disk; and it reuses space on the strength of that. So this program has a sync_file_range of
 //! its own: one that says that there is none, upon which sled calls fsync. What sled flushes nowhere is flushed here: its
-//! directory, and the files of large values. Files that a kill or a cut left half made, and that sled would not open
-//! with, are removed: a configuration, which it writes again, and a snapshot, before which there is another.
+//! directory, its configuration, and the files of large values. Files that a kill or a cut left half made, and that sled
+//! would not open with, are removed: the configuration of trees that were never opened, which it writes again, and a snapshot,
+//! before which there is another. A configuration that is damaged later is not: with another one sled may find nothing.
 
 use std::{
     collections::BTreeSet,
@@ -32,6 +33,8 @@ const FORMAT: &[u8] = b"openbucket-bucket-1";
 const BLOBS: &str = "blobs";
 /// sled's configuration, below its directory.
 const CONFIGURATION: &str = "conf";
+/// An empty file of ours in sled's directory: its configuration is whole on the disk.
+const MADE: &str = "made";
 /// How the name of a snapshot ends that sled has not finished.
 const UNFINISHED: &str = ".generating";
 
@@ -55,12 +58,17 @@ impl Trees {
     /// Opens or makes the trees in this directory, durably.
     pub fn open(path: &Path, config: sled::Config) -> Result<Self, sled::Error> {
         make_directory(path)?;
-        remove_torn_configuration(path)?;
+        let made = path.join(MADE);
+        if !made.try_exists()? {
+            remove_torn_configuration(path)?;
+        }
         remove_unfinished_snapshots(path)?;
         let db = config.path(path).open()?;
         let trees = Self { db, path: path.to_path_buf(), flushed: Mutex::default() };
         // Those that a killed process has left, too.
         trees.flush_blobs()?;
+        File::open(path.join(CONFIGURATION))?.sync_all()?;
+        File::create(made)?;
         File::open(path)?.sync_all()?;
         Ok(trees)
     }
@@ -184,11 +192,14 @@ mod tests {
         open().expect("made").insert("a", "b").expect("kept");
         let whole = fs::read(&configuration).expect("there");
         for torn in [Vec::new(), whole[..whole.len() - 4].to_vec(), vec![0; whole.len()], whole.clone()] {
+            fs::remove_file(path.join(MADE)).expect("there");
             fs::write(&configuration, torn).expect("torn");
             let trees = open().expect("opens");
             assert_eq!(trees.get("a").expect("reads").as_deref(), Some(&b"b"[..]));
             assert_eq!(fs::read(&configuration).expect("there"), whole);
         }
+        fs::write(&configuration, vec![7; whole.len()]).expect("damaged");
+        assert!(open().is_err(), "damaged when there was something to lose");
     }
 
     #[test]
