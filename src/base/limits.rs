@@ -101,6 +101,10 @@ pub const COLLECT_BYTES_PER_SECOND: u64 = 32 << 20;
 pub const COLLECT_BUSY_BYTES_PER_SECOND: u64 = 4 << 20;
 /// Sparse chunks wait for others to share their new chunk at most this long.
 pub const COLLECT_LINGER: Duration = Duration::from_secs(5);
+/// Chunks fetched whole for one who reads on and on, the one being read included.
+pub const AHEAD_CHUNKS: u64 = 5;
+/// Chunks fetched ahead at a time, of all readers.
+pub const AHEAD_FETCHES: usize = 6;
 /// Chunks being encoded or scattered at a time.
 pub const FLIGHTS: usize = 6;
 /// Records that a check of the bucket reads in one step.

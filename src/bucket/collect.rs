@@ -268,7 +268,8 @@ impl Inner {
 
     async fn deliver_moved(self: &Arc<Self>, plain: Vec<u8>, scheme: Scheme, moves: Vec<Move>) -> Result<(), Error> {
         let inner = Arc::clone(self);
-        let encoded = self.pool.run(move || coding::encode(&inner.key, &plain, scheme, &*inner.chance)).await?;
+        let encoded =
+            self.pool.run_in_background(move || coding::encode(&inner.key, &plain, scheme, &*inner.chance)).await?;
         self.deliver(encoded, move |inner, delivery| inner.land_moved(&moves, delivery)).await
     }
 

@@ -48,7 +48,7 @@ impl Inner {
 
     async fn encode_and_scatter(self: &Arc<Self>, job: &Arc<Job>) -> Result<(), Error> {
         let (inner, gathered) = (Arc::clone(self), Arc::clone(job));
-        let encoded = self.pool.run(move || inner.encode_job(&gathered)).await?;
+        let encoded = self.pool.run_in_background(move || inner.encode_job(&gathered)).await?;
         let landed = Arc::clone(job);
         self.deliver(encoded, move |inner, delivery| inner.land(&landed, delivery)).await
     }

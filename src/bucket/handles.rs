@@ -61,7 +61,8 @@ impl Handles {
             0 | 1 => 0,
             2 | 3 => 1,
             4..8 => 2,
-            _ => 3,
+            8..16 => 3,
+            _ => limits::AHEAD_CHUNKS,
         }
     }
 }

@@ -91,7 +91,7 @@ impl Bucket {
             apply: Notify::new(),
             announced: Mutex::default(),
             tend: Notify::new(),
-            ahead: Arc::new(Semaphore::new(4)),
+            ahead: Arc::new(Semaphore::new(limits::AHEAD_FETCHES)),
             changes: watch::Sender::new(0),
             _lock: lock,
             options,

@@ -21,7 +21,7 @@ use crate::{
     consumer::{Consumer, ConsumerOptions, ConsumerParts},
     keys::{Fresh, KeyStore, Role},
     net::{Libp2pNetwork, Libp2pOptions, Network, ServerIdentity},
-    runtime::{Chance, Clock, Shutdown, SystemChance, SystemClock, Tasks, read_status},
+    runtime::{Chance, Clock, Shutdown, SystemChance, SystemClock, Tasks, read_status, work_in_background},
     store::{RealDisk, StateLock},
     tracker::{Tracker, TrackerOptions, TrackerParts},
 };
@@ -29,6 +29,8 @@ use crate::{
 /// Runs a consumer until SIGINT or SIGTERM.
 pub fn start_consumer(global: &Global, args: ConsumerStartArgs) -> anyhow::Result<()> {
     child::adopt(&args.network.child)?;
+    // Its disk and network are what it lends; the owner's own programs come first.
+    work_in_background();
     let flags = Layer {
         consumer_dir: args.dir,
         consumer_limit: args.limit,

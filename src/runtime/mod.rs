@@ -14,6 +14,6 @@ pub use chance::{Chance, SeededChance, SystemChance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use directory::make_directory;
 pub use failpoint::{FAILPOINTS, FailpointError, check_failpoint, failpoint};
-pub use pool::CpuPool;
+pub use pool::{CpuPool, work_in_background};
 pub use shutdown::{Shutdown, Tasks};
 pub use status_socket::{StatusError, read_status, serve_status};

@@ -1,10 +1,24 @@
 //! The CPU pool: a bounded number of computations at a time, off the network threads.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+    thread,
+};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::spawn_blocking;
+use super::{OneThread, spawn_blocking};
+
+/// How far what nobody waits for stands back behind other work for the processors: see nice(2).
+const BACKGROUND_NICE: i32 = 10;
+
+/// From now on this thread, and those that it starts, stand back behind other work for the processors.
+pub fn work_in_background() {
+    if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
+        tracing::debug!(%error, "this thread cannot stand back");
+    }
+}
 
 /// Runs computations on blocking threads, as many at a time as it has permits.
 #[derive(Clone, Debug)]
@@ -28,14 +42,59 @@ impl CpuPool {
     /// # Panics
     /// When the computation panics: its defect is the caller's.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the pool is never closed");
+        let permit = self.permit().await;
         let done = spawn_blocking(move || {
             let _permit = permit;
             work()
         });
         match done.await {
             Ok(value) => value,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => resume_unwind(error.into_panic()),
         }
+    }
+
+    /// The same for a long computation that nobody waits for: on a thread of its own, which stands back behind those
+    /// that somebody waits for. To make it costs some ten microseconds.
+    ///
+    /// # Panics
+    /// When the computation panics, or the system has no thread left.
+    pub async fn run_in_background<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        if OneThread::is_entered() {
+            return self.run(work).await;
+        }
+        let permit = self.permit().await;
+        let (answer, answered) = oneshot::channel();
+        let thread = move || {
+            let _permit = permit;
+            work_in_background();
+            // Nobody waits any more when the future was dropped.
+            drop(answer.send(catch_unwind(AssertUnwindSafe(work))));
+        };
+        thread::Builder::new().name("background".to_owned()).spawn(thread).expect("the system has a thread left");
+        match answered.await.expect("the thread answers, also when its work panics") {
+            Ok(value) => value,
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.permits).acquire_owned().await.expect("the pool is never closed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_stands_back_and_the_others_do_not() {
+        let pool = CpuPool::new(1);
+        let nice = || rustix::process::getpriority_process(None).expect("known");
+        let here = nice();
+        assert_eq!(pool.run_in_background(nice).await, (here + BACKGROUND_NICE).min(19));
+        assert_eq!(pool.run(nice).await, here);
+        let failed = AssertUnwindSafe(pool.run_in_background(|| panic!("as told")));
+        assert!(futures::FutureExt::catch_unwind(failed).await.is_err());
+        assert_eq!(pool.run_in_background(|| 7).await, 7, "its place is free again");
     }
 }
