@@ -101,10 +101,8 @@ pub const COLLECT_BYTES_PER_SECOND: u64 = 32 << 20;
 pub const COLLECT_BUSY_BYTES_PER_SECOND: u64 = 4 << 20;
 /// Sparse chunks wait for others to share their new chunk at most this long.
 pub const COLLECT_LINGER: Duration = Duration::from_secs(5);
-/// Chunks fetched whole for one who reads on and on, the one being read included.
-pub const AHEAD_CHUNKS: u64 = 5;
 /// Chunks fetched ahead at a time, of all readers.
-pub const AHEAD_FETCHES: usize = 6;
+pub const AHEAD_FETCHES: usize = 4;
 /// Chunks being encoded or scattered at a time.
 pub const FLIGHTS: usize = 6;
 /// Records that a check of the bucket reads in one step.
@@ -171,7 +169,7 @@ pub const STAGING_BYTES: u64 = 10 << 30;
 /// Bytes of the sealed cache on disk, at most, unless configured.
 pub const CACHE_DISK_BYTES: u64 = 10 << 30;
 /// Bytes of the cache in memory, at most, unless configured.
-pub const CACHE_MEMORY_BYTES: u64 = 128 << 20;
+pub const CACHE_MEMORY_BYTES: u64 = 64 << 20;
 /// Bytes of a key file, at most.
 pub const KEY_FILE_BYTES: usize = 4 << 10;
 /// Bytes of a refusal's text on the wire, at most.

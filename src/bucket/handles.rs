@@ -61,8 +61,7 @@ impl Handles {
             0 | 1 => 0,
             2 | 3 => 1,
             4..8 => 2,
-            8..16 => 3,
-            _ => limits::AHEAD_CHUNKS,
+            _ => 3,
         }
     }
 }

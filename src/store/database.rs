@@ -426,19 +426,26 @@ impl Inner {
 
     /// Moves the current log file's batches into sled while the other file takes the new ones.
     fn checkpoint(&self) -> Result<(), Error> {
+        let (next, epoch, header, committed) = {
+            let log = self.log.lock();
+            let next = 1 - log.current;
+            (next, log.epoch + 1, log.files[next].handle(), log.committed)
+        };
+        // What takes long goes before the turn, while others commit; only this thread turns.
+        log::write_header(&header, epoch)?;
+        failpoint("log-begun");
+        self.sync(committed)?;
         let (old, inline, frozen) = {
             let mut log = self.log.lock();
             let old = log.files[log.current].handle();
-            // Flushed before the turn, under the lock: a sync of the new file stands for the old one too.
+            // The rest is flushed before the turn, under the lock: a sync of the new file stands for the old one too.
             if let Err(source) = old.0.sync() {
                 let error = Error::io("cannot flush", &old.1)(source);
                 // Still under the lock: no sync may try the same file again and believe it.
                 self.fail(&error);
                 return Err(error);
             }
-            let (next, epoch) = (1 - log.current, log.epoch + 1);
-            log.files[next].begin(epoch)?;
-            failpoint("log-begun");
+            log.files[next].start(epoch);
             (log.current, log.epoch) = (next, epoch);
             let mut memory = self.memory.write();
             let frozen = Arc::new(std::mem::take(&mut memory.active));

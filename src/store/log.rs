@@ -145,16 +145,24 @@ impl LogFile {
 
     /// Begins an empty log of this epoch, durably.
     pub fn begin(&mut self, epoch: u64) -> Result<(), Error> {
+        write_header(&self.handle(), epoch)?;
+        self.start(epoch);
+        Ok(())
+    }
+
+    /// Goes on as the empty log of this epoch, whose header is written.
+    pub fn start(&mut self, epoch: u64) {
+        (self.epoch, self.next_number, self.end) = (epoch, 0, HEADER_BYTES);
+    }
+
+    fn header(epoch: u64) -> [u8; HEADER_BYTES as usize] {
         let mut header = [0; HEADER_BYTES as usize];
         header[..8].copy_from_slice(&MAGIC);
         header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
         header[12..20].copy_from_slice(&epoch.to_le_bytes());
         let sum = crc32fast::hash(&header[..20]);
         header[20..24].copy_from_slice(&sum.to_le_bytes());
-        self.file.write_at(&header, 0).map_err(Error::io("cannot write", &self.path))?;
-        self.file.sync().map_err(Error::io("cannot flush", &self.path))?;
-        (self.epoch, self.next_number, self.end) = (epoch, 0, HEADER_BYTES);
-        Ok(())
+        header
     }
 
     /// The batches of this epoch in order, up to the torn tail.
@@ -226,6 +234,12 @@ impl LogFile {
     pub fn handle(&self) -> (Arc<dyn DiskFile>, PathBuf) {
         (Arc::clone(&self.file), self.path.clone())
     }
+}
+
+/// Writes the header of an empty log of this epoch, durably. Its file must not be the one that is appended to.
+pub(super) fn write_header((file, path): &(Arc<dyn DiskFile>, PathBuf), epoch: u64) -> Result<(), Error> {
+    file.write_at(&LogFile::header(epoch), 0).map_err(Error::io("cannot write", path))?;
+    file.sync().map_err(Error::io("cannot flush", path))
 }
 
 /// The body of a record.
