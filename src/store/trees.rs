@@ -181,13 +181,31 @@ fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        thread,
+        time::{Duration, Instant},
+    };
+
     use super::*;
+
+    /// sled lets go of its files a moment after it was dropped.
+    fn open(path: &Path) -> Result<Trees, sled::Error> {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            match Trees::open(path, sled::Config::new().flush_every_ms(None)) {
+                Err(sled::Error::Io(error)) if error.to_string().contains("lock") && Instant::now() < end => {
+                    thread::yield_now();
+                }
+                opened => return opened,
+            }
+        }
+    }
 
     #[test]
     fn a_torn_configuration_is_written_anew_and_a_whole_one_kept() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("trees");
-        let open = || Trees::open(&path, sled::Config::new().flush_every_ms(None));
+        let open = || open(&path);
         let configuration = path.join(CONFIGURATION);
         open().expect("made").insert("a", "b").expect("kept");
         let whole = fs::read(&configuration).expect("there");
@@ -205,7 +223,7 @@ mod tests {
     #[test]
     fn an_unfinished_snapshot_keeps_nothing_from_opening() {
         let directory = tempfile::tempdir().expect("a directory");
-        let open = || Trees::open(directory.path(), sled::Config::new().flush_every_ms(None));
+        let open = || open(directory.path());
         for torn in [&b""[..], &[0; 500]] {
             open().expect("opens").insert("a", "b").expect("kept");
             fs::write(directory.path().join("snap.00000000FFFFFFFF.generating"), torn).expect("torn");
