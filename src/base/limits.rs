@@ -243,8 +243,10 @@ pub const KERNEL_REQUEST_BYTES: u32 = 1 << 20;
 pub const KERNEL_READAHEAD_BYTES: u32 = 2 << 20;
 /// Read-ahead and write-back requests of the kernel under way at a time.
 pub const KERNEL_BACKGROUND: u16 = 64;
-/// Threads that take requests from the kernel, at most.
+/// Threads that take requests from the kernel.
 pub const KERNEL_THREADS: usize = 4;
+/// Those of them that may wait for a flush of the disk at a time.
+pub const KERNEL_FLUSHES: usize = 2;
 /// A request that waits looks this often whether a signal has ended the process that made it.
 pub const CALLER_WATCH: Duration = Duration::from_millis(200);
 /// Directory entries fetched from the bucket for one answer to the kernel.

@@ -281,6 +281,12 @@ impl Bucket {
         Ok(())
     }
 
+    /// Whether an fsync of this inode is no more than one flush of the log: little is written, and no consumer waited for.
+    pub fn is_fsync_short(&self, ino: Ino) -> bool {
+        let is_little = |cell: Arc<Cell>| cell.lock().unlogged.covered_bytes() <= limits::INLINE_BYTES;
+        !self.inner.options.is_durability_network && self.inner.cell(ino).is_ok_and(is_little)
+    }
+
     /// Makes a file durable as the bucket's durability says: on the local disk, and on its consumers too if
     /// that is asked for. Blocks; not for an async thread.
     pub fn fsync_blocking(&self, ino: Ino, _data_only: bool) -> Result<(), Error> {

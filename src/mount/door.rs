@@ -10,10 +10,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use fuser::{Errno, INodeNo};
+use fuser::{Errno, INodeNo, ReplyEmpty};
 use futures::FutureExt;
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{Invalidator, Options, caller::Caller, convert};
 use crate::{
@@ -30,6 +30,8 @@ pub(super) struct Door {
     pub runtime: Handle,
     /// Set once the session exists.
     pub invalidator: Arc<OnceLock<Invalidator>>,
+    /// Who may wait for a flush on the thread that took the request.
+    pub flushes: Semaphore,
 }
 
 /// What is asked, for the log, and who waits for the answer.
@@ -157,6 +159,18 @@ impl Door {
                 Err(errno) => reply.refuse(errno),
             }
         });
+    }
+
+    /// Makes an inode durable. One short flush is waited for on the thread that took the request, as long as others take
+    /// requests: to change threads twice would cost as much again, and many times that on a busy machine.
+    pub(super) fn answer_flush(&self, request: Request, ino: INodeNo, data_only: bool, reply: ReplyEmpty) {
+        let ino = convert::ino(ino);
+        let place = if self.bucket.is_fsync_short(ino) { self.flushes.try_acquire().ok() } else { None };
+        let work = move |bucket: &Bucket| bucket.fsync_blocking(ino, data_only);
+        match place {
+            Some(_place) => self.answer(request, reply, work, |reply, ()| reply.ok()),
+            None => self.answer_blocking(request, reply, work, |reply, ()| reply.ok()),
+        }
     }
 
     /// Answers from a thread that may wait for the disk. What has begun is brought to its end, also at shutdown and when

@@ -291,13 +291,11 @@ impl Filesystem for Door {
     }
 
     fn fsync(&self, caller: &fuser::Request, ino: INodeNo, _: FileHandle, data_only: bool, reply: ReplyEmpty) {
-        let work = move |bucket: &Bucket| bucket.fsync_blocking(convert::ino(ino), data_only);
-        self.answer_blocking(Request::new("fsync", ino).by(caller), reply, work, |reply, ()| reply.ok());
+        self.answer_flush(Request::new("fsync", ino).by(caller), ino, data_only, reply);
     }
 
     fn fsyncdir(&self, caller: &fuser::Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        let work = move |bucket: &Bucket| bucket.fsync_blocking(convert::ino(ino), false);
-        self.answer_blocking(Request::new("fsyncdir", ino).by(caller), reply, work, |reply, ()| reply.ok());
+        self.answer_flush(Request::new("fsyncdir", ino).by(caller), ino, false, reply);
     }
 
     fn opendir(&self, _: &fuser::Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {

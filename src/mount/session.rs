@@ -8,7 +8,10 @@ use std::{
 };
 
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, watch},
+};
 
 use super::{Error, Options, attach, check, door::Door, table};
 use crate::{
@@ -58,10 +61,11 @@ pub fn mount(bucket: Bucket, mut options: Options, tasks: Tasks, runtime: Handle
 
     let mut config = Config::default();
     config.acl = acl;
-    config.n_threads = Some(threads());
+    config.n_threads = Some(limits::KERNEL_THREADS);
     config.clone_fd = true;
     let invalidator = Arc::new(OnceLock::new());
-    let door = Door { bucket, options, tasks, runtime, invalidator: Arc::clone(&invalidator) };
+    let flushes = Semaphore::new(limits::KERNEL_FLUSHES);
+    let door = Door { bucket, options, tasks, runtime, invalidator: Arc::clone(&invalidator), flushes };
     let started = Session::from_fd(door, device, acl, config).map_err(fail).and_then(|session| {
         let notifier = session.notifier();
         let (sender, ended) = watch::channel(false);
@@ -108,10 +112,6 @@ fn serve(session: Session<Door>, place: &Place) {
 /// which comes as root, must not be turned away.
 fn acl(options: &Options) -> SessionACL {
     if options.allow_root && !options.allow_other { SessionACL::RootAndOwner } else { SessionACL::All }
-}
-
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, limits::KERNEL_THREADS)
 }
 
 impl Mounted {
