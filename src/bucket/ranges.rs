@@ -155,7 +155,7 @@ impl Inner {
         cell.is_some_and(|cell| !cell.lock().dirty.is_empty())
     }
 
-    /// Releases before 0.2 kept all ranges of a file in one record.
+    /// States written earlier have all ranges of a file in one record.
     fn move_dirty_records(&self) -> Result<(), Error> {
         while let Some((key, value)) = self.database.scan(Table::Dirty, b"", b"", 1)?.pop() {
             let mut left = VecDeque::from(Dirty::decode(&value).map_err(store::Error::from)?.0);

@@ -8,7 +8,7 @@
 //! | `Cookie` | parent u64, cookie u64 | name: the directory in a stable order |
 //! | `Xattr` | ino u64, name | value |
 //! | `Extent` | ino u64, offset u64 | length, chunk, offset in the chunk |
-//! | `Dirty` | ino u64 | as `Staged`, all of a file in one record: written before 0.2, only read now |
+//! | `Dirty` | ino u64 | as `Staged`, all of a file in one record: in earlier states, only read now |
 //! | `Orphan` | ino u64 | unlinked, still open |
 //! | `Chunk` | chunk id | layout, shard ids, placements |
 //! | `Live` | chunk id | bytes that extents still need, u64 |
