@@ -241,6 +241,8 @@ pub const KERNEL_TRUST: Duration = Duration::from_secs(24 * 3600);
 pub const KERNEL_REQUEST_BYTES: u32 = 1 << 20;
 /// Bytes that the kernel reads ahead.
 pub const KERNEL_READAHEAD_BYTES: u32 = 2 << 20;
+/// Flushes of the intent log under way at a time.
+pub const LOG_FLUSHES: usize = 2;
 /// Read-ahead and write-back requests of the kernel under way at a time.
 pub const KERNEL_BACKGROUND: u16 = 64;
 /// Threads that take requests from the kernel.

@@ -80,7 +80,9 @@ enum Checkpoint {
 #[derive(Default)]
 struct Flushed {
     upto: u64,
-    is_running: bool,
+    /// What each flush under way makes durable at least. More than one at a time: who comes a moment after a flush has
+    /// begun begins the next and does not wait for two.
+    running: [Option<u64>; limits::LOG_FLUSHES],
     failure: Option<String>,
 }
 
@@ -320,28 +322,31 @@ impl Inner {
 
     fn sync(&self, upto: u64) -> Result<(), Error> {
         let mut flushed = self.flushed.lock();
-        loop {
+        let place = loop {
             if let Some(why) = &flushed.failure {
                 return Err(Error::Closed(why.clone()));
             }
             if flushed.upto >= upto {
                 return Ok(());
             }
-            if !flushed.is_running {
-                break;
+            let is_coming = flushed.running.iter().flatten().any(|running| *running >= upto);
+            let free = flushed.running.iter().position(Option::is_none);
+            match free.filter(|_| !is_coming) {
+                Some(place) => break place,
+                None => self.flushed_changed.wait(&mut flushed),
             }
-            self.flushed_changed.wait(&mut flushed);
-        }
-        flushed.is_running = true;
+        };
+        flushed.running[place] = Some(upto);
         drop(flushed);
         let (committed, (file, path)) = {
             let log = self.log.lock();
-            (log.committed, log.files[log.current].handle())
+            (log.committed, log.files[log.current].flush_handle(place))
         };
+        self.flushed.lock().running[place] = Some(committed);
         let result = file.sync().map_err(Error::io("cannot flush", &path));
         failpoint("log-flushed");
         let mut flushed = self.flushed.lock();
-        flushed.is_running = false;
+        flushed.running[place] = None;
         match &result {
             // Earlier log files were flushed when they were frozen.
             Ok(()) => flushed.upto = flushed.upto.max(committed),

@@ -16,6 +16,7 @@ use std::{path::PathBuf, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{Disk, DiskFile, Error};
+use crate::base::limits;
 
 /// Bytes of one log file.
 pub const LOG_BYTES: u64 = 32 << 20;
@@ -86,10 +87,15 @@ mod whole {
     }
 }
 
+/// The file, opened once for each flush that may be under way, and once more: a failed write-back is told once to each
+/// opening, so that no flush takes another's failure from it and calls its own a success.
+type Openings = [Arc<dyn DiskFile>; limits::LOG_FLUSHES + 1];
+
 /// One of the two files.
 pub(super) struct LogFile {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
+    openings: Openings,
     epoch: u64,
     next_number: u64,
     end: u64,
@@ -98,7 +104,9 @@ pub(super) struct LogFile {
 impl LogFile {
     /// Opens or makes the file; a new one is filled with zeros so that later flushes change no metadata.
     pub fn open(disk: &dyn Disk, path: PathBuf) -> Result<Self, Error> {
-        let file = disk.open(&path, true).map_err(Error::io("cannot open intent log", &path))?;
+        let open = || disk.open(&path, true).map_err(Error::io("cannot open intent log", &path));
+        let file = open()?;
+        let openings = [open()?, open()?, Arc::clone(&file)];
         let fill = |file: &dyn DiskFile| -> std::io::Result<()> {
             let zeros = vec![0; 1 << 20];
             let mut at = file.len()?;
@@ -109,7 +117,7 @@ impl LogFile {
             }
             file.sync()
         };
-        let log = Self { path, file, epoch: 0, next_number: 0, end: HEADER_BYTES };
+        let log = Self { path, file, openings, epoch: 0, next_number: 0, end: HEADER_BYTES };
         // Before anything is written: what is not a log of ours stays as it is.
         log.read_epoch()?;
         if log.file.len().map_err(Error::io("cannot read", &log.path))? < LOG_BYTES {
@@ -230,9 +238,15 @@ impl LogFile {
         Ok(())
     }
 
-    /// The file, to flush it without holding the log.
+    /// The file, to be used without holding the log, by who turns the log only.
     pub fn handle(&self) -> (Arc<dyn DiskFile>, PathBuf) {
         (Arc::clone(&self.file), self.path.clone())
+    }
+
+    /// The file as one of the `limits::LOG_FLUSHES` flushes under way at a time is to use it.
+    pub fn flush_handle(&self, flush: usize) -> (Arc<dyn DiskFile>, PathBuf) {
+        assert!(flush < limits::LOG_FLUSHES, "the last opening is for who turns the log");
+        (Arc::clone(&self.openings[flush]), self.path.clone())
     }
 }
 
