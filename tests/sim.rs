@@ -32,6 +32,14 @@ const KEPT: &[(u64, &str)] = &[
     (23, "two consumers that stall, of whom other leaves are needed, held up a read for as long as a request may take"),
     (32, "a put that was given up as slow came after the deletion of its shard, and stayed for ever"),
     (42, "a crash between the commit of a chunk and its last shards left these on their consumers for ever"),
+    (
+        279298053,
+        "a consumer that refused a shard because its flush failed had it after a restart, and nobody deleted it",
+    ),
+    (279298082, "a repair ended the attempt that a crash had cut short, and its shards were forgotten"),
+    (524530287, "a read of a chunk that was replaced meanwhile waited for a consumer that stalled"),
+    (524530580, "the same, of a chunk whose shards had been deleted at all but those who had no route"),
+    (524530450, "a file that was unlinked a moment ago was still staged, which was taken for stuck"),
 ];
 
 /// Runs one seed; why it failed, if it did.

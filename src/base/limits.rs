@@ -89,8 +89,6 @@ pub const RANGES_PER_BATCH: usize = 64 << 10;
 pub const EXTENTS_PER_BATCH: usize = 1024;
 /// Deletions of shards queued in one batch, at most.
 pub const DELETES_PER_BATCH: usize = 16 << 10;
-/// Uploads that a crash cut short wait at most this long for the tracker to name the consumers who may have shards.
-pub const CUT_ATTEMPT_WAIT: Duration = Duration::from_secs(60);
 /// Unlinked inodes wait for others so long, to be removed together.
 pub const REAP_LINGER: Duration = Duration::from_millis(50);
 /// Unlinked inodes that are removed in one batch, at most.

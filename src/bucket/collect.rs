@@ -325,7 +325,7 @@ impl Inner {
             }
         }
         if !landing.is_stored && (is_needed || is_last) {
-            self.put_delivery(landing.delivery, is_needed, &mut batch);
+            self.put_delivery(landing.delivery, is_needed, &mut batch)?;
             change.store(new);
         }
         landing.is_stored |= is_needed;

@@ -12,14 +12,13 @@ use super::{
     Error, Inner,
     attempts::Announced,
     cell::{Cell, CellState, Locked},
-    extents::queue_deletes,
     records::{Chunk, Extent},
     upload::Job,
 };
 use crate::{
-    base::{ChunkId, Ino, PeerId, Record, ShardId, limits},
+    base::{Ino, PeerId, Record, ShardId, limits},
     coding::{self, Encoded},
-    dispatch::{self, Placement, Settled},
+    dispatch::{Health, Placement, Rest},
     runtime::{failpoint, spawn_blocking},
     store::{Batch, Sequence, Table},
 };
@@ -61,36 +60,33 @@ impl Inner {
         land: impl FnOnce(&Inner, &Delivery) -> Result<bool, Error> + Send + 'static,
     ) -> Result<(), Error> {
         let chunk = Chunk { layout: encoded.layout.clone(), roots: encoded.roots.clone(), placements: Vec::new() };
-        let announced = self.announce(chunk.layout.chunk, &chunk.roots).await?;
-        failpoint("attempt-flushed");
+        let announced = self.announce(chunk.layout.chunk);
         let data_shards = encoded.shards[..chunk.layout.scheme.k()].to_vec();
-        let scattered = match self.dispatcher.scatter(encoded).await {
+        let scattered = match self.dispatcher.scatter(encoded, announced.announcer()).await {
             Ok(scattered) => scattered,
             Err(failure) => {
-                self.forget_failed(chunk.layout.chunk, &failure)?;
+                drop(announced);
+                self.wake_deleter();
                 return Err(failure.into());
             }
         };
-        let chunk = Chunk { placements: scattered.now.placements, ..chunk };
-        let has_rest = scattered.rest.is_some();
-        let delivery = Delivery { chunk: chunk.clone(), surplus: scattered.now.surplus, has_rest };
+        let chunk = Chunk { placements: scattered.now, ..chunk };
+        let delivery = Delivery { chunk: chunk.clone(), has_rest: scattered.rest.is_some() };
+        let (landing, landed) = oneshot::channel();
+        if let Some(rest) = scattered.rest {
+            self.await_rest(Arc::clone(&announced), chunk, rest, landed);
+        }
         let inner = Arc::clone(self);
         let committed = blocking(move || {
-            match land(&inner, &delivery) {
-                Ok(true) => inner.keep_uploaded(&delivery.chunk, &data_shards),
-                Ok(false) => {}
-                Err(error) => {
-                    inner.give_up(&delivery)?;
-                    return Err(error);
-                }
+            // This goes on when nobody waits for it any more: until it has ended the attempt has not.
+            let _until_landed = (landing, announced);
+            if land(&inner, &delivery)? {
+                inner.keep_uploaded(&delivery.chunk, &data_shards);
             }
             Ok(())
         })
         .await;
         self.wake_deleter();
-        if let Some(rest) = scattered.rest {
-            self.await_rest(announced, chunk, rest);
-        }
         committed
     }
 
@@ -136,6 +132,7 @@ impl Inner {
                 parts.entry(ino).or_insert_with(|| (Arc::clone(&piece.cell), Vec::new())).1.push(part);
             }
         }
+        self.put_delivery(delivery, live > 0, &mut batch)?;
         let (mut is_pinned, mut taken) = (false, Vec::new());
         for (ino, (_, ranges)) in &parts {
             let state = locked.of(*ino);
@@ -146,7 +143,6 @@ impl Inner {
             while !state.logged.put(*ino, &mut batch) {}
             state.put_sized(*ino, landed_size(state, ranges), &mut batch);
         }
-        self.put_delivery(delivery, live > 0, &mut batch);
         change.store(&delivery.chunk);
         let dead = change.settle(&mut batch)?;
         let committed = self.database.commit(batch).inspect_err(|_| {
@@ -171,26 +167,15 @@ impl Inner {
         Ok(is_pinned)
     }
 
-    /// Adds a delivered chunk to a batch; one that nobody needs any more goes, and so do its shards.
-    pub(super) fn put_delivery(&self, delivery: &Delivery, is_needed: bool, batch: &mut Batch) {
+    /// Adds a delivered chunk to a batch, and the end of its attempt if nothing is on its way any more. One that nobody
+    /// needs any more is not stored: its shards go with the attempt.
+    pub(super) fn put_delivery(&self, delivery: &Delivery, is_needed: bool, batch: &mut Batch) -> Result<(), Error> {
+        let stored = is_needed.then_some(&delivery.chunk);
+        if let Some(chunk) = stored {
+            self.put_chunk(chunk, batch);
+        }
         if !delivery.has_rest {
-            batch.delete(Table::Attempt, &[delivery.chunk.layout.chunk.as_bytes()]);
-        }
-        put_deletes(&delivery.surplus, batch);
-        if is_needed {
-            self.put_chunk(&delivery.chunk, batch);
-        } else {
-            queue_deletes(&delivery.chunk, batch);
-        }
-    }
-
-    /// Queues the deletion of a chunk's shards whose commit has failed.
-    fn give_up(&self, delivery: &Delivery) -> Result<(), Error> {
-        let _accounts = self.accounts.lock();
-        if self.chunk(delivery.chunk.layout.chunk)?.is_none() {
-            let mut batch = Batch::new();
-            self.put_delivery(delivery, false, &mut batch);
-            self.database.commit(batch)?;
+            self.end_attempts(delivery.chunk.layout.chunk, stored, batch)?;
         }
         Ok(())
     }
@@ -254,57 +239,53 @@ impl Inner {
         }
     }
 
-    /// Queues the deletion of what a failed placement has placed.
-    fn forget_failed(&self, id: ChunkId, failure: &dispatch::Error) -> Result<(), Error> {
-        if matches!(failure, dispatch::Error::Closed { placed } if placed.is_empty()) {
-            // Cut short, it may not know: the attempt stays, and is settled as after a crash.
-            return Ok(());
-        }
-        let mut batch = Batch::new();
-        batch.delete(Table::Attempt, &[id.as_bytes()]);
-        put_deletes(failure.placed(), &mut batch);
-        self.database.commit(batch)?;
-        self.wake_deleter();
-        Ok(())
-    }
-
     /// Stores a chunk's record, and whether shards of it are missing.
     pub(super) fn put_chunk(&self, chunk: &Chunk, batch: &mut Batch) {
         let id = chunk.layout.chunk;
         batch.put(Table::Chunk, &[id.as_bytes()], chunk.encode());
         for (placement, root) in chunk.placements.iter().zip(&chunk.roots) {
-            if let (Some(consumer), dispatch::Health::Held) = (placement.consumer, placement.health) {
+            if let (Some(consumer), Health::Held) = (placement.consumer, placement.health) {
                 // It may have been queued while the consumer held a surplus copy.
                 batch.delete(Table::Delete, &[consumer.as_bytes(), root.as_bytes()]);
             }
         }
-        if chunk.placements.iter().all(|placement| placement.health == dispatch::Health::Held) {
+        if chunk.placements.iter().all(|placement| placement.health == Health::Held) {
             batch.delete(Table::Incomplete, &[id.as_bytes()]);
         } else {
             batch.put(Table::Incomplete, &[id.as_bytes()], Vec::new());
         }
     }
 
-    /// Waits in the background for the shards that were still on their way at the commit.
-    fn await_rest(self: &Arc<Self>, announced: Announced, chunk: Chunk, rest: oneshot::Receiver<Settled>) {
+    /// Brings the shards to their consumers in the background that are still on their way at the commit, and records
+    /// where they are once that has `landed`, well or not.
+    fn await_rest(
+        self: &Arc<Self>,
+        announced: Arc<Announced>,
+        chunk: Chunk,
+        rest: Rest,
+        landed: oneshot::Receiver<()>,
+    ) {
         let inner = Arc::clone(self);
         self.tasks.spawn(async move {
             let id = chunk.layout.chunk;
-            // No answer means shutdown: the chunk stays in the table of incomplete ones, the attempt in that of attempts.
-            if let Ok(settled) = rest.await {
-                let record = Arc::clone(&inner);
-                let updated = blocking(move || record.update_placements(&chunk, settled.placements, &settled.surplus));
-                if let Err(error) = updated.await {
-                    tracing::warn!(chunk = %id, %error, "cannot record late shards");
-                }
+            let placements = rest.settle().await;
+            // The other end is only dropped.
+            let _landed = landed.await;
+            let record = Arc::clone(&inner);
+            let updated = blocking(move || {
+                let _until_recorded = announced;
+                record.update_placements(&chunk, placements, &[])
+            });
+            if let Err(error) = updated.await {
+                tracing::warn!(chunk = %id, %error, "cannot record late shards");
             }
-            drop(announced);
             inner.note_change();
         });
     }
 
     /// Records where the shards of a chunk have come to be since its record was as `before`, which ends the attempt. What
-    /// others have noted meanwhile of shards that did not move stays. If the chunk is gone, its shards go too.
+    /// others have noted meanwhile of shards that did not move stays. `surplus` are copies that lie where they should
+    /// not. If the chunk is gone, its shards go too.
     pub(super) fn update_placements(
         &self,
         before: &Chunk,
@@ -313,19 +294,20 @@ impl Inner {
     ) -> Result<(), Error> {
         let _accounts = self.accounts.lock();
         let mut batch = Batch::new();
-        batch.delete(Table::Attempt, &[before.layout.chunk.as_bytes()]);
-        put_deletes(surplus, &mut batch);
-        if let Some(mut chunk) = self.chunk(before.layout.chunk)? {
+        for (consumer, shard) in surplus {
+            batch.put(Table::Delete, &[consumer.as_bytes(), shard.as_bytes()], Vec::new());
+        }
+        let mut chunk = self.chunk(before.layout.chunk)?;
+        if let Some(chunk) = &mut chunk {
             let moved = before.placements.iter().zip(placements);
             for (current, (old, new)) in chunk.placements.iter_mut().zip(moved) {
                 if *old != new {
                     *current = new;
                 }
             }
-            self.put_chunk(&chunk, &mut batch);
-        } else {
-            queue_deletes(&Chunk { placements, ..before.clone() }, &mut batch);
+            self.put_chunk(chunk, &mut batch);
         }
+        self.end_attempts(before.layout.chunk, chunk.as_ref(), &mut batch)?;
         self.database.commit(batch)?;
         failpoint("rest-recorded");
         self.wake_deleter();
@@ -336,8 +318,6 @@ impl Inner {
 /// A chunk with enough shards on consumers, to be committed.
 pub(super) struct Delivery {
     pub chunk: Chunk,
-    /// Consumers that may have a shard which is not theirs to keep.
-    pub surplus: Vec<(PeerId, ShardId)>,
     /// Whether shards are still on their way.
     pub has_rest: bool,
 }
@@ -349,13 +329,6 @@ type Landing = BTreeMap<Ino, (Arc<Cell>, Vec<Range<u64>>)>;
 fn landed_size(state: &CellState, ranges: &[Range<u64>]) -> u64 {
     let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
     state.logged_size.max(end.min(state.inode.size))
-}
-
-/// Queues deletions of single shards.
-fn put_deletes(shards: &[(PeerId, ShardId)], batch: &mut Batch) {
-    for (consumer, shard) in shards {
-        batch.put(Table::Delete, &[consumer.as_bytes(), shard.as_bytes()], Vec::new());
-    }
 }
 
 /// Runs what blocks on the disk off the async threads.

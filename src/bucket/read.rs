@@ -12,6 +12,7 @@ use crate::{
     base::{ChunkId, Ino, limits},
     coding,
     runtime::spawn_blocking,
+    store::Table,
 };
 
 /// Where the bytes of a read are.
@@ -106,6 +107,15 @@ impl Inner {
             };
             target.copy_from_slice(source);
             filled += to - from;
+        }
+        Ok(())
+    }
+
+    /// Waits until a chunk is not needed any more. Its shards go then, and who has asked for them may wait in vain.
+    async fn until_gone(&self, id: ChunkId) -> Result<(), Error> {
+        let mut changes = self.changes.subscribe();
+        while self.database.get(Table::Chunk, &[id.as_bytes()])?.is_some() {
+            changes.changed().await.map_err(|_| Error::Closed)?;
         }
         Ok(())
     }
@@ -248,7 +258,12 @@ impl Bucket {
                 inner.read_ahead(ino, offset + u64::from(len), ahead - 1);
             }
             for (place, part) in std::mem::take(&mut plan.remote) {
-                match inner.fill(part, ahead > 0, &mut plan.bytes[place]).await {
+                let filled = tokio::select! {
+                    biased;
+                    filled = inner.fill(part, ahead > 0, &mut plan.bytes[place]) => filled,
+                    gone = inner.until_gone(part.chunk) => gone.and(Err(Error::Stale)),
+                };
+                match filled {
                     Ok(()) => {}
                     Err(_) if replaced != Some(part.chunk) && inner.chunk(part.chunk)?.is_none() => {
                         replaced = Some(part.chunk);

@@ -158,13 +158,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Drops what is cached of chunks that are gone, and lets the deleter go to work.
+    /// Drops what is cached of chunks that are gone, tells who reads them, and lets the deleter go to work.
     pub fn forget_chunks(&self, dead: &[ChunkId]) {
         for id in dead {
             self.cache.forget(*id);
         }
         if !dead.is_empty() {
             self.wake_deleter();
+            self.note_change();
         }
     }
 }

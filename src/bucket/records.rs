@@ -125,7 +125,7 @@ impl Record for Chunk {
     const NAME: &'static str = "chunk";
 }
 
-/// An upload that was begun: its shards may be on consumers without a chunk record.
+/// An attempt of earlier states, which does not say on whom the shards may be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Attempt {
     pub roots: Vec<ShardId>,

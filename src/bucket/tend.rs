@@ -65,7 +65,6 @@ impl Inner {
     /// Works on the queues until shutdown; what is left is done after the next mount.
     pub async fn tend_until_shutdown(self: Arc<Self>) {
         let (mut peers, mut chunks) = (Backoff::default(), Backoff::default());
-        let started = Instant::now();
         loop {
             tokio::select! {
                 biased;
@@ -73,11 +72,10 @@ impl Inner {
                 () = self.tend.notified() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
-            let is_informed = self.dispatcher.is_informed() || started.elapsed() >= limits::CUT_ATTEMPT_WAIT;
             let pass = async {
                 let inner = Arc::clone(&self);
-                if is_informed && let Err(error) = blocking(move || inner.settle_cut_attempts()).await {
-                    tracing::warn!(%error, "cannot settle uploads that were cut short");
+                if let Err(error) = blocking(move || inner.settle_cut_attempts()).await {
+                    tracing::warn!(%error, "cannot settle attempts that were cut short");
                 }
                 if let Err(error) = self.delete_queued(&mut peers).await {
                     tracing::warn!(%error, "cannot work on the queue of deletions");
@@ -194,12 +192,14 @@ impl Inner {
         let missing: Vec<usize> =
             (0..chunk.roots.len()).filter(|index| chunk.placements[*index].health != Health::Held).collect();
         let shards = self.dispatcher.rebuild(&chunk.layout, &chunk.roots, &chunk.placements, &missing).await?;
-        let _announced = self.announce(id, &chunk.roots).await?;
+        let announced = self.announce(id);
+        let announcer = announced.announcer();
         let mut placements = chunk.placements.clone();
         let (mut failure, mut surplus) = (None, Vec::new());
         for (index, data) in missing.into_iter().zip(shards) {
             let shard = chunk.roots[index];
             let mut others: Vec<PeerId> = holders(&placements, index).collect();
+            others.extend(self.deleters(shard)?);
             if let (Health::Suspect, Some(consumer)) = (placements[index].health, placements[index].consumer) {
                 // A bad copy must not be taken for the good one. Who is away may be so for ever: another takes its place.
                 if let Err(error) = self.dispatcher.delete(consumer, shard).await {
@@ -208,22 +208,34 @@ impl Inner {
                     surplus.push((consumer, shard));
                 }
             }
-            match self.dispatcher.place(shard, data, &others).await {
-                Ok(placed) => {
+            match self.dispatcher.place(shard, data, &others, &announcer).await {
+                Ok(consumer) => {
                     failpoint("shard-placed");
-                    placements[index] = Placement::held(placed.consumer);
-                    surplus.extend(placed.surplus);
+                    placements[index] = Placement::held(consumer);
                 }
-                Err(error) => {
-                    surplus.extend_from_slice(error.placed());
-                    failure = Some(error);
-                }
+                Err(error) => failure = Some(error),
             }
         }
         let inner = Arc::clone(self);
-        blocking(move || inner.update_placements(&chunk, placements, &surplus)).await?;
+        let update = move || {
+            let _until_recorded = (announced, announcer);
+            inner.update_placements(&chunk, placements, &surplus)
+        };
+        blocking(update).await?;
         self.note_change();
         failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Consumers that are to delete this shard and have not confirmed it. They do not get it again until then: what they
+    /// were told may reach them late.
+    fn deleters(&self, shard: ShardId) -> Result<Vec<PeerId>, Error> {
+        let mut deleters = Vec::new();
+        for consumer in self.dispatcher.known().into_iter().map(|candidate| candidate.contact.peer) {
+            if self.database.get(Table::Delete, &[consumer.as_bytes(), shard.as_bytes()])?.is_some() {
+                deleters.push(consumer);
+            }
+        }
+        Ok(deleters)
     }
 
     /// A read of this chunk, as its record was then, found shards bad or absent.

@@ -37,49 +37,64 @@ pub struct Service {
 type Key = (OwnerId, ShardId);
 
 /// The puts under way. Who deletes a shard does not want one that is still on its way either: a producer that has
-/// given up a slow put deletes what may come of it, and that may come later.
+/// given up a slow put deletes what may come of it, and that may come later. They need no record: with this process
+/// their streams end, and nothing of them comes any more.
 #[derive(Default)]
 pub struct Puts {
-    /// For each shard that is on its way: how many puts, and the deletions since they began.
-    counts: Mutex<BTreeMap<Key, (usize, u64)>>,
+    on_their_way: Mutex<BTreeMap<Key, OnItsWay>>,
 }
+
+/// What is known of a shard that is on its way.
+#[derive(Default)]
+struct OnItsWay {
+    puts: usize,
+    /// Since the first of these puts began.
+    deletions: u64,
+    /// Whose turn it is at the store. So each put is there before a deletion, or finds that it was deleted.
+    turn: Arc<Turn>,
+}
+
+type Turn = tokio::sync::Mutex<()>;
 
 /// A put under way.
 struct Put {
     puts: Arc<Puts>,
     key: Key,
     deletions: u64,
+    turn: Arc<Turn>,
 }
 
 impl Puts {
     fn begin(self: &Arc<Self>, key: Key) -> Put {
-        let mut counts = self.counts.lock();
-        let (count, deletions) = counts.entry(key).or_default();
-        *count += 1;
-        Put { puts: Arc::clone(self), key, deletions: *deletions }
+        let mut on_their_way = self.on_their_way.lock();
+        let shard = on_their_way.entry(key).or_default();
+        shard.puts += 1;
+        Put { puts: Arc::clone(self), key, deletions: shard.deletions, turn: Arc::clone(&shard.turn) }
     }
 
-    /// What is on its way of this shard must not be stored any more.
-    fn delete(&self, key: Key) {
-        if let Some((_, deletions)) = self.counts.lock().get_mut(&key) {
-            *deletions += 1;
-        }
+    /// What is on its way of this shard must not be stored any more. What is being stored of it has its turn first.
+    fn delete(&self, key: Key) -> Option<Arc<Turn>> {
+        let mut on_their_way = self.on_their_way.lock();
+        let shard = on_their_way.get_mut(&key)?;
+        shard.deletions += 1;
+        Some(Arc::clone(&shard.turn))
     }
 }
 
 impl Put {
     fn is_deleted(&self) -> bool {
-        self.puts.counts.lock().get(&self.key).is_some_and(|(_, deletions)| *deletions != self.deletions)
+        let on_their_way = self.puts.on_their_way.lock();
+        on_their_way.get(&self.key).is_some_and(|shard| shard.deletions != self.deletions)
     }
 }
 
 impl Drop for Put {
     fn drop(&mut self) {
-        let mut counts = self.puts.counts.lock();
-        let (count, _) = counts.get_mut(&self.key).expect("a put is counted while it is under way");
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&self.key);
+        let mut on_their_way = self.puts.on_their_way.lock();
+        let shard = on_their_way.get_mut(&self.key).expect("a put is counted while it is under way");
+        shard.puts -= 1;
+        if shard.puts == 0 {
+            on_their_way.remove(&self.key);
         }
     }
 }
@@ -112,6 +127,7 @@ impl Reservation for Space {
     fn store(self: Box<Self>, data: Bytes) -> BoxFuture<'static, Result<(), Refusal>> {
         async move {
             let Space { store, traffic, put, guard } = *self;
+            let _turn = put.turn.lock().await;
             if put.is_deleted() {
                 return Err((ErrorKind::Unavailable, "the shard was deleted while it was on its way".into()));
             }
@@ -162,7 +178,11 @@ impl ShardService for Service {
     }
 
     async fn delete(&self, owner: OwnerId, shard: ShardId) -> Result<(), Refusal> {
-        self.puts.delete((owner, shard));
+        let turn = self.puts.delete((owner, shard));
+        let _turn = match &turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
         self.store.delete(owner, shard).await.map_err(refusal)
     }
 
@@ -183,12 +203,16 @@ mod tests {
         store::{ShardStoreOptions, SimulatedDisk},
     };
 
-    #[tokio::test]
-    async fn what_is_deleted_while_it_is_on_its_way_does_not_come() {
+    fn service() -> Service {
         let disk = Arc::new(SimulatedDisk::new(1 << 20));
         let options = ShardStoreOptions::with_limit(1 << 20);
         let store = ShardStore::open(disk, options, &SeededChance::new(1)).expect("opens");
-        let service = Service { store, traffic: Arc::default(), puts: Arc::default() };
+        Service { store, traffic: Arc::default(), puts: Arc::default() }
+    }
+
+    #[tokio::test]
+    async fn what_is_deleted_while_it_is_on_its_way_does_not_come() {
+        let service = service();
         let (owner, shard) = (OwnerId([1; 32]), ShardId([2; 32]));
         let begin = || async {
             match service.reserve(owner, shard, 3).await {
@@ -204,6 +228,21 @@ mod tests {
         assert!(service.stat(owner, shard).await.is_err());
         new.store(Bytes::from_static(b"abc")).await.expect("it began after the deletion");
         assert_eq!(service.stat(owner, shard).await.expect("here").bytes, 3);
-        assert!(service.puts.counts.lock().is_empty());
+        assert!(service.puts.on_their_way.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_deletion_waits_for_its_turn_behind_what_is_being_stored() {
+        let service = service();
+        let (owner, shard) = (OwnerId([1; 32]), ShardId([2; 32]));
+        let Ok(Reserved::Space(space)) = service.reserve(owner, shard, 3).await else { panic!("it is not here yet") };
+        let turn = Arc::clone(&service.puts.on_their_way.lock()[&(owner, shard)].turn);
+        let storing = turn.lock().await;
+        let mut deletion = service.delete(owner, shard);
+        assert!((&mut deletion).now_or_never().is_none(), "something of it is being stored");
+        drop(storing);
+        let (stored, deleted) = tokio::join!(space.store(Bytes::from_static(b"abc")), deletion);
+        assert!(stored.is_err() && deleted.is_err());
+        assert!(service.stat(owner, shard).await.is_err());
     }
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Counters, Error,
+    Announce, Counters, Error,
     choose::Chooser,
     counters::{Counting, count},
     directory::Directory,
@@ -62,14 +62,6 @@ pub(super) struct Inner {
     pub(super) pace: Mutex<Pace>,
     pub(super) counting: Counting,
     pub(super) scatters: Arc<Semaphore>,
-}
-
-/// One shard on a new consumer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placed {
-    pub consumer: PeerId,
-    /// Consumers that may have stored it too before their answer was lost: to be deleted.
-    pub surplus: Vec<(PeerId, ShardId)>,
 }
 
 impl Dispatcher {
@@ -155,36 +147,38 @@ impl Dispatcher {
     }
 
     /// Puts one shard on a consumer that is none of `exclude` (the holders of the chunk's other shards), of
-    /// another owner and network than theirs if there is one. Tries a few; may take a minute.
-    ///
-    /// Dropping the future may leave the shard on a consumer.
+    /// another owner and network than theirs if there is one, and returns it. Tries a few; may take a minute. Each was
+    /// announced before, and may have the shard whatever came of its try.
     ///
     /// # Errors
-    /// [`Error::NotEnough`] when none took it; `placed` names those that may have stored it all the same.
-    pub async fn place(&self, shard: ShardId, data: Bytes, exclude: &[PeerId]) -> Result<Placed, Error> {
+    /// [`Error::NotEnough`] when none took it; what `announce` fails with.
+    pub async fn place(
+        &self,
+        shard: ShardId,
+        data: Bytes,
+        exclude: &[PeerId],
+        announce: &Announce,
+    ) -> Result<PeerId, Error> {
         let inner = &self.inner;
         let mut chooser = inner.chooser_for_one(data.len(), exclude);
         if chooser.left() == 0 {
             inner.directory.refresh().await;
             chooser = inner.chooser_for_one(data.len(), exclude);
         }
-        let mut surplus = Vec::new();
         let mut why = "none online has the space and holds no shard of the chunk yet".to_owned();
         for _ in 0..limits::PLACE_TRIES {
             let Some(candidate) = chooser.take() else { break };
             let consumer = candidate.contact.peer;
+            announce(vec![(consumer, shard)]).await?;
             match inner.put(&candidate, shard, data.clone()).await {
-                Ok(()) => return Ok(Placed { consumer, surplus }),
+                Ok(()) => return Ok(consumer),
                 Err(error) => {
                     chooser.release(consumer);
-                    if may_be_stored(&error) {
-                        surplus.push((consumer, shard));
-                    }
                     why = error.to_string();
                 }
             }
         }
-        Err(Error::NotEnough { needed: 1, online: inner.directory.online(), why, placed: surplus })
+        Err(Error::NotEnough { needed: 1, online: inner.directory.online(), why })
     }
 }
 
@@ -198,7 +192,8 @@ impl Inner {
         chooser
     }
 
-    /// Puts a shard and remembers how the consumer did.
+    /// Puts a shard and remembers how the consumer did. One that refuses may have it all the same: a flush that failed
+    /// may yet reach the disk.
     pub(super) async fn put(&self, to: &Candidate, shard: ShardId, data: Bytes) -> Result<(), net::Error> {
         let (peer, bytes) = (to.contact.peer, data.len());
         match self.client.put(&to.contact, shard, data).await {
@@ -237,9 +232,4 @@ impl Inner {
             }
         }
     }
-}
-
-/// Whether a consumer may have stored the shard although its put failed: the answer was lost, or a lie.
-pub(super) fn may_be_stored(error: &net::Error) -> bool {
-    !matches!(error, net::Error::Refused { .. } | net::Error::Closed)
 }

@@ -1,19 +1,18 @@
 //! What can go wrong between the shards and their consumers.
 
 use crate::{
-    base::{ChunkId, ErrorKind, Kinded, PeerId, ShardId},
+    base::{ChunkId, ErrorKind, Kinded, PeerId},
     coding, net,
 };
 
 /// A failed placement or collection.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// Fewer consumers took a shard than commit a chunk. `placed` are shards that were stored, or may
-    /// have been: the caller deletes them.
+    /// Fewer consumers took a shard than commit a chunk.
     #[error(
         "a chunk needs {needed} consumers and {online} are known to be online: {why}; start more consumers or choose a smaller k+m"
     )]
-    NotEnough { needed: usize, online: usize, why: String, placed: Vec<(PeerId, ShardId)> },
+    NotEnough { needed: usize, online: usize, why: String },
     /// Fewer than k shards of a chunk could be had before the deadline.
     #[error(
         "chunk {chunk} cannot be read: {have} of the {need} shards needed answer ({why}); bring its consumers back"
@@ -31,19 +30,12 @@ pub enum Error {
     /// The caller's placements, roots or ranges do not fit the chunk.
     #[error("{0}")]
     Invalid(String),
-    /// The dispatcher is shutting down. `placed` as in [`Error::NotEnough`].
+    /// The caller could not note where shards are about to go, so none went.
+    #[error("cannot note where shards go: {why}")]
+    Unrecorded { kind: ErrorKind, why: String },
+    /// The dispatcher is shutting down.
     #[error("the dispatcher is shutting down")]
-    Closed { placed: Vec<(PeerId, ShardId)> },
-}
-
-impl Error {
-    /// Shards that were stored on the way to this failure, or may have been: to be deleted.
-    pub fn placed(&self) -> &[(PeerId, ShardId)] {
-        match self {
-            Error::NotEnough { placed, .. } | Error::Closed { placed } => placed,
-            _ => &[],
-        }
-    }
+    Closed,
 }
 
 impl Kinded for Error {
@@ -53,7 +45,8 @@ impl Kinded for Error {
             Error::Net(error) => error.kind(),
             Error::Coding(error) => error.kind(),
             Error::Invalid(_) => ErrorKind::Invalid,
-            Error::Closed { .. } => ErrorKind::Closed,
+            Error::Unrecorded { kind, .. } => *kind,
+            Error::Closed => ErrorKind::Closed,
         }
     }
 }

@@ -2,28 +2,22 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{sync::oneshot, time::Instant};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::{
-    Error, Placement, Scattered, Settled,
-    choose::Chooser,
-    dispatcher::{Inner, may_be_stored},
-};
+use super::{Announce, Error, Placement, Rest, Scattered, choose::Chooser, dispatcher::Inner};
 use crate::{
-    base::{PeerId, ShardId, limits},
+    base::{PeerId, limits},
     coding::Encoded,
     net,
     runtime::failpoint,
 };
 
-type Answer = oneshot::Sender<Result<Scattered, Error>>;
-
 /// A put that has ended.
 struct Landed {
     index: usize,
     peer: PeerId,
-    result: Result<(), net::Error>,
+    result: Result<(), Error>,
 }
 
 /// A put under way.
@@ -49,10 +43,15 @@ enum Event {
     Shutdown,
 }
 
-/// The placement of one chunk. Owned by its task.
+/// A consumer that a shard goes to next.
+type Chosen = (usize, Arc<net::Candidate>);
+
+/// The placement of one chunk. It belongs to whoever waits for it: dropped, its puts end where they are, and nothing of
+/// them comes after a deletion.
 pub(super) struct Scatter {
     inner: Arc<Inner>,
     encoded: Encoded,
+    announce: Announce,
     chooser: Chooser,
     /// Everybody who was ever in the pool: nobody is asked twice.
     seen: HashSet<PeerId>,
@@ -61,68 +60,98 @@ pub(super) struct Scatter {
     holders: Vec<Option<PeerId>>,
     puts: FuturesUnordered<BoxFuture<'static, Landed>>,
     flights: Vec<Flight>,
-    surplus: Vec<(PeerId, ShardId)>,
     finished: Vec<Duration>,
     refresh: Refresh,
     has_begun: bool,
-    answer: Option<Answer>,
-    rest: Option<oneshot::Sender<Settled>>,
+    has_threshold: bool,
     deadline: Instant,
     why: Option<String>,
+    /// Nothing more can be announced.
+    failure: Option<Error>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Scatter {
-    pub(super) fn new(inner: Arc<Inner>, encoded: Encoded, answer: Answer) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, encoded: Encoded, announce: Announce, permit: OwnedSemaphorePermit) -> Self {
         let n = encoded.shards.len();
         let mut scatter = Self {
             chooser: Chooser::new(Vec::new(), &*inner.chance),
             inner,
             encoded,
+            announce,
             seen: HashSet::new(),
             fallback: None,
             holders: vec![None; n],
             puts: FuturesUnordered::new(),
             flights: Vec::new(),
-            surplus: Vec::new(),
             finished: Vec::new(),
             refresh: Refresh::NotYet,
             has_begun: false,
-            answer: Some(answer),
-            rest: None,
+            has_threshold: false,
             deadline: Instant::now() + limits::SCATTER_TIMEOUT,
             why: None,
+            failure: None,
+            _permit: permit,
         };
         scatter.find_candidates();
         scatter
     }
 
-    /// Places until all shards are held or nothing more can be done; then lets what is still under way end.
-    pub(super) async fn run(mut self) {
+    /// Places until enough shards are held, or all, or nothing more can be done.
+    pub(super) async fn reach_threshold(mut self) -> Result<Scattered, Error> {
         loop {
             self.fill();
-            self.answer_at_threshold();
-            if self.is_settled() || self.is_abandoned() {
+            if self.is_settled() {
                 break;
             }
-            match self.next_event().await {
-                Event::Landed(landed) => self.land(landed),
-                Event::Refreshed => {
-                    self.refresh = Refresh::Done;
-                    self.find_candidates();
-                }
-                Event::Tick if Instant::now() >= self.deadline => {
-                    self.why.get_or_insert_with(|| "they did not answer in time".to_owned());
-                    break;
-                }
-                Event::Tick => self.mark_slow(),
-                Event::Shutdown => {
-                    self.finish(true);
-                    return;
-                }
+            if self.held() >= self.threshold() {
+                self.has_threshold = true;
+                self.deadline = Instant::now() + limits::SCATTER_TAIL;
+                return Ok(Scattered { now: self.placements(), rest: Some(Rest(self)) });
+            }
+            if !self.advance().await {
+                break;
             }
         }
-        let is_abandoned = self.finish(false);
-        self.clean_up(is_abandoned).await;
+        if self.held() >= self.threshold() {
+            return Ok(Scattered { now: self.placements(), rest: None });
+        }
+        Err(match self.failure.take() {
+            Some(failure) => failure,
+            None if self.inner.tasks.shutdown().is_started() => Error::Closed,
+            None => self.not_enough(),
+        })
+    }
+
+    /// Places what is left, while there is hope and time.
+    pub(super) async fn settle(mut self) -> Vec<Placement> {
+        loop {
+            self.fill();
+            if self.is_settled() || !self.advance().await {
+                return self.placements();
+            }
+        }
+    }
+
+    /// Waits for something to happen; false when it is time to end.
+    async fn advance(&mut self) -> bool {
+        match self.next_event().await {
+            Event::Landed(landed) => self.land(landed),
+            Event::Refreshed => {
+                self.refresh = Refresh::Done;
+                self.find_candidates();
+            }
+            Event::Tick if Instant::now() >= self.deadline => {
+                self.why.get_or_insert_with(|| "they did not answer in time".to_owned());
+                for flight in &self.flights {
+                    self.inner.directory.back_off(flight.peer);
+                }
+                return false;
+            }
+            Event::Tick => self.mark_slow(),
+            Event::Shutdown => return false,
+        }
+        true
     }
 
     fn threshold(&self) -> usize {
@@ -148,6 +177,7 @@ impl Scatter {
             return;
         }
         self.has_begun = true;
+        let mut chosen = Vec::new();
         loop {
             for index in 0..self.holders.len() {
                 let is_coming = self.flights.iter().any(|flight| flight.index == index && !flight.is_slow);
@@ -155,13 +185,15 @@ impl Scatter {
                     continue;
                 }
                 if let Some(candidate) = self.chooser.take() {
-                    self.launch(index, candidate);
+                    self.add_flight(index, candidate.contact.peer);
+                    chosen.push((index, candidate));
                 }
             }
             if !self.is_short() || !self.take_fallback() {
                 break;
             }
         }
+        self.launch(chosen);
         if self.is_idle_somewhere() {
             self.ask_tracker();
         }
@@ -185,19 +217,33 @@ impl Scatter {
         }
     }
 
-    fn launch(&mut self, index: usize, candidate: Arc<net::Candidate>) {
-        let peer = candidate.contact.peer;
+    fn add_flight(&mut self, index: usize, peer: PeerId) {
         for flight in self.flights.iter().filter(|flight| flight.index == index) {
             // Replaced: the next chunks should not wait for it either.
             self.inner.directory.back_off(flight.peer);
         }
         self.flights.push(Flight { index, peer, started: Instant::now(), is_slow: false });
-        let (inner, shard, data) =
-            (Arc::clone(&self.inner), self.encoded.roots[index], self.encoded.shards[index].clone());
-        self.puts.push(Box::pin(async move {
-            let result = inner.put(&candidate, shard, data).await;
-            Landed { index, peer, result }
-        }));
+    }
+
+    /// Announces these, all at once, then puts them.
+    fn launch(&mut self, chosen: Vec<Chosen>) {
+        if chosen.is_empty() {
+            return;
+        }
+        let roots = &self.encoded.roots;
+        let shards = chosen.iter().map(|(index, candidate)| (candidate.contact.peer, roots[*index])).collect();
+        let announced = (self.announce)(shards).shared();
+        for (index, candidate) in chosen {
+            let (inner, announced, peer) = (Arc::clone(&self.inner), announced.clone(), candidate.contact.peer);
+            let (shard, data) = (roots[index], self.encoded.shards[index].clone());
+            self.puts.push(Box::pin(async move {
+                let result = match announced.await {
+                    Ok(()) => inner.put(&candidate, shard, data).await.map_err(Error::from),
+                    Err(error) => Err(error),
+                };
+                Landed { index, peer, result }
+            }));
+        }
     }
 
     /// Shards with no holder and nobody on the way.
@@ -225,7 +271,7 @@ impl Scatter {
         let is_all_held = self.holders.iter().all(Option::is_some);
         let is_hopeless = self.flights.is_empty() && !matches!(self.refresh, Refresh::Asking(_));
         // Below the threshold with nothing that could still reach it: the flights need not be awaited.
-        is_all_held || is_hopeless || (self.answer.is_some() && self.is_short())
+        is_all_held || is_hopeless || self.failure.is_some() || (!self.has_threshold && self.is_short())
     }
 
     async fn next_event(&mut self) -> Event {
@@ -267,7 +313,6 @@ impl Scatter {
     }
 
     fn land(&mut self, Landed { index, peer, result }: Landed) {
-        let shard = self.encoded.roots[index];
         let flight = self.flights.iter().position(|flight| flight.index == index && flight.peer == peer);
         let flight = flight.map(|position| self.flights.swap_remove(position));
         match result {
@@ -276,12 +321,13 @@ impl Scatter {
                 failpoint("first-receipt");
                 self.finished.extend(flight.map(|flight| flight.started.elapsed()));
             }
-            Ok(()) => self.surplus.push((peer, shard)),
+            // Another was faster.
+            Ok(()) => {}
             Err(error) => {
-                if may_be_stored(&error) {
-                    self.surplus.push((peer, shard));
-                }
                 self.why = Some(error.to_string());
+                if matches!(error, Error::Unrecorded { .. }) {
+                    self.failure = Some(error);
+                }
             }
         }
         if self.holders[index] != Some(peer) {
@@ -289,103 +335,15 @@ impl Scatter {
         }
     }
 
-    /// Everything as it stands; what is under way may yet be stored.
-    fn settled(&self) -> Settled {
-        let under_way = self.flights.iter().filter(|flight| self.holders[flight.index] != Some(flight.peer));
-        let placement = |holder: &Option<PeerId>| holder.map_or_else(Placement::missing, Placement::held);
-        Settled {
-            placements: self.holders.iter().map(placement).collect(),
-            surplus: self
-                .surplus
-                .iter()
-                .copied()
-                .chain(under_way.map(|flight| (flight.peer, self.encoded.roots[flight.index])))
-                .collect(),
-        }
+    fn placements(&self) -> Vec<Placement> {
+        self.holders.iter().map(|holder| holder.map_or_else(Placement::missing, Placement::held)).collect()
     }
 
-    fn answer_at_threshold(&mut self) {
-        if self.held() < self.threshold() || self.answer.is_none() || self.is_settled() {
-            return;
-        }
-        let Some(answer) = self.answer.take() else { return };
-        let (rest, settled) = oneshot::channel();
-        // Who is still on the way is no surplus yet: the rest will tell.
-        let now = Settled { surplus: self.surplus.clone(), ..self.settled() };
-        self.rest = Some(rest);
-        self.deadline = Instant::now() + limits::SCATTER_TAIL;
-        if answer.send(Ok(Scattered { now, rest: Some(settled) })).is_err() {
-            self.abandon();
-        }
-    }
-
-    /// Nobody waits for this chunk any more: everything stored is surplus.
-    fn abandon(&mut self) {
-        for (index, holder) in self.holders.iter_mut().enumerate() {
-            self.surplus.extend(holder.take().map(|peer| (peer, self.encoded.roots[index])));
-        }
-        self.rest = None;
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.answer.is_none() && self.rest.is_none()
-    }
-
-    /// Tells the caller the end; true when there is none any more, or nothing to be kept.
-    fn finish(&mut self, is_stopping: bool) -> bool {
-        let settled = self.settled();
-        if let Some(rest) = self.rest.take() {
-            // A caller that does not wait for the rest finds the missing shards by its own records.
-            let _kept_by_caller = rest.send(settled);
-            return false;
-        }
-        let Some(answer) = self.answer.take() else { return true };
-        if self.held() >= self.threshold() {
-            if answer.send(Ok(Scattered { now: settled, rest: None })).is_err() {
-                self.abandon();
-                return true;
-            }
-            return false;
-        }
-        let held = self.holders.iter().zip(&self.encoded.roots).filter_map(|(peer, shard)| Some(((*peer)?, *shard)));
-        let placed = held.chain(settled.surplus.iter().copied()).collect();
-        let error = if is_stopping { Error::Closed { placed } } else { self.not_enough(placed) };
-        let is_gone = answer.send(Err(error)).is_err();
-        if is_gone {
-            self.abandon();
-        }
-        is_gone
-    }
-
-    fn not_enough(&self, placed: Vec<(PeerId, ShardId)>) -> Error {
+    fn not_enough(&self) -> Error {
         let online = self.inner.directory.online();
         let tracker = self.inner.directory.problem().map(|problem| format!("the tracker does not help: {problem}"));
         let space = || format!("{online} are online with {} free bytes or more", self.encoded.layout.shard_len);
         let why = self.why.clone().or(tracker).unwrap_or_else(space);
-        Error::NotEnough { needed: self.threshold(), online: self.seen.len().max(online), why, placed }
-    }
-
-    /// Deletes what is stored too often, at once when nobody else will, else when it arrives late.
-    async fn clean_up(mut self, is_abandoned: bool) {
-        let shutdown = self.inner.tasks.shutdown().clone();
-        let inner = Arc::clone(&self.inner);
-        let mut late = if is_abandoned { std::mem::take(&mut self.surplus) } else { Vec::new() };
-        loop {
-            for (peer, shard) in late.drain(..) {
-                if let Err(error) = inner.delete(peer, shard).await {
-                    tracing::warn!(op = "delete", %peer, %shard, %error, "a surplus shard stays until it is collected");
-                }
-            }
-            let landed = tokio::select! {
-                biased;
-                () = shutdown.started() => return,
-                landed = self.puts.next() => landed,
-            };
-            match landed {
-                Some(Landed { index, peer, result: Ok(()) }) => late.push((peer, self.encoded.roots[index])),
-                Some(_) => {}
-                None => return,
-            }
-        }
+        Error::NotEnough { needed: self.threshold(), online: self.seen.len().max(online), why }
     }
 }

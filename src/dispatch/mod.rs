@@ -2,7 +2,8 @@
 //!
 //! A [`Dispatcher`] knows consumers: from the tracker while it answers, from
 //! memory while it does not. [`Dispatcher::scatter`] puts the n shards of a
-//! chunk on n consumers and answers at the commit threshold;
+//! chunk on n consumers and answers at the commit threshold, having its caller
+//! note before each put who may have the shard from then on;
 //! [`Dispatcher::gather_blocks`] brings the sealed bytes of blocks back from
 //! whoever has them, verified; [`Dispatcher::rebuild`] and
 //! [`Dispatcher::place`] are what repair is made of.
@@ -25,7 +26,7 @@ mod testing;
 mod tests;
 
 pub use counters::Counters;
-pub use dispatcher::{Dispatcher, Options, Parts, Placed};
+pub use dispatcher::{Dispatcher, Options, Parts};
 pub use error::Error;
 pub use gather::Gathered;
-pub use scatter::{Health, Placement, Scattered, Settled};
+pub use scatter::{Announce, Health, Placement, Rest, Scattered};

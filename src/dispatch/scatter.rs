@@ -1,7 +1,9 @@
 //! Placing: the n shards of a chunk on n consumers, answered at the commit threshold, finished behind it.
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
 use super::{Dispatcher, Error, flights::Scatter};
 use crate::{
@@ -40,63 +42,62 @@ impl Placement {
     }
 }
 
-/// The end of a placement.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
-    /// One for each shard. Those missing are for repair.
-    pub placements: Vec<Placement>,
-    /// Consumers outside `placements` that may have stored a shard, or may yet: to be deleted, but no
-    /// longer once the same consumer becomes the shard's holder.
-    pub surplus: Vec<(PeerId, ShardId)>,
-}
+/// Notes, durably, that these consumers may have these shards from now on. It is awaited before the first byte of them
+/// leaves, so that whoever keeps the notes knows of every shard that may be anywhere: what is not in a placement in the
+/// end is to be deleted. When it fails nothing leaves.
+pub type Announce = Arc<dyn Fn(Vec<(PeerId, ShardId)>) -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
 
 /// A chunk with enough receipts to be committed.
 #[derive(Debug)]
 pub struct Scattered {
-    /// At least `commit_threshold` of them held.
-    pub now: Settled,
-    /// When not all are held: what came of the others, within `limits::SCATTER_TAIL`. It is whole and replaces
-    /// `now`. When it ends without an answer the process is stopping and `now` stands.
-    pub rest: Option<oneshot::Receiver<Settled>>,
+    /// One for each shard, at least `commit_threshold` of them held.
+    pub now: Vec<Placement>,
+    /// When not all are held: the others, which are still on their way.
+    pub rest: Option<Rest>,
+}
+
+/// Shards on their way behind the commit threshold. They move only while [`Rest::settle`] is awaited.
+pub struct Rest(pub(super) Scatter);
+
+impl Rest {
+    /// Where all shards of the chunk have come to be, within `limits::SCATTER_TAIL`; at shutdown at once. Those that
+    /// are missing are for repair. When it returns, or is dropped, nothing more is sent.
+    pub async fn settle(self) -> Vec<Placement> {
+        self.0.settle().await
+    }
+}
+
+impl std::fmt::Debug for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rest")
+    }
 }
 
 impl Dispatcher {
     /// Puts every shard on a consumer of its own, all at once, and answers as soon as the commit threshold is
-    /// reached; the others go on in a tracked task. A slow or failed consumer is replaced while there are
-    /// others, of new owners and networks first. Waits while too many chunks are on their way.
+    /// reached. A slow or failed consumer is replaced while there are others, of new owners and networks first.
+    /// Waits while too many chunks are on their way.
     ///
-    /// When the future is dropped before it answered, what was stored is deleted again.
+    /// Once it has failed or was dropped nothing more is sent, and a deletion of what was announced is final.
     ///
     /// # Errors
-    /// [`Error::NotEnough`] and [`Error::Closed`]; both name the shards to delete.
-    pub async fn scatter(&self, encoded: Encoded) -> Result<Scattered, Error> {
+    /// [`Error::NotEnough`], [`Error::Closed`], and what `announce` fails with.
+    pub async fn scatter(&self, encoded: Encoded, announce: Announce) -> Result<Scattered, Error> {
         let inner = &self.inner;
         let needed = encoded.layout.scheme.commit_threshold();
         let permit = tokio::select! {
             biased;
-            () = inner.tasks.shutdown().started() => return Err(Error::Closed { placed: Vec::new() }),
+            () = inner.tasks.shutdown().started() => return Err(Error::Closed),
             permit = tokio::time::timeout(limits::SCATTER_TIMEOUT, inner.scatters.clone().acquire_owned()) => permit,
         };
         let Ok(permit) = permit else {
-            let (online, placed) = (inner.directory.online(), Vec::new());
             let why = "earlier chunks are still waiting for slow consumers".to_owned();
-            return Err(Error::NotEnough { needed, online, why, placed });
+            return Err(Error::NotEnough { needed, online: inner.directory.online(), why });
         };
         let permit = permit.expect("the semaphore is never closed");
-        let (answer, answered) = oneshot::channel();
-        let scatter = Scatter::new(self.inner.clone(), encoded, answer);
-        inner.tasks.spawn(async move {
-            scatter.run().await;
-            drop(permit);
-        });
-        match answered.await {
-            Ok(result) => {
-                if result.is_ok() {
-                    failpoint("threshold-receipts");
-                }
-                result
-            }
-            Err(_) => Err(Error::Closed { placed: Vec::new() }),
-        }
+        let scatter = Scatter::new(Arc::clone(inner), encoded, announce, permit);
+        let scattered = scatter.reach_threshold().await?;
+        failpoint("threshold-receipts");
+        Ok(scattered)
     }
 }

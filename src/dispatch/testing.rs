@@ -1,13 +1,17 @@
 //! A whole network in one process for the tests of this module: consumers in memory, a tracker, a producer.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::{Dispatcher, Options, Parts};
+use super::{Announce, Dispatcher, Error, Options, Parts, Placement, Scattered};
 use crate::{
     base::{ErrorKind, OwnerId, PeerId, Scheme, ShardId, UnixMillis, limits},
     coding::{BucketKey, Encoded, encode},
@@ -124,6 +128,8 @@ pub(super) struct Scene {
     pub(super) listed: Arc<Mutex<Vec<Candidate>>>,
     pub(super) dispatcher: Dispatcher,
     pub(super) tasks: Tasks,
+    /// Who may have which shard, as its caller is told.
+    pub(super) announced: Arc<Mutex<HashSet<(PeerId, ShardId)>>>,
     chance: Arc<SeededChance>,
 }
 
@@ -164,7 +170,7 @@ impl Scene {
             pool: CpuPool::new(2),
         };
         let dispatcher = Dispatcher::new(parts, Options::default());
-        Self { world, faults, nodes, tracker, listed, dispatcher, tasks, chance }
+        Self { world, faults, nodes, tracker, listed, dispatcher, tasks, announced: Arc::default(), chance }
     }
 
     /// A chunk of so many random bytes.
@@ -176,6 +182,38 @@ impl Scene {
 
     pub(super) fn node(&self, peer: PeerId) -> &Node {
         self.nodes.iter().find(|node| node.peer == peer).expect("a consumer of this scene")
+    }
+
+    /// Notes what is announced.
+    pub(super) fn announce(&self) -> Announce {
+        let announced = Arc::clone(&self.announced);
+        Arc::new(move |shards| {
+            announced.lock().extend(shards);
+            Box::pin(std::future::ready(Ok(())))
+        })
+    }
+
+    /// Puts a chunk on the consumers of the scene.
+    pub(super) async fn scatter(&self, encoded: Encoded) -> Result<Scattered, Error> {
+        self.dispatcher.scatter(encoded, self.announce()).await
+    }
+
+    /// Whether every shard on a consumer was announced.
+    pub(super) fn is_all_announced(&self) -> bool {
+        let announced = self.announced.lock();
+        let is_known =
+            |node: &Node| node.shelf.shards.lock().keys().all(|shard| announced.contains(&(node.peer, *shard)));
+        self.nodes.iter().all(is_known)
+    }
+
+    /// Deletes all copies of a chunk's shards that may be somewhere, but for those in place.
+    pub(super) async fn delete_surplus(&self, placements: &[Placement]) {
+        let announced = self.announced.lock().clone();
+        for (peer, shard) in announced {
+            if placements.iter().all(|placement| placement.consumer != Some(peer)) {
+                self.dispatcher.delete(peer, shard).await.expect("gone or deleted");
+            }
+        }
     }
 
     /// Breaks the way to a consumer, or heals it with the default plan.

@@ -1,12 +1,12 @@
 //! Scatter and gather over a simulated network, with everything going wrong that may.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Error, Health, Placement, Scattered,
+    Announce, Error, Health, Placement, Scattered,
     testing::{Manner, Node, Scene},
 };
 use crate::{
@@ -23,8 +23,8 @@ fn sealed(encoded: &Encoded, blocks: std::ops::Range<usize>) -> Vec<u8> {
 /// The final placements.
 async fn settle(scattered: Scattered) -> Vec<Placement> {
     match scattered.rest {
-        Some(rest) => rest.await.expect("the task tells the rest").placements,
-        None => scattered.now.placements,
+        Some(rest) => rest.settle().await,
+        None => scattered.now,
     }
 }
 
@@ -39,7 +39,7 @@ fn slow_put(node: &Node, delay: Duration) {
 /// A chunk that lies on a fresh network, and where.
 async fn stored(scene: &Scene, bytes: usize) -> (Encoded, Vec<Placement>) {
     let encoded = scene.chunk(bytes, Scheme::BASIC);
-    let scattered = scene.dispatcher.scatter(encoded.clone()).await.expect("all is well");
+    let scattered = scene.scatter(encoded.clone()).await.expect("all is well");
     let placements = settle(scattered).await;
     assert_eq!(held(&placements), 6);
     (encoded, placements)
@@ -89,7 +89,7 @@ async fn a_small_read_moves_little() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_consumer_is_replaced_and_its_late_shard_removed() {
+async fn a_slow_consumer_is_replaced_and_its_late_shard_is_known() {
     let scene = Scene::new(7, 3);
     // Everybody takes the first put slowly but one node takes for ages: with 7 nodes it is among the 6 for most seeds.
     for node in &scene.nodes {
@@ -101,8 +101,8 @@ async fn a_slow_consumer_is_replaced_and_its_late_shard_removed() {
         slow_put(slow, Duration::from_secs(18));
         let encoded = scene.chunk(100_000, Scheme::BASIC);
         let start = Instant::now();
-        let scattered = scene.dispatcher.scatter(encoded.clone()).await.expect("enough others");
-        assert!(held(&scattered.now.placements) >= 5);
+        let scattered = scene.scatter(encoded.clone()).await.expect("enough others");
+        assert!(held(&scattered.now) >= 5);
         assert!(start.elapsed() < Duration::from_secs(1), "the threshold does not wait for the slow one");
         let placements = settle(scattered).await;
         assert_eq!(held(&placements), 6, "replaced");
@@ -110,7 +110,11 @@ async fn a_slow_consumer_is_replaced_and_its_late_shard_removed() {
         assert!(placements.iter().all(|placement| placement.consumer != Some(slow.peer)));
         was_replaced |= *slow.shelf.asked.lock() > round;
         tokio::time::sleep(Duration::from_secs(40)).await; // virtual time
+        assert!(scene.is_all_announced());
+        scene.delete_surplus(&placements).await;
         assert!(encoded.roots.iter().all(|root| scene.copies(*root) == 1), "no shard is left over");
+        scene.announced.lock().clear();
+        scene.nodes.iter().for_each(|node| node.shelf.shards.lock().clear());
         slow_put(slow, Duration::from_millis(100));
     }
     assert!(was_replaced, "the slow one was never tried: choose other seeds");
@@ -122,8 +126,8 @@ async fn the_threshold_commits_and_the_rest_is_named_missing() {
     scene.fault(scene.nodes[2].peer, FaultPlan { is_hanging: true, ..FaultPlan::default() });
     let encoded = scene.chunk(100_000, Scheme::BASIC);
     let start = Instant::now();
-    let scattered = scene.dispatcher.scatter(encoded.clone()).await.expect("five are enough");
-    assert_eq!(held(&scattered.now.placements), 5);
+    let scattered = scene.scatter(encoded.clone()).await.expect("five are enough");
+    assert_eq!(held(&scattered.now), 5);
     assert!(start.elapsed() < Duration::from_secs(1));
     let placements = settle(scattered).await;
     assert!(start.elapsed() <= limits::SCATTER_TAIL + Duration::from_secs(2));
@@ -131,7 +135,7 @@ async fn the_threshold_commits_and_the_rest_is_named_missing() {
     assert_eq!(missing.len(), 1);
     // The next chunk does not try it first, nor at all: five are enough.
     let start = Instant::now();
-    let scattered = scene.dispatcher.scatter(scene.chunk(100_000, Scheme::BASIC)).await.expect("five are enough");
+    let scattered = scene.scatter(scene.chunk(100_000, Scheme::BASIC)).await.expect("five are enough");
     assert_eq!(held(&settle(scattered).await), 5);
     assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
 
@@ -141,16 +145,18 @@ async fn the_threshold_commits_and_the_rest_is_named_missing() {
     let rebuilt = scene.dispatcher.rebuild(&encoded.layout, &encoded.roots, &placements, &missing).await;
     let rebuilt = rebuilt.expect("five are left");
     assert_eq!(rebuilt, [encoded.shards[missing[0]].clone()]);
-    let placed = scene.dispatcher.place(encoded.roots[missing[0]], rebuilt[0].clone(), &holders).await;
-    assert_eq!(placed.expect("it is back").consumer, scene.nodes[2].peer);
+    let (root, announce) = (encoded.roots[missing[0]], scene.announce());
+    let placed = scene.dispatcher.place(root, rebuilt[0].clone(), &holders, &announce).await;
+    assert_eq!(placed.expect("it is back"), scene.nodes[2].peer);
+    assert!(scene.is_all_announced());
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_few_consumers_are_an_error_that_names_what_was_placed() {
+async fn too_few_consumers_are_an_error_and_what_was_placed_is_known() {
     let scene = Scene::new(4, 5);
-    let error = scene.dispatcher.scatter(scene.chunk(1000, Scheme::BASIC)).await.expect_err("four");
+    let error = scene.scatter(scene.chunk(1000, Scheme::BASIC)).await.expect_err("four");
     assert!(matches!(error, Error::NotEnough { needed: 5, online: 4, .. }), "{error}");
-    assert_eq!((error.kind(), error.placed().len()), (ErrorKind::Unavailable, 0));
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(scene.nodes.iter().all(|node| *node.shelf.asked.lock() == 0), "nothing is put in vain");
 
     let scene = Scene::new(6, 5);
@@ -158,28 +164,62 @@ async fn too_few_consumers_are_an_error_that_names_what_was_placed() {
         node.shelf.manner.lock().refuses = Some(ErrorKind::Full);
     }
     let encoded = scene.chunk(1000, Scheme::BASIC);
-    let error = scene.dispatcher.scatter(encoded.clone()).await.expect_err("four take it");
+    let error = scene.scatter(encoded.clone()).await.expect_err("four take it");
     assert!(matches!(error, Error::NotEnough { needed: 5, .. }), "{error}");
     tokio::time::sleep(Duration::from_secs(30)).await; // virtual time
-    for (peer, shard) in error.placed().to_vec() {
-        scene.dispatcher.delete(peer, shard).await.expect("gone or deleted");
-    }
-    assert!(encoded.roots.iter().all(|root| scene.copies(*root) == 0), "all that was stored was named");
+    assert!(encoded.roots.iter().any(|root| scene.copies(*root) > 0), "four took theirs");
+    scene.delete_surplus(&[]).await;
+    assert!(encoded.roots.iter().all(|root| scene.copies(*root) == 0), "all that was stored was announced");
 
     let scene = Scene::new(0, 5);
-    assert!(scene.dispatcher.scatter(scene.chunk(0, Scheme::FREE)).await.is_err());
+    assert!(scene.scatter(scene.chunk(0, Scheme::FREE)).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_scatter_leaves_nothing() {
-    let scene = Scene::new(6, 6);
-    scene.nodes.iter().for_each(|node| slow_put(node, Duration::from_secs(2)));
+async fn nothing_leaves_that_could_not_be_announced() {
+    let scene = Scene::new(8, 6);
+    let unrecorded = || Err(Error::Unrecorded { kind: ErrorKind::Full, why: "no space".into() });
+    let refuse: Announce = Arc::new(move |_| Box::pin(std::future::ready(unrecorded())));
     let encoded = scene.chunk(1000, Scheme::BASIC);
-    let dropped = timeout(Duration::from_secs(1), scene.dispatcher.scatter(encoded.clone())).await;
+    let error = scene.dispatcher.scatter(encoded.clone(), Arc::clone(&refuse)).await.expect_err("not announced");
+    assert_eq!((error.kind(), error.to_string().contains("no space")), (ErrorKind::Full, true));
+    let placed = scene.dispatcher.place(encoded.roots[0], encoded.shards[0].clone(), &[], &refuse).await;
+    assert_eq!(placed.map_err(|error| error.kind()), Err(ErrorKind::Full));
+    assert!(scene.nodes.iter().all(|node| *node.shelf.asked.lock() == 0));
+}
+
+/// A deletion after it is final: else it could overtake what it is to delete.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_scatter_sends_nothing_more() {
+    let scene = Scene::new(6, 6);
+    for node in &scene.nodes[..3] {
+        let plan = FaultPlan { delay: Duration::from_secs(2), ..FaultPlan::default() };
+        scene.fault(node.peer, plan);
+    }
+    let encoded = scene.chunk(1000, Scheme::BASIC);
+    let dropped = timeout(Duration::from_secs(1), scene.scatter(encoded.clone())).await;
     assert!(dropped.is_err());
     tokio::time::sleep(Duration::from_secs(30)).await; // virtual time
-    assert!(scene.nodes.iter().any(|node| *node.shelf.asked.lock() > 0), "they were asked");
+    assert!(scene.nodes[..3].iter().all(|node| *node.shelf.asked.lock() > 0), "they were asked");
+    assert!(scene.nodes[..3].iter().all(|node| node.shelf.shards.lock().is_empty()), "and sent nothing");
+    assert!(scene.is_all_announced());
+    scene.delete_surplus(&[]).await;
     assert!(encoded.roots.iter().all(|root| scene.copies(*root) == 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_is_late_ends_before_the_rest_is_told() {
+    let scene = Scene::new(6, 13);
+    let late = &scene.nodes[2];
+    scene.fault(late.peer, FaultPlan { delay: limits::SCATTER_TAIL + Duration::from_secs(2), ..FaultPlan::default() });
+    let scattered = scene.scatter(scene.chunk(1000, Scheme::BASIC)).await.expect("five are enough");
+    let placements = settle(scattered).await;
+    assert_eq!(held(&placements), 5);
+    assert_eq!(*late.shelf.asked.lock(), 1);
+    scene.fault(late.peer, FaultPlan::default());
+    scene.delete_surplus(&placements).await;
+    tokio::time::sleep(limits::REQUEST_TIMEOUT).await; // virtual time
+    assert!(late.shelf.shards.lock().is_empty(), "it came after its deletion");
 }
 
 #[tokio::test(start_paused = true)]
@@ -352,13 +392,14 @@ async fn deleting_is_done_when_it_is_gone_and_quick_when_nobody_is_there() {
 async fn stopping_ends_everything_soon() {
     let scene = Scene::new(6, 12);
     scene.nodes.iter().for_each(|node| slow_put(node, Duration::from_secs(15)));
-    let scatter = scene.dispatcher.scatter(scene.chunk(1000, Scheme::BASIC));
+    let scatter = scene.scatter(scene.chunk(1000, Scheme::BASIC));
     let stop = async {
         tokio::time::sleep(Duration::from_secs(1)).await; // virtual time
         scene.tasks.stop(Duration::from_secs(2)).await
     };
     let (result, is_stopped) = tokio::join!(scatter, stop);
     let error = result.expect_err("nothing was stored yet");
-    assert_eq!((error.kind(), error.placed().len()), (ErrorKind::Closed, 6), "all six may yet be stored");
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert_eq!(scene.announced.lock().len(), 6, "all six may yet be stored");
     assert!(is_stopped);
 }

@@ -64,7 +64,8 @@ pub trait ShardService: Send + Sync + 'static {
     /// Its size, if this owner has it here.
     async fn stat(&self, owner: OwnerId, shard: ShardId) -> Result<ShardStat, Refusal>;
 
-    /// Forgets it, durably. `NotFound` when it is not there (which a deleter takes for done).
+    /// Forgets it, durably. `NotFound` when it is not there (which a deleter takes for done). Either is final: of what
+    /// was reserved before nothing is stored any more.
     async fn delete(&self, owner: OwnerId, shard: ShardId) -> Result<(), Refusal>;
 
     /// This owner's shards after an id, at most `limits::LIST_PAGE`.

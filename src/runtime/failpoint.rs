@@ -21,7 +21,7 @@ pub const VARIABLE: &str = "OPENBUCKET_FAILPOINT";
 pub const FAILPOINTS: &[(&str, &str)] = &[
     ("log-replayed", "opening: what the last run left is in the trees, the log still has it too"),
     ("log-older-begun", "opening: the older log file is begun anew, the newer one is not yet"),
-    ("attempts-queued", "opening: the shards of an upload that was cut short are queued for deletion"),
+    ("attempts-queued", "opening: the shards of an attempt that was cut short are queued for deletion"),
     ("log-appended", "a change is in the log, neither flushed nor visible"),
     ("log-flushed", "the log is flushed, whoever waits for it is not told yet"),
     ("staging-flushed", "the data of an fsync is flushed in its staging file, the log does not say so yet"),
@@ -30,7 +30,7 @@ pub const FAILPOINTS: &[(&str, &str)] = &[
     ("staged-flushed", "checkpoint: the data that only the old log carried is in staging files"),
     ("trees-applied", "checkpoint: the changes of the old log are in the trees, not flushed"),
     ("trees-flushed", "checkpoint: the trees are flushed, the old log is not free yet"),
-    ("attempt-flushed", "upload: it is announced, no shard has left"),
+    ("attempt-flushed", "upload: who may have its shards is durable, none of these has left"),
     ("first-receipt", "upload: one consumer has a shard"),
     ("threshold-receipts", "upload: enough consumers have shards, nothing is committed"),
     ("chunk-committed", "upload: the chunk is in the log, not flushed"),

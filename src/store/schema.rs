@@ -13,7 +13,8 @@
 //! | `Chunk` | chunk id | layout, shard ids, placements |
 //! | `Live` | chunk id | bytes that extents still need, u64 |
 //! | `User` | chunk id, ino u64, offset u64 | which extents use the chunk |
-//! | `Attempt` | chunk id | shards on their way: of an upload, or of a repair of a committed chunk |
+//! | `Attempt` | chunk id, peer, shard id | who may have a shard that is on its way: of an upload, or of a repair |
+//! | `Attempt` | chunk id | the same in earlier states, with the shards and without the peers: only read now |
 //! | `Delete` | peer, shard id | a shard to delete |
 //! | `Incomplete` | chunk id | a committed chunk with shards not confirmed |
 //! | `Consumer` | peer | who and where it was last |

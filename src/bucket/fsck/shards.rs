@@ -1,9 +1,9 @@
 //! Placements against what consumers list.
 //!
-//! A shard's id is new with its chunk's id and never comes back. It is announced (`Attempt`) before it leaves, then
-//! belongs to a chunk, then is queued for deletion; each step of that is one batch. So a shard on a consumer that is found
-//! in none of the three, looked for in this order, is known to nobody. For a moment more that may be one that arrived late
-//! and is being deleted: hence the second look.
+//! A shard's id is new with its chunk's id and never comes back. It is announced for a consumer (`Attempt`) before it
+//! leaves, then belongs to a chunk, then is queued for deletion; each step of that is one batch. So a shard on a consumer
+//! that is found in none of the three, looked for in this order, is known to nobody; unless it was deleted since it was
+//! listed, or a repair has come between: hence the second look.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -14,6 +14,7 @@ use crate::{
     base::{ChunkId, PeerId, Record, ShardId, limits},
     bucket::{
         Error, Inner,
+        attempts::split_attempt,
         commit::blocking,
         records::{Attempt, Chunk},
     },
@@ -103,10 +104,14 @@ impl Inner {
 
     /// Takes out of these shards on consumers what this bucket knows of, in the order of a shard's life.
     fn drop_known(&self, unknown: &mut HashSet<(PeerId, ShardId)>) -> Result<(), Error> {
-        let attempts = self.database.scan(Table::Attempt, b"", b"", usize::MAX)?;
-        let announced = attempts.iter().filter_map(|(_, value)| Attempt::decode(value).ok());
-        let announced: HashSet<ShardId> = announced.flat_map(|attempt| attempt.roots).collect();
-        unknown.retain(|(_, shard)| !announced.contains(shard));
+        let mut earlier = HashSet::new();
+        for (key, value) in self.database.scan(Table::Attempt, b"", b"", usize::MAX)? {
+            match key.get(32..).and_then(split_attempt) {
+                Some(announced) => drop(unknown.remove(&announced)),
+                None => earlier.extend(Attempt::decode(&value).into_iter().flat_map(|attempt| attempt.roots)),
+            }
+        }
+        unknown.retain(|(_, shard)| !earlier.contains(shard));
         self.each_chunk(|chunk| {
             for (placement, root) in chunk.placements.iter().zip(&chunk.roots) {
                 placement.consumer.map(|consumer| unknown.remove(&(consumer, *root)));

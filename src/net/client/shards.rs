@@ -37,7 +37,8 @@ impl ShardClient {
         Self { calls, cpu: CpuPool::for_this_machine(), latencies: Mutex::default() }
     }
 
-    /// Stores a shard. The receipt is the consumer's word that it is on its disk, flushed.
+    /// Stores a shard. The receipt is the consumer's word that it is on its disk, flushed. After an error the consumer
+    /// may have it, and may come to have it yet, until it has confirmed its deletion.
     ///
     /// # Panics
     /// When the data is empty or longer than `limits::SHARD_BYTES`.

@@ -76,7 +76,15 @@
 //!
 //! - **Put.** The client sends data only after `Ready`: the server has then set space aside. After `Ready`
 //!   the server reads all data before it answers. `Held` means that the server has this shard already,
-//!   intact; no data follows.
+//!   intact; no data follows. After `Ready` only a receipt says where the shard is: when the put is
+//!   refused then, or its stream ends, the server may have the shard, or come to have it (a flush that
+//!   failed may yet reach the disk). Who does not want it there deletes it.
+//! - **Delete.** `Deleted` and *not found* (code 1) are final: of the puts that the server answered with
+//!   `Ready` before, nothing comes any more, nor does what a restart of the server finds on its disk.
+//!   One that is still on its way is refused (code 6). So a client first gives up its own puts of a shard,
+//!   closing their streams, then deletes: what it has not sent by then it never sends. After any other
+//!   answer, or none, the client asks again, until one of the two has come; it puts the shard to this
+//!   server again only after that.
 //! - **Receipt.** `shard` (32), `owner` (32), `consumer` (32, the server's peer), `bytes` (varint), `at`
 //!   (Unix milliseconds, varint), signature (64): the server's word that the shard is on its disk,
 //!   flushed. The signature is its peer key's Ed25519 over: the text `openbucket receipt 1` and a zero

@@ -50,6 +50,8 @@ pub struct SegmentUse {
 #[derive(Default)]
 pub struct State {
     pub index: BTreeMap<Key, Location>,
+    /// Bad entries whose mark the disk did not take: not held, but after a restart they would be again.
+    pub unmarked: BTreeMap<Key, Location>,
     pub segments: BTreeMap<u32, SegmentUse>,
     pub limit_bytes: u64,
     pub used_bytes: u64,
@@ -96,8 +98,10 @@ impl State {
 
     /// An entry is dead on disk, flushed; its space is not given back yet.
     pub fn forget(&mut self, key: &Key, location: &Location) {
-        if self.index.get(key) == Some(location) {
-            self.index.remove(key);
+        for entries in [&mut self.index, &mut self.unmarked] {
+            if entries.get(key) == Some(location) {
+                entries.remove(key);
+            }
         }
         if let Some(segment) = self.segments.get_mut(&location.segment) {
             segment.live_entries = segment.live_entries.saturating_sub(1);

@@ -210,6 +210,7 @@ impl ShardStore {
             let mut state = self.state.lock();
             if state.index.get(&key) == Some(&location) {
                 state.index.remove(&key);
+                state.unmarked.insert(key, location);
                 state.bad_shards += 1;
             }
             tracing::warn!(op = "verify", shard = %key.1, "a bad shard could not be marked on disk: {error}");

@@ -203,6 +203,32 @@ async fn a_rotten_body_is_noticed_given_up_and_counted_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_is_gone_is_not_found_again_by_a_restart_though_it_could_not_be_marked_bad() {
+    for is_stored_anew in [false, true] {
+        let disk = SimulatedDisk::new(1 << 20);
+        let faulty = FaultyDisk::new(Arc::new(disk.clone()));
+        let store = open_on(Arc::new(faulty.clone()), 1 << 20);
+        let bytes = body(5000, 1);
+        let shard = put(&store, OWNER, &bytes).await.expect("fits");
+        disk.flip(&segment_path(1), PAGE as usize + 4000);
+        faulty.fail(DiskOp::Write, 0, u64::MAX, io::ErrorKind::StorageFull);
+        assert_eq!(store.get(OWNER, shard).await.expect_err("rotten").kind(), ErrorKind::Corrupt);
+        assert_ne!(store.delete(OWNER, shard).await.expect_err("not durable").kind(), ErrorKind::NotFound);
+        faulty.heal();
+        if is_stored_anew {
+            put(&store, OWNER, &bytes).await.expect("stored");
+        } else {
+            store.delete(OWNER, shard).await.expect("marked now");
+            assert_eq!(store.delete(OWNER, shard).await.expect_err("gone").kind(), ErrorKind::NotFound);
+        }
+        for store in [store, open(&disk)] {
+            assert_eq!(store.usage().shards, u64::from(is_stored_anew), "{:?}", store.usage());
+            assert_eq!(store.get(OWNER, shard).await.is_ok_and(|got| got == bytes), is_stored_anew);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_rotten_body_is_never_served() {
     let disk = SimulatedDisk::new(1 << 20);
     let store = open(&disk);

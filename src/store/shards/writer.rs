@@ -42,6 +42,8 @@ enum Written {
     Added {
         key: Key,
         location: Location,
+        /// A bad entry of the same shard that was not marked so before.
+        marked: Option<Location>,
         _guard: SpaceGuard,
     },
     Dropped {
@@ -85,7 +87,7 @@ impl ShardStore {
         }
         self.account(&done);
         let freed = done.iter().filter_map(|(written, _)| match written {
-            Written::Dropped { location, .. } => Some(*location),
+            Written::Dropped { location, .. } | Written::Added { marked: Some(location), .. } => Some(*location),
             _ => None,
         });
         for location in freed {
@@ -104,21 +106,25 @@ impl ShardStore {
         if let Some(poison) = self.state.lock().poison.clone() {
             return Err(Error::Closed(poison));
         }
-        let found = self.state.lock().index.get(&change.key()).copied();
+        let (found, unmarked) = {
+            let (state, key) = (self.state.lock(), change.key());
+            (state.index.get(&key).copied(), state.unmarked.get(&key).copied())
+        };
         match (change, found) {
             (Change::Put { .. }, Some(_)) => Ok(Written::Already),
             (Change::Put { key, body, guard }, None) => {
+                // Of two entries a restart would take the first.
+                if let Some(location) = &unmarked {
+                    self.mark(writer, unflushed, (key, location), EntryState::Bad)?;
+                }
                 let location = self.append(writer, unflushed, key, &body)?;
-                Ok(Written::Added { key, location, _guard: guard })
+                Ok(Written::Added { key, location, marked: unmarked, _guard: guard })
             }
-            (Change::Drop { only: Some(_), .. }, None) => Ok(Written::Already),
-            (Change::Drop { only: Some(only), .. }, Some(location)) if only != location => Ok(Written::Already),
-            (Change::Drop { key, .. }, None) => Err(Error::NotFound(format!("shard {} is not here", key.1))),
-            (Change::Drop { key, to, .. }, Some(location)) => {
-                let Location { segment, offset, body_bytes, body_crc } = location;
-                let flushed_to = if writer.active == Some(segment) { writer.flushed_to } else { offset };
-                let header = EntryHeader { state: to, body_bytes, body_crc, flushed_to, offset, segment, key };
-                self.mark(unflushed, &header)?;
+            (Change::Drop { only: Some(only), .. }, found) if found != Some(only) => Ok(Written::Already),
+            (Change::Drop { key, to, .. }, found) => {
+                let missing = || Error::NotFound(format!("shard {} is not here", key.1));
+                let location = found.or(unmarked).ok_or_else(missing)?;
+                self.mark(writer, unflushed, (key, &location), to)?;
                 Ok(Written::Dropped { key, location, to })
             }
         }
@@ -206,11 +212,20 @@ impl ShardStore {
     }
 
     /// Rewrites the header of an entry, with its new state.
-    fn mark(&self, unflushed: &mut Unflushed, header: &EntryHeader) -> Result<(), Error> {
-        let path = segment_path(header.segment);
-        let file = self.handle(header.segment).map_err(Error::io("cannot open", &path))?;
-        file.write_at(&header.encode(&self.nonce), header.offset).map_err(Error::io("cannot write", &path))?;
-        unflushed.files.insert(header.segment, file);
+    fn mark(
+        &self,
+        writer: &Writer,
+        unflushed: &mut Unflushed,
+        (key, location): (Key, &Location),
+        state: EntryState,
+    ) -> Result<(), Error> {
+        let Location { segment, offset, body_bytes, body_crc } = *location;
+        let flushed_to = if writer.active == Some(segment) { writer.flushed_to } else { offset };
+        let header = EntryHeader { state, body_bytes, body_crc, flushed_to, offset, segment, key };
+        let path = segment_path(segment);
+        let file = self.handle(segment).map_err(Error::io("cannot open", &path))?;
+        file.write_at(&header.encode(&self.nonce), offset).map_err(Error::io("cannot write", &path))?;
+        unflushed.files.insert(segment, file);
         Ok(())
     }
 
@@ -240,7 +255,8 @@ impl ShardStore {
         let mut state = self.state.lock();
         for (written, _) in done {
             match written {
-                Written::Added { key, location, .. } => {
+                Written::Added { key, location, marked, .. } => {
+                    marked.iter().for_each(|marked| state.forget(key, marked));
                     state.add(*key, *location);
                     state.problem = None;
                 }
