@@ -133,7 +133,8 @@ impl Inner {
                 if self.tasks.shutdown().is_started() {
                     return Ok(());
                 }
-                if !rounds.waits.may_try(&id) {
+                // One that is being landed may only seem sparse.
+                if !rounds.waits.may_try(&id) || self.is_announced(id) {
                     continue;
                 }
                 let inner = Arc::clone(self);

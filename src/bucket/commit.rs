@@ -1,6 +1,6 @@
 //! The committer: encodes and scatters a gathered chunk, and commits it in one transaction.
 
-use std::{collections::BTreeMap, ops::Range, panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 use tokio::{
@@ -11,13 +11,13 @@ use tokio::{
 use super::{
     Error, Inner,
     attempts::Announced,
-    cell::{Cell, CellState, Locked},
+    cell::{Cell, CellState},
     extents::queue_deletes,
-    records::{Chunk, Extent},
+    records::Chunk,
     upload::Job,
 };
 use crate::{
-    base::{ChunkId, Ino, PeerId, Record, ShardId, limits},
+    base::{ChunkId, PeerId, Record, ShardId, limits},
     coding::{self, Encoded},
     dispatch::{self, Placement, Settled},
     runtime::{failpoint, spawn_blocking},
@@ -110,67 +110,6 @@ impl Inner {
         Ok(coding::encode(&self.key, &plain, job.scheme, &*self.chance)?)
     }
 
-    /// Commits a scattered chunk: extents, freed chunks, cleared dirty ranges and its record, all or nothing. Returns
-    /// whether a pinned file is in it.
-    fn land(&self, job: &Job, delivery: &Delivery) -> Result<bool, Error> {
-        let id = delivery.chunk.layout.chunk;
-        let mut batch = Batch::new();
-        let mut parts: Landing = BTreeMap::new();
-        let mut locked = Locked::new(job.pieces.iter().map(|piece| &piece.cell));
-        let mut change = self.change_extents();
-        let mut live = 0;
-        for piece in &job.pieces {
-            let ino = piece.cell.ino;
-            let state = locked.of(ino);
-            if state.is_gone {
-                continue;
-            }
-            for part in state.unmodified_since(job.flight, piece.range.clone()) {
-                while !change.cut(ino, part.clone(), &mut batch)? {}
-                let skipped = (part.start - piece.range.start) as u32;
-                let bytes = (part.end - part.start) as u32;
-                let extent = Extent { bytes, chunk: id, chunk_offset: piece.chunk_offset + skipped };
-                change.insert(ino, part.start, extent, &mut batch);
-                batch.supersede(ino.0, part.start, part.end);
-                live += u64::from(bytes);
-                parts.entry(ino).or_insert_with(|| (Arc::clone(&piece.cell), Vec::new())).1.push(part);
-            }
-        }
-        let (mut is_pinned, mut taken) = (false, Vec::new());
-        for (ino, (_, ranges)) in &parts {
-            let state = locked.of(*ino);
-            state.count_extents(change.gained(*ino));
-            is_pinned |= state.inode.is_pinned;
-            // In this batch whatever it takes: without the extents in it the ranges must stay.
-            taken.extend(ranges.iter().flat_map(|range| state.logged.take(range.clone())).map(|range| (*ino, range)));
-            while !state.logged.put(*ino, &mut batch) {}
-            state.put_sized(*ino, landed_size(state, ranges), &mut batch);
-        }
-        self.put_delivery(delivery, live > 0, &mut batch);
-        change.store(&delivery.chunk);
-        let dead = change.settle(&mut batch)?;
-        let committed = self.database.commit(batch).inspect_err(|_| {
-            for (ino, range) in taken {
-                locked.of(ino).logged.insert(range);
-            }
-        })?;
-        failpoint("chunk-committed");
-        // Only now, so that a commit that fails leaves everything staged.
-        for (ino, (_, ranges)) in &parts {
-            self.note_landed(locked.of(*ino), ranges, committed);
-        }
-        drop(change);
-        drop(locked);
-        self.forget_chunks(&dead);
-        self.database.sync(committed)?;
-        failpoint("chunk-flushed");
-        for (cell, _) in parts.values() {
-            self.reclaim(cell, committed);
-        }
-        failpoint("staging-returned");
-        Ok(is_pinned)
-    }
-
     /// Adds a delivered chunk to a batch; one that nobody needs any more goes, and so do its shards.
     pub(super) fn put_delivery(&self, delivery: &Delivery, is_needed: bool, batch: &mut Batch) {
         if !delivery.has_rest {
@@ -193,19 +132,6 @@ impl Inner {
             self.database.commit(batch)?;
         }
         Ok(())
-    }
-
-    /// A locked cell after ranges of it went into a chunk.
-    fn note_landed(&self, state: &mut CellState, ranges: &[Range<u64>], committed: Sequence) {
-        let before = state.dirty.covered_bytes();
-        state.logged_size = landed_size(state, ranges);
-        for range in ranges {
-            state.forget_staged(range.clone());
-            state.waste.insert(range.clone(), committed);
-        }
-        self.staging.account(before, state.dirty.covered_bytes());
-        (state.problem, state.failures) = (None, 0);
-        state.is_urgent &= !state.dirty.is_empty();
     }
 
     /// Gives back the staging space that a cell needs no more. All batches up to `durable` are durable: before that
@@ -239,11 +165,9 @@ impl Inner {
 
     /// Puts the bytes of a failed upload back in line, later each time.
     fn land_failed(&self, job: &Job, why: &str) {
+        self.put_back(job);
         for piece in &job.pieces {
             let mut state = piece.cell.lock();
-            for part in state.unmodified_since(job.flight, piece.range.clone()) {
-                state.dirty.insert(part, None);
-            }
             if state.problem.is_none() || Instant::now() >= state.retry_at {
                 let wait = limits::RETRY_MIN.saturating_mul(1 << state.failures.min(6)).min(limits::RETRY_MAX);
                 state.retry_at = Instant::now() + wait;
@@ -340,15 +264,6 @@ pub(super) struct Delivery {
     pub surplus: Vec<(PeerId, ShardId)>,
     /// Whether shards are still on their way.
     pub has_rest: bool,
-}
-
-/// What a chunk carried, by inode.
-type Landing = BTreeMap<Ino, (Arc<Cell>, Vec<Range<u64>>)>;
-
-/// The size that may be stored when these ranges are in a chunk.
-fn landed_size(state: &CellState, ranges: &[Range<u64>]) -> u64 {
-    let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
-    state.logged_size.max(end.min(state.inode.size))
 }
 
 /// Queues deletions of single shards.
