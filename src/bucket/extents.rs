@@ -33,29 +33,40 @@ pub(super) struct ExtentChange<'a> {
     _accounts: MutexGuard<'a, ()>,
 }
 
+/// Extents read in one step.
+const PAGE: usize = 256;
+
+fn decode(key: &[u8], value: &[u8]) -> Result<(u64, Extent), Error> {
+    let offset = u64::from_be_bytes(key.try_into().map_err(|_| Error::Stale)?);
+    Ok((offset, Extent::decode(value).map_err(store::Error::from)?))
+}
+
 impl Inner {
     /// The extents of a file that overlap a range, in order, with their file offsets.
     pub fn extents(&self, ino: Ino, range: Range<u64>, limit: usize) -> Result<Vec<(u64, Extent)>, Error> {
         let prefix = ino.0.to_be_bytes();
-        // An extent is at most a chunk long, so one that reaches into the range begins at most so far before it.
-        let from = range.start.saturating_sub(limits::CHUNK_BYTES as u64).to_be_bytes();
-        let mut found = Vec::new();
-        let mut from = from.to_vec();
+        let (mut found, mut from) = (Vec::new(), range.start.to_be_bytes().to_vec());
+        // They do not overlap, so that of those before only the last may reach into the range; and none is longer than
+        // a chunk.
+        let earliest = range.start.saturating_sub(limits::CHUNK_BYTES as u64).to_be_bytes();
+        if let Some((key, value)) = self.database.last_within(Table::Extent, &prefix, &earliest..&from)? {
+            let (offset, extent) = decode(&key, &value)?;
+            if offset + u64::from(extent.bytes) > range.start {
+                found.push((offset, extent));
+            }
+        }
         loop {
-            let page = self.database.scan(Table::Extent, &prefix, &from, 256)?;
-            let is_last = page.len() < 256;
-            for (key, value) in page {
-                let offset = u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?);
+            let step = limit.saturating_sub(found.len()).clamp(1, PAGE);
+            let page = self.database.scan(Table::Extent, &prefix, &from, step)?;
+            for (key, value) in &page {
+                let (offset, extent) = decode(key, value)?;
                 if offset >= range.end || found.len() >= limit {
                     return Ok(found);
                 }
-                let extent = Extent::decode(&value).map_err(store::Error::from)?;
-                if offset + u64::from(extent.bytes) > range.start {
-                    found.push((offset, extent));
-                }
+                found.push((offset, extent));
                 from = (offset + 1).to_be_bytes().to_vec();
             }
-            if is_last {
+            if page.len() < step {
                 return Ok(found);
             }
         }
