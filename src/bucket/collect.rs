@@ -326,7 +326,10 @@ impl Inner {
             }
         }
         if !landing.is_stored && (is_needed || is_last) {
-            self.put_delivery(landing.delivery, is_needed, &mut batch);
+            self.put_delivery(landing.delivery, is_needed, &mut batch)?;
+            if is_needed && !self.is_any_awaited(landing.moves)? {
+                self.put_unawaited(new, &mut batch);
+            }
             change.store(new);
         }
         landing.is_stored |= is_needed;
@@ -339,6 +342,16 @@ impl Inner {
         drop(locked);
         self.forget_chunks(&dead);
         Ok(true)
+    }
+
+    /// Whether somebody still waits for shards of one of the old chunks.
+    fn is_any_awaited(&self, moves: &[Move]) -> Result<bool, Error> {
+        for step in moves {
+            if self.is_awaited(step.old)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The inodes that some extents are of; those that are gone are left out.

@@ -24,6 +24,9 @@ use crate::{
     store::{Batch, Sequence, Table},
 };
 
+/// What the mark of an incomplete chunk says when nobody waits for its shards.
+const UNAWAITED: &[u8] = &[1];
+
 impl Inner {
     /// Takes one chunk all the way; whatever fails, its bytes stay staged and are tried again.
     pub(super) async fn fly(self: Arc<Self>, job: Job, permit: OwnedSemaphorePermit) {
@@ -111,16 +114,17 @@ impl Inner {
     }
 
     /// Adds a delivered chunk to a batch; one that nobody needs any more goes, and so do its shards.
-    pub(super) fn put_delivery(&self, delivery: &Delivery, is_needed: bool, batch: &mut Batch) {
+    pub(super) fn put_delivery(&self, delivery: &Delivery, is_needed: bool, batch: &mut Batch) -> Result<(), Error> {
         if !delivery.has_rest {
             batch.delete(Table::Attempt, &[delivery.chunk.layout.chunk.as_bytes()]);
         }
         put_deletes(&delivery.surplus, batch);
         if is_needed {
-            self.put_chunk(&delivery.chunk, batch);
+            self.put_chunk(&delivery.chunk, batch)?;
         } else {
             queue_deletes(&delivery.chunk, batch);
         }
+        Ok(())
     }
 
     /// Queues the deletion of a chunk's shards whose commit has failed.
@@ -128,7 +132,7 @@ impl Inner {
         let _accounts = self.accounts.lock();
         if self.chunk(delivery.chunk.layout.chunk)?.is_none() {
             let mut batch = Batch::new();
-            self.put_delivery(delivery, false, &mut batch);
+            self.put_delivery(delivery, false, &mut batch)?;
             self.database.commit(batch)?;
         }
         Ok(())
@@ -192,8 +196,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Stores a chunk's record, and whether shards of it are missing.
-    pub(super) fn put_chunk(&self, chunk: &Chunk, batch: &mut Batch) {
+    /// Stores a chunk's record, and whether shards of it are missing; whether somebody waits for them stays as it is.
+    pub(super) fn put_chunk(&self, chunk: &Chunk, batch: &mut Batch) -> Result<(), Error> {
         let id = chunk.layout.chunk;
         batch.put(Table::Chunk, &[id.as_bytes()], chunk.encode());
         for (placement, root) in chunk.placements.iter().zip(&chunk.roots) {
@@ -202,10 +206,25 @@ impl Inner {
                 batch.delete(Table::Delete, &[consumer.as_bytes(), root.as_bytes()]);
             }
         }
-        if chunk.placements.iter().all(|placement| placement.health == dispatch::Health::Held) {
+        if chunk.is_whole() {
             batch.delete(Table::Incomplete, &[id.as_bytes()]);
         } else {
-            batch.put(Table::Incomplete, &[id.as_bytes()], Vec::new());
+            let mark = self.database.get(Table::Incomplete, &[id.as_bytes()])?.unwrap_or_default();
+            batch.put(Table::Incomplete, &[id.as_bytes()], mark);
+        }
+        Ok(())
+    }
+
+    /// Whether somebody who waits for all shards waits for this chunk: it lacks some, and carries what programs have
+    /// written since all of it was on its consumers. What the collector moves was there before.
+    pub(super) fn is_awaited(&self, id: ChunkId) -> Result<bool, Error> {
+        Ok(self.database.get(Table::Incomplete, &[id.as_bytes()])?.is_some_and(|mark| mark != UNAWAITED))
+    }
+
+    /// Nobody waits for the shards that this chunk lacks.
+    pub(super) fn put_unawaited(&self, chunk: &Chunk, batch: &mut Batch) {
+        if !chunk.is_whole() {
+            batch.put(Table::Incomplete, &[chunk.layout.chunk.as_bytes()], UNAWAITED.to_vec());
         }
     }
 
@@ -246,7 +265,7 @@ impl Inner {
                     *current = new;
                 }
             }
-            self.put_chunk(&chunk, &mut batch);
+            self.put_chunk(&chunk, &mut batch)?;
         } else {
             queue_deletes(&Chunk { placements, ..before.clone() }, &mut batch);
         }

@@ -128,7 +128,7 @@ impl Inner {
             state.put_sized(*ino, landed_size(state, ranges), &mut batch);
         }
         if !landing.is_stored && (!parts.is_empty() || landing.is_done()) {
-            self.put_delivery(landing.delivery, !parts.is_empty(), &mut batch);
+            self.put_delivery(landing.delivery, !parts.is_empty(), &mut batch)?;
             change.store(chunk);
         }
         let dead = change.settle(&mut batch)?;
@@ -202,7 +202,9 @@ mod tests {
     };
 
     /// So many extents of one byte that to replace them all is too much for a record of the log.
-    const EXTENTS: u64 = 130_000;
+    const MANY: u64 = 130_000;
+    /// So many that they need several batches.
+    const SOME: u64 = 10_000;
 
     fn delivery(seed: u64, bytes: usize) -> Delivery {
         let encoded = coding::encode(&BucketKey::new([4; 32]), &vec![7; bytes], Scheme::FREE, &SeededChance::new(seed));
@@ -213,23 +215,23 @@ mod tests {
     }
 
     /// A file whose every byte is an extent, in the wrong order; and all of it written anew, as a chunk takes it.
-    fn shattered(bucket: &Bucket) -> (Job, Delivery) {
+    fn shattered(bucket: &Bucket, extents: u64) -> (Job, Delivery) {
         let inner = &bucket.inner;
         let ino = file(bucket, b"shattered");
-        write(bucket, ino, 0, &vec![1; EXTENTS as usize]);
+        write(bucket, ino, 0, &vec![1; extents as usize]);
         bucket.fsync_blocking(ino, false).expect("durable");
-        let old = delivery(1, EXTENTS as usize);
+        let old = delivery(1, extents as usize);
         let cell = inner.cell(ino).expect("there");
         let mut state = cell.lock();
-        let offsets: Vec<u64> = (0..EXTENTS).collect();
+        let offsets: Vec<u64> = (0..extents).collect();
         for some in offsets.chunks(limits::EXTENTS_PER_BATCH) {
             let (mut batch, mut change) = (Batch::new(), inner.change_extents());
             for offset in some {
-                let chunk_offset = (EXTENTS - 1 - offset) as u32;
+                let chunk_offset = (extents - 1 - offset) as u32;
                 let extent = Extent { bytes: 1, chunk: old.chunk.layout.chunk, chunk_offset };
                 change.insert(ino, *offset, extent, &mut batch);
             }
-            inner.put_chunk(&old.chunk, &mut batch);
+            inner.put_chunk(&old.chunk, &mut batch).expect("readable");
             change.store(&old.chunk);
             state.count_extents(change.gained(ino));
             change.settle(&mut batch).expect("settled");
@@ -237,12 +239,12 @@ mod tests {
             inner.database.commit(batch).expect("committed");
         }
         let flight = Flight(77);
-        state.dirty.insert(0..EXTENTS, Some(flight));
+        state.dirty.insert(0..extents, Some(flight));
         let file = inner.staging_file(&cell, &mut state).expect("there");
         drop(state);
-        let piece = Piece { cell, file, range: 0..EXTENTS, chunk_offset: 0 };
-        let job = Job { flight, scheme: Scheme::FREE, pieces: vec![piece], bytes: EXTENTS as usize };
-        (job, delivery(2, EXTENTS as usize))
+        let piece = Piece { cell, file, range: 0..extents, chunk_offset: 0 };
+        let job = Job { flight, scheme: Scheme::FREE, pieces: vec![piece], bytes: extents as usize };
+        (job, delivery(2, extents as usize))
     }
 
     async fn assert_sound(bucket: &Bucket) {
@@ -255,16 +257,16 @@ mod tests {
     async fn a_chunk_lands_over_more_extents_than_a_record_holds() {
         let directory = tempfile::tempdir().expect("made");
         let bucket = open(directory.path());
-        let (job, delivery) = shattered(&bucket);
+        let (job, delivery) = shattered(&bucket, MANY);
         assert!(!bucket.inner.land(&job, &delivery).expect("landed"));
         let (ino, id) = (job.pieces[0].cell.ino, delivery.chunk.layout.chunk);
-        assert_eq!((bucket.staged_bytes(), bucket.inner.live_bytes(id).expect("readable")), (0, EXTENTS));
+        assert_eq!((bucket.staged_bytes(), bucket.inner.live_bytes(id).expect("readable")), (0, MANY));
         let mut reached = 0;
         for (offset, extent) in bucket.inner.extents(ino, 0..u64::MAX, usize::MAX).expect("readable") {
             assert_eq!((offset, extent.chunk, u64::from(extent.chunk_offset)), (reached, id, reached));
             reached += u64::from(extent.bytes);
         }
-        assert_eq!(reached, EXTENTS);
+        assert_eq!(reached, MANY);
         assert_sound(&bucket).await;
     }
 
@@ -272,7 +274,7 @@ mod tests {
     async fn a_crash_between_two_batches_leaves_the_rest_staged() {
         let (directory, after_crash) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
         let bucket = open(directory.path());
-        let (job, delivery) = shattered(&bucket);
+        let (job, delivery) = shattered(&bucket, SOME);
         let mut landing = Landing {
             job: &job,
             delivery: &delivery,
@@ -288,7 +290,7 @@ mod tests {
         copy(directory.path(), after_crash.path());
         let reopened = open(after_crash.path());
         let live = reopened.inner.live_bytes(delivery.chunk.layout.chunk).expect("readable");
-        assert_eq!((reopened.staged_bytes(), live), (EXTENTS - landed, landed));
+        assert_eq!((reopened.staged_bytes(), live), (SOME - landed, landed));
         assert_sound(&reopened).await;
         // What comes later replaces the chunk that has landed in part: the rest goes with another one.
         let cell = &job.pieces[0].cell;
@@ -301,6 +303,6 @@ mod tests {
         }
         assert!(bucket.inner.land_some(&mut landing).expect("readable").is_none());
         bucket.inner.put_back(&job);
-        assert_eq!(cell.lock().dirty.waiting_bytes(), EXTENTS - landed);
+        assert_eq!(cell.lock().dirty.waiting_bytes(), SOME - landed);
     }
 }

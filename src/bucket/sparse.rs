@@ -227,7 +227,7 @@ mod tests {
             let extent = Extent { bytes: 100, chunk: chunk.layout.chunk, chunk_offset };
             // The same run may come twice: as what a collected copy is.
             if index == 0 {
-                inner.put_chunk(&chunk, &mut batch);
+                inner.put_chunk(&chunk, &mut batch).expect("readable");
                 change.store(&chunk);
             }
             if chunk_offset == 0 {

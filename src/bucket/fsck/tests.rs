@@ -46,7 +46,7 @@ fn upload(bucket: &Bucket, ino: Ino, chunk: &Chunk) {
     state.count_extents(change.gained(ino));
     (state.inode.size, state.logged_size) = (u64::from(BYTES), u64::from(BYTES));
     state.put(ino, &mut batch);
-    inner.put_chunk(chunk, &mut batch);
+    inner.put_chunk(chunk, &mut batch).expect("readable");
     assert!(change.settle(&mut batch).expect("settled").is_empty());
     inner.database.commit(batch).expect("committed");
 }
@@ -205,7 +205,7 @@ async fn damaged_accounts_of_chunks_are_found_and_mended() {
     lacking.placements[1] = Placement::missing();
     scene.put(Table::Chunk, &[id.as_bytes()], lacking.encode());
     scene.expect_repaired(FsckKind::IncompleteMark).await;
-    scene.commit(|batch| scene.bucket.inner.put_chunk(&scene.chunk, batch));
+    scene.commit(|batch| scene.bucket.inner.put_chunk(&scene.chunk, batch).expect("readable"));
     let delete: [&[u8]; 2] = [&[1; 32], scene.chunk.roots[0].as_bytes()];
     scene.put(Table::Delete, &delete, Vec::new());
     scene.expect_repaired(FsckKind::NeededDelete).await;
