@@ -7,6 +7,8 @@ mod collect;
 mod fixture;
 #[path = "model/ranges.rs"]
 mod ranges;
+#[path = "model/shattered.rs"]
+mod shattered;
 #[path = "model/tree.rs"]
 mod tree;
 

@@ -101,6 +101,8 @@ pub const COLLECT_BUSY_BYTES_PER_SECOND: u64 = 4 << 20;
 pub const COLLECT_LINGER: Duration = Duration::from_secs(5);
 /// Chunks fetched ahead at a time, of all readers.
 pub const AHEAD_FETCHES: usize = 4;
+/// Runs of blocks that one read fetches at a time.
+pub const READ_FETCHES: usize = 32;
 /// Chunks being encoded or scattered at a time.
 pub const FLIGHTS: usize = 6;
 /// Records that a check of the bucket reads in one step.

@@ -196,7 +196,7 @@ mod tests {
         let announced = bucket.inner.announce(chunk.layout.chunk);
         let shards = vec![(peer(1), chunk.roots[0]), (peer(2), chunk.roots[1]), (peer(3), chunk.roots[0])];
         announced.announcer()(shards).await.expect("recorded");
-        change(&bucket, |inner, batch| inner.put_chunk(&chunk, batch));
+        change(&bucket, |inner, batch| inner.put_chunk(&chunk, batch).expect("readable"));
         bucket.inner.settle_cut_attempts().expect("settled");
         assert_eq!((count(&bucket, Table::Attempt), deletes(&bucket)), (3, vec![]));
         drop(announced);
@@ -220,7 +220,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("made");
         let (bucket, chunk) = (open(directory.path()), chunk());
         let lacking = Chunk { placements: vec![Placement::held(peer(1)), Placement::missing()], ..chunk.clone() };
-        change(&bucket, |inner, batch| inner.put_chunk(&lacking, batch));
+        change(&bucket, |inner, batch| inner.put_chunk(&lacking, batch).expect("readable"));
         put_attempt(&bucket, &chunk, peer(9), 1);
         put_attempt(&bucket, &chunk, peer(2), 1);
         bucket.inner.update_placements(&lacking, chunk.placements.clone(), &[]).expect("updated");

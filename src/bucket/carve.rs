@@ -46,21 +46,23 @@ impl Inner {
         let waste = self.drop_staged(state, range.clone());
         let mut dead = Vec::new();
         let mut change = self.change_extents();
+        let mut reached = range.start;
         let mut batch = loop {
             let mut batch = Batch::new();
-            let is_last = change.cut(cell.ino, range.clone(), &mut batch)?;
+            reached = change.cut(cell.ino, reached..range.end, &mut batch)?;
             state.count_extents(change.gained(cell.ino));
             dead.extend(change.settle(&mut batch)?);
-            if is_last {
+            if reached == range.end {
                 break batch;
             }
             state.put(cell.ino, &mut batch);
             self.database.commit(batch)?;
         };
         finish(state);
-        batch.supersede(cell.ino.0, range.start, range.end);
-        self.put_ranges(cell.ino, &mut state.logged, &mut batch)?;
         state.put(cell.ino, &mut batch);
+        // Only what is staged no more, in the database too, needs no bytes from the log.
+        self.put_ranges(cell.ino, &mut state.logged, &mut batch)?;
+        batch.supersede(cell.ino.0, range.start, range.end);
         let committed = self.database.commit(batch)?;
         state.waste_all(waste, committed);
         drop(change);

@@ -133,7 +133,8 @@ impl Inner {
                 if self.tasks.shutdown().is_started() {
                     return Ok(());
                 }
-                if !rounds.waits.may_try(&id) {
+                // One that is being landed may only seem sparse.
+                if !rounds.waits.may_try(&id) || self.is_announced(id) {
                     continue;
                 }
                 let inner = Arc::clone(self);
@@ -326,6 +327,9 @@ impl Inner {
         }
         if !landing.is_stored && (is_needed || is_last) {
             self.put_delivery(landing.delivery, is_needed, &mut batch)?;
+            if is_needed && !self.is_any_awaited(landing.moves)? {
+                self.put_unawaited(new, &mut batch);
+            }
             change.store(new);
         }
         landing.is_stored |= is_needed;
@@ -338,6 +342,16 @@ impl Inner {
         drop(locked);
         self.forget_chunks(&dead);
         Ok(true)
+    }
+
+    /// Whether somebody still waits for shards of one of the old chunks.
+    fn is_any_awaited(&self, moves: &[Move]) -> Result<bool, Error> {
+        for step in moves {
+            if self.is_awaited(step.old)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The inodes that some extents are of; those that are gone are left out.

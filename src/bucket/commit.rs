@@ -1,6 +1,6 @@
 //! The committer: encodes and scatters a gathered chunk, and commits it in one transaction.
 
-use std::{collections::BTreeMap, ops::Range, panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 use tokio::{
@@ -11,17 +11,20 @@ use tokio::{
 use super::{
     Error, Inner,
     attempts::Announced,
-    cell::{Cell, CellState, Locked},
-    records::{Chunk, Extent},
+    cell::{Cell, CellState},
+    records::Chunk,
     upload::Job,
 };
 use crate::{
-    base::{Ino, PeerId, Record, ShardId, limits},
+    base::{ChunkId, PeerId, Record, ShardId, limits},
     coding::{self, Encoded},
     dispatch::{Health, Placement, Rest},
     runtime::{failpoint, spawn_blocking},
     store::{Batch, Sequence, Table},
 };
+
+/// What the mark of an incomplete chunk says when nobody waits for its shards.
+const UNAWAITED: &[u8] = &[1];
 
 impl Inner {
     /// Takes one chunk all the way; whatever fails, its bytes stay staged and are tried again.
@@ -106,91 +109,17 @@ impl Inner {
         Ok(coding::encode(&self.key, &plain, job.scheme, &*self.chance)?)
     }
 
-    /// Commits a scattered chunk: extents, freed chunks, cleared dirty ranges and its record, all or nothing. Returns
-    /// whether a pinned file is in it.
-    fn land(&self, job: &Job, delivery: &Delivery) -> Result<bool, Error> {
-        let id = delivery.chunk.layout.chunk;
-        let mut batch = Batch::new();
-        let mut parts: Landing = BTreeMap::new();
-        let mut locked = Locked::new(job.pieces.iter().map(|piece| &piece.cell));
-        let mut change = self.change_extents();
-        let mut live = 0;
-        for piece in &job.pieces {
-            let ino = piece.cell.ino;
-            let state = locked.of(ino);
-            if state.is_gone {
-                continue;
-            }
-            for part in state.unmodified_since(job.flight, piece.range.clone()) {
-                while !change.cut(ino, part.clone(), &mut batch)? {}
-                let skipped = (part.start - piece.range.start) as u32;
-                let bytes = (part.end - part.start) as u32;
-                let extent = Extent { bytes, chunk: id, chunk_offset: piece.chunk_offset + skipped };
-                change.insert(ino, part.start, extent, &mut batch);
-                batch.supersede(ino.0, part.start, part.end);
-                live += u64::from(bytes);
-                parts.entry(ino).or_insert_with(|| (Arc::clone(&piece.cell), Vec::new())).1.push(part);
-            }
-        }
-        self.put_delivery(delivery, live > 0, &mut batch)?;
-        let (mut is_pinned, mut taken) = (false, Vec::new());
-        for (ino, (_, ranges)) in &parts {
-            let state = locked.of(*ino);
-            state.count_extents(change.gained(*ino));
-            is_pinned |= state.inode.is_pinned;
-            // In this batch whatever it takes: without the extents in it the ranges must stay.
-            taken.extend(ranges.iter().flat_map(|range| state.logged.take(range.clone())).map(|range| (*ino, range)));
-            while !state.logged.put(*ino, &mut batch) {}
-            state.put_sized(*ino, landed_size(state, ranges), &mut batch);
-        }
-        change.store(&delivery.chunk);
-        let dead = change.settle(&mut batch)?;
-        let committed = self.database.commit(batch).inspect_err(|_| {
-            for (ino, range) in taken {
-                locked.of(ino).logged.insert(range);
-            }
-        })?;
-        failpoint("chunk-committed");
-        // Only now, so that a commit that fails leaves everything staged.
-        for (ino, (_, ranges)) in &parts {
-            self.note_landed(locked.of(*ino), ranges, committed);
-        }
-        drop(change);
-        drop(locked);
-        self.forget_chunks(&dead);
-        self.database.sync(committed)?;
-        failpoint("chunk-flushed");
-        for (cell, _) in parts.values() {
-            self.reclaim(cell, committed);
-        }
-        failpoint("staging-returned");
-        Ok(is_pinned)
-    }
-
     /// Adds a delivered chunk to a batch, and the end of its attempt if nothing is on its way any more. One that nobody
     /// needs any more is not stored: its shards go with the attempt.
     pub(super) fn put_delivery(&self, delivery: &Delivery, is_needed: bool, batch: &mut Batch) -> Result<(), Error> {
         let stored = is_needed.then_some(&delivery.chunk);
         if let Some(chunk) = stored {
-            self.put_chunk(chunk, batch);
+            self.put_chunk(chunk, batch)?;
         }
         if !delivery.has_rest {
             self.end_attempts(delivery.chunk.layout.chunk, stored, batch)?;
         }
         Ok(())
-    }
-
-    /// A locked cell after ranges of it went into a chunk.
-    fn note_landed(&self, state: &mut CellState, ranges: &[Range<u64>], committed: Sequence) {
-        let before = state.dirty.covered_bytes();
-        state.logged_size = landed_size(state, ranges);
-        for range in ranges {
-            state.forget_staged(range.clone());
-            state.waste.insert(range.clone(), committed);
-        }
-        self.staging.account(before, state.dirty.covered_bytes());
-        (state.problem, state.failures) = (None, 0);
-        state.is_urgent &= !state.dirty.is_empty();
     }
 
     /// Gives back the staging space that a cell needs no more. All batches up to `durable` are durable: before that
@@ -224,11 +153,9 @@ impl Inner {
 
     /// Puts the bytes of a failed upload back in line, later each time.
     fn land_failed(&self, job: &Job, why: &str) {
+        self.put_back(job);
         for piece in &job.pieces {
             let mut state = piece.cell.lock();
-            for part in state.unmodified_since(job.flight, piece.range.clone()) {
-                state.dirty.insert(part, None);
-            }
             if state.problem.is_none() || Instant::now() >= state.retry_at {
                 let wait = limits::RETRY_MIN.saturating_mul(1 << state.failures.min(6)).min(limits::RETRY_MAX);
                 state.retry_at = Instant::now() + wait;
@@ -239,8 +166,8 @@ impl Inner {
         }
     }
 
-    /// Stores a chunk's record, and whether shards of it are missing.
-    pub(super) fn put_chunk(&self, chunk: &Chunk, batch: &mut Batch) {
+    /// Stores a chunk's record, and whether shards of it are missing; whether somebody waits for them stays as it is.
+    pub(super) fn put_chunk(&self, chunk: &Chunk, batch: &mut Batch) -> Result<(), Error> {
         let id = chunk.layout.chunk;
         batch.put(Table::Chunk, &[id.as_bytes()], chunk.encode());
         for (placement, root) in chunk.placements.iter().zip(&chunk.roots) {
@@ -249,10 +176,25 @@ impl Inner {
                 batch.delete(Table::Delete, &[consumer.as_bytes(), root.as_bytes()]);
             }
         }
-        if chunk.placements.iter().all(|placement| placement.health == Health::Held) {
+        if chunk.is_whole() {
             batch.delete(Table::Incomplete, &[id.as_bytes()]);
         } else {
-            batch.put(Table::Incomplete, &[id.as_bytes()], Vec::new());
+            let mark = self.database.get(Table::Incomplete, &[id.as_bytes()])?.unwrap_or_default();
+            batch.put(Table::Incomplete, &[id.as_bytes()], mark);
+        }
+        Ok(())
+    }
+
+    /// Whether somebody who waits for all shards waits for this chunk: it lacks some, and carries what programs have
+    /// written since all of it was on its consumers. What the collector moves was there before.
+    pub(super) fn is_awaited(&self, id: ChunkId) -> Result<bool, Error> {
+        Ok(self.database.get(Table::Incomplete, &[id.as_bytes()])?.is_some_and(|mark| mark != UNAWAITED))
+    }
+
+    /// Nobody waits for the shards that this chunk lacks.
+    pub(super) fn put_unawaited(&self, chunk: &Chunk, batch: &mut Batch) {
+        if !chunk.is_whole() {
+            batch.put(Table::Incomplete, &[chunk.layout.chunk.as_bytes()], UNAWAITED.to_vec());
         }
     }
 
@@ -305,7 +247,7 @@ impl Inner {
                     *current = new;
                 }
             }
-            self.put_chunk(chunk, &mut batch);
+            self.put_chunk(chunk, &mut batch)?;
         }
         self.end_attempts(before.layout.chunk, chunk.as_ref(), &mut batch)?;
         self.database.commit(batch)?;
@@ -320,15 +262,6 @@ pub(super) struct Delivery {
     pub chunk: Chunk,
     /// Whether shards are still on their way.
     pub has_rest: bool,
-}
-
-/// What a chunk carried, by inode.
-type Landing = BTreeMap<Ino, (Arc<Cell>, Vec<Range<u64>>)>;
-
-/// The size that may be stored when these ranges are in a chunk.
-fn landed_size(state: &CellState, ranges: &[Range<u64>]) -> u64 {
-    let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
-    state.logged_size.max(end.min(state.inode.size))
 }
 
 /// Runs what blocks on the disk off the async threads.

@@ -28,32 +28,45 @@ pub(super) struct ExtentChange<'a> {
     stored: Option<(ChunkId, u32)>,
     /// Bytes that files gain or lose.
     gained: BTreeMap<Ino, i64>,
+    /// Extents that the batch in the making takes.
+    cut_extents: usize,
     _accounts: MutexGuard<'a, ()>,
+}
+
+/// Extents read in one step.
+const PAGE: usize = 256;
+
+fn decode(key: &[u8], value: &[u8]) -> Result<(u64, Extent), Error> {
+    let offset = u64::from_be_bytes(key.try_into().map_err(|_| Error::Stale)?);
+    Ok((offset, Extent::decode(value).map_err(store::Error::from)?))
 }
 
 impl Inner {
     /// The extents of a file that overlap a range, in order, with their file offsets.
     pub fn extents(&self, ino: Ino, range: Range<u64>, limit: usize) -> Result<Vec<(u64, Extent)>, Error> {
         let prefix = ino.0.to_be_bytes();
-        // An extent is at most a chunk long, so one that reaches into the range begins at most so far before it.
-        let from = range.start.saturating_sub(limits::CHUNK_BYTES as u64).to_be_bytes();
-        let mut found = Vec::new();
-        let mut from = from.to_vec();
+        let (mut found, mut from) = (Vec::new(), range.start.to_be_bytes().to_vec());
+        // They do not overlap, so that of those before only the last may reach into the range; and none is longer than
+        // a chunk.
+        let earliest = range.start.saturating_sub(limits::CHUNK_BYTES as u64).to_be_bytes();
+        if let Some((key, value)) = self.database.last_within(Table::Extent, &prefix, &earliest..&from)? {
+            let (offset, extent) = decode(&key, &value)?;
+            if offset + u64::from(extent.bytes) > range.start {
+                found.push((offset, extent));
+            }
+        }
         loop {
-            let page = self.database.scan(Table::Extent, &prefix, &from, 256)?;
-            let is_last = page.len() < 256;
-            for (key, value) in page {
-                let offset = u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?);
+            let step = limit.saturating_sub(found.len()).clamp(1, PAGE);
+            let page = self.database.scan(Table::Extent, &prefix, &from, step)?;
+            for (key, value) in &page {
+                let (offset, extent) = decode(key, value)?;
                 if offset >= range.end || found.len() >= limit {
                     return Ok(found);
                 }
-                let extent = Extent::decode(&value).map_err(store::Error::from)?;
-                if offset + u64::from(extent.bytes) > range.start {
-                    found.push((offset, extent));
-                }
+                found.push((offset, extent));
                 from = (offset + 1).to_be_bytes().to_vec();
             }
-            if is_last {
+            if page.len() < step {
                 return Ok(found);
             }
         }
@@ -88,18 +101,31 @@ impl Inner {
             shared: BTreeMap::new(),
             stored: None,
             gained: BTreeMap::new(),
+            cut_extents: 0,
             _accounts: self.accounts.lock(),
         }
     }
 }
 
 impl ExtentChange<'_> {
-    /// Takes a range of a file out of its chunks. Returns false when there was more than one batch may
-    /// change; the last extents went first, so call again for the same range in the next batch.
-    pub fn cut(&mut self, ino: Ino, range: Range<u64>, batch: &mut Batch) -> Result<bool, Error> {
-        let mut extents = self.current(ino, range.clone())?;
-        let excess = extents.len().saturating_sub(limits::EXTENTS_PER_BATCH);
-        for (offset, extent) in extents.drain(excess..) {
+    /// Takes a range of a file out of its chunks, from its beginning on, as far as the batch may change extents. Returns
+    /// up to where: what is left goes in the next batch.
+    pub fn cut(&mut self, ino: Ino, range: Range<u64>, batch: &mut Batch) -> Result<u64, Error> {
+        let room = limits::EXTENTS_PER_BATCH.saturating_sub(self.cut_extents);
+        self.cut_some(ino, range, room, batch)
+    }
+
+    /// The same for a range of which is known that it is not too much for a batch.
+    pub fn cut_all(&mut self, ino: Ino, range: Range<u64>, batch: &mut Batch) -> Result<(), Error> {
+        self.cut_some(ino, range, usize::MAX, batch).map(|_| ())
+    }
+
+    fn cut_some(&mut self, ino: Ino, range: Range<u64>, room: usize, batch: &mut Batch) -> Result<u64, Error> {
+        let mut extents = self.current(ino, range.clone(), room.saturating_add(1))?;
+        let reached = extents.get(room).map_or(range.end, |(offset, _)| (*offset).max(range.start));
+        extents.truncate(room);
+        self.cut_extents += extents.len();
+        for (offset, extent) in extents {
             let end = offset + u64::from(extent.bytes);
             self.remove(ino, offset, extent, batch);
             if offset < range.start {
@@ -116,15 +142,18 @@ impl ExtentChange<'_> {
                 self.insert(ino, range.end, rest, batch);
             }
         }
-        Ok(excess == 0)
+        Ok(reached)
     }
 
-    /// The extents of a file that overlap a range, the batch in the making included.
-    fn current(&self, ino: Ino, range: Range<u64>) -> Result<Vec<(u64, Extent)>, Error> {
-        let mut extents: BTreeMap<u64, Extent> =
-            self.inner.extents(ino, range.clone(), usize::MAX)?.into_iter().collect();
+    /// The first extents of a file that overlap a range, the batch in the making included: so many, or more.
+    fn current(&self, ino: Ino, range: Range<u64>, count: usize) -> Result<Vec<(u64, Extent)>, Error> {
         let from = range.start.saturating_sub(limits::CHUNK_BYTES as u64);
-        for ((_, offset), extent) in self.pending.range((ino, from)..(ino, range.end)) {
+        let changed = self.pending.range((ino, from)..(ino, range.end));
+        // As many more as the batch may take of them.
+        let limit = count.saturating_add(changed.clone().count());
+        let mut extents: BTreeMap<u64, Extent> = self.inner.extents(ino, range.clone(), limit)?.into_iter().collect();
+        let known = if extents.len() < limit { range.end } else { extents.keys().next_back().map_or(0, |at| at + 1) };
+        for ((_, offset), extent) in changed.take_while(|((_, offset), _)| *offset < known) {
             match extent {
                 Some(extent) if offset + u64::from(extent.bytes) > range.start => extents.insert(*offset, *extent),
                 _ => extents.remove(offset),
@@ -190,6 +219,7 @@ impl ExtentChange<'_> {
     /// Returns the chunks that went. Call once, last, before the commit.
     pub fn settle(&mut self, batch: &mut Batch) -> Result<Vec<ChunkId>, Error> {
         self.pending.clear();
+        self.cut_extents = 0;
         let mut dead = Vec::new();
         let mut shared = std::mem::take(&mut self.shared);
         for (id, change) in std::mem::take(&mut self.live) {

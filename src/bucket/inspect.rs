@@ -57,6 +57,13 @@ impl FileKind {
     }
 }
 
+/// Why somebody asks for the state of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    HowItIs,
+    WhetherToWait,
+}
+
 /// Something under a path: its place and its cell.
 struct Found {
     path: Vec<u8>,
@@ -144,7 +151,11 @@ impl Bucket {
 
     /// The state of a file.
     pub(super) fn state_of(&self, cell: &Arc<Cell>) -> Result<Standing, Error> {
-        let mut standing = self.standing(cell)?;
+        self.state_for(cell, Asked::HowItIs)
+    }
+
+    fn state_for(&self, cell: &Arc<Cell>, asked: Asked) -> Result<Standing, Error> {
+        let mut standing = self.standing(cell, asked)?;
         if cell.lock().inode.is_expired(self.inner.timestamp().seconds) {
             (standing.state, standing.reason) = (FileState::Expired, Some("its term is over".to_owned()));
         }
@@ -174,7 +185,7 @@ impl Bucket {
         Ok(least.map_or(Durability::Local, |(held, n)| Durability::Consumers { held, n, consumers: consumers.len() }))
     }
 
-    fn standing(&self, cell: &Arc<Cell>) -> Result<Standing, Error> {
+    fn standing(&self, cell: &Arc<Cell>, asked: Asked) -> Result<Standing, Error> {
         let inner = &self.inner;
         let state = cell.lock();
         let scheme = inner.scheme_of(&state.inode);
@@ -193,7 +204,10 @@ impl Bucket {
         let mut worst = (FileState::Uploaded, desired);
         for id in inner.chunks_of(cell.ino)? {
             let Some(chunk) = inner.chunk(id)? else { continue };
-            let (state, actual) = chunk_state(&chunk);
+            let (mut state, actual) = chunk_state(&chunk);
+            if asked == Asked::WhetherToWait && state == FileState::Available && !inner.is_awaited(id)? {
+                state = FileState::Uploaded;
+            }
             worst = (worst.0.min(state), worst.1.min(actual));
         }
         if worst.0 > FileState::Available && inner.is_policy_queued(cell.ino)? {
@@ -283,7 +297,8 @@ impl Bucket {
         })
     }
 
-    /// What under a path has not reached a state. Blocks on the disk.
+    /// What that programs have written under a path has not reached a state. What the collector moves to other chunks
+    /// was there before, and nobody waits for it. Blocks on the disk.
     pub fn pending(&self, path: &[u8], level: FileState) -> Result<Pending, Error> {
         let mut pending = Pending::default();
         let mut reasons = Vec::new();
@@ -297,7 +312,7 @@ impl Bucket {
             }
             pending.total_files += 1;
             pending.total_bytes += size;
-            let standing = self.state_of(&found.cell)?;
+            let standing = self.state_for(&found.cell, Asked::WhetherToWait)?;
             if standing.state >= level {
                 return Ok(());
             }

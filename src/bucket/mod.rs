@@ -6,7 +6,7 @@
 //!
 //! - `tree` and `rename`: names and directories; `attributes`: stat and extended attributes; `acl`: access control lists
 //! - `write`: write, fsync and the intent log; `staging` and `staged`: the files or the memory below that; `ranges`: what is staged
-//! - `upload`: what goes to consumers next; `commit`: how it gets there; `pressure`: when it yields
+//! - `upload`: what goes to consumers next; `commit` and `land`: how it gets there; `pressure`: when it yields
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
 //! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
@@ -32,6 +32,7 @@ mod extents;
 mod fsck;
 mod handles;
 mod inspect;
+mod land;
 mod local;
 mod open;
 mod policy;

@@ -133,14 +133,7 @@ impl Inner {
         self.dispatcher.learn(known);
         for (ino, stored) in self.stored_ranges()? {
             let bytes = stored.covered_bytes();
-            match self.cell_with(ino, || stored) {
-                Ok(_) => {}
-                Err(Error::Stale) => {
-                    tracing::warn!(file = ino.0, "staged bytes of a file that is not there are dropped");
-                    continue;
-                }
-                Err(error) => return Err(error),
-            }
+            self.cell_with(ino, || stored)?;
             self.staging.account(0, bytes);
             self.uploader.note(ino, true);
         }

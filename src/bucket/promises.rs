@@ -65,7 +65,7 @@ fn truncate(bucket: &Bucket, ino: Ino, size: u64) {
     bucket.setattr(ino, SetAttr { size: Some(size), ..SetAttr::default() }).expect("truncated");
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("made");
     for entry in std::fs::read_dir(from).expect("listed") {
         let entry = entry.expect("an entry");

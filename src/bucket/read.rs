@@ -1,26 +1,57 @@
 //! The read path: staged ranges win, else extents, blocks, the cache in two tiers, and the consumers.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, TryStreamExt};
 
 use super::{
     Bucket, Error, FileKind, Inner,
     records::{Chunk, Extent},
 };
 use crate::{
-    base::{ChunkId, Ino, limits},
+    base::{ChunkId, Ino, RangeSet, limits},
     coding,
     runtime::spawn_blocking,
     store::Table,
 };
 
+/// A part of a read that lies in a chunk: where among the bytes that are read, and what of the chunk.
+type Part = (Range<usize>, Extent);
+
 /// Where the bytes of a read are.
 struct Plan {
     /// Zeros, with the staged parts filled in.
     bytes: BytesMut,
-    /// Parts that lie in chunks: where in `bytes`, and what of the chunk.
-    remote: Vec<(Range<usize>, Extent)>,
+    remote: Vec<Part>,
+}
+
+impl Plan {
+    /// Whether it is in more chunks than are worth being fetched whole.
+    fn is_shattered(&self) -> bool {
+        let chunks: BTreeSet<_> = self.remote.iter().map(|(_, part)| part.chunk).collect();
+        chunks.len() > limits::AHEAD_FETCHES
+    }
+}
+
+/// Blocks of chunks, by the first of each run.
+type Fetched = BTreeMap<(ChunkId, usize), Arc<Vec<Bytes>>>;
+
+/// What of an extent at an offset of its file lies in a window.
+fn clipped(at: u64, extent: Extent, window: &Range<u64>) -> (Range<u64>, Extent) {
+    let range = at.max(window.start)..(at + u64::from(extent.bytes)).min(window.end);
+    let chunk_offset = extent.chunk_offset + (range.start - at) as u32;
+    (range.clone(), Extent { bytes: (range.end - range.start) as u32, chunk_offset, ..extent })
+}
+
+/// The blocks of its chunk that a part lies in.
+fn blocks_of(part: &Extent) -> Range<usize> {
+    let start = part.chunk_offset as usize;
+    start / limits::BLOCK_BYTES..(start + part.bytes as usize).div_ceil(limits::BLOCK_BYTES)
 }
 
 impl Inner {
@@ -54,12 +85,7 @@ impl Inner {
         let mut remote = Vec::new();
         for gap in state.dirty.gaps(window) {
             for (at, extent) in self.extents(ino, gap.clone(), usize::MAX)? {
-                let range = at.max(gap.start)..(at + u64::from(extent.bytes)).min(gap.end);
-                let part = Extent {
-                    bytes: (range.end - range.start) as u32,
-                    chunk_offset: extent.chunk_offset + (range.start - at) as u32,
-                    chunk: extent.chunk,
-                };
+                let (range, part) = clipped(at, extent, &gap);
                 remote.push((place(&range), part));
             }
         }
@@ -87,26 +113,23 @@ impl Inner {
 
     /// Fills one part of a read from its chunk, fetching what is not cached.
     pub(super) async fn fill(self: &Arc<Self>, part: Extent, is_whole: bool, target: &mut [u8]) -> Result<(), Error> {
-        if self.copy_cached(&part, target) {
-            return Ok(());
-        }
-        let chunk = self.chunk(part.chunk)?.ok_or(Error::Stale)?;
-        let needed = chunk.layout.blocks_of(part.chunk_offset..part.chunk_offset + part.bytes);
-        let blocks = if is_whole { 0..chunk.layout.blocks.len() } else { needed.clone() };
-        let plain = self.blocks(chunk, blocks.clone()).await?;
-        let mut filled = 0;
-        for index in needed {
-            let block = &plain[index - blocks.start];
-            let start = (index * limits::BLOCK_BYTES) as u32;
-            let from = part.chunk_offset.saturating_sub(start) as usize;
-            let to = ((part.chunk_offset + part.bytes - start) as usize).min(block.len());
-            let (Some(source), Some(target)) =
-                (block.get(from..to), target.get_mut(filled..filled + to.saturating_sub(from)))
-            else {
-                return Err(Error::Unreadable(format!("chunk {} is shorter than its extents say", part.chunk)));
-            };
-            target.copy_from_slice(source);
-            filled += to - from;
+        let parts = [(0..target.len(), part)];
+        self.fill_all(&parts, is_whole, target).await.map_err(|(_, error)| error)
+    }
+
+    /// Fills parts of a read from their chunks, fetching what is not cached. What fails names its chunk.
+    async fn fill_all(
+        self: &Arc<Self>,
+        parts: &[Part],
+        is_whole: bool,
+        bytes: &mut [u8],
+    ) -> Result<(), (ChunkId, Error)> {
+        let missing: Vec<&Part> =
+            parts.iter().filter(|(place, part)| !self.copy_cached(part, &mut bytes[place.clone()])).collect();
+        let fetched = self.fetch_all(missing.iter().map(|(_, part)| *part).collect(), is_whole).await?;
+        for (place, part) in missing {
+            let short = || Error::Unreadable(format!("chunk {} is shorter than its extents say", part.chunk));
+            copy_blocks(&fetched, part, &mut bytes[place.clone()]).ok_or_else(|| (part.chunk, short()))?;
         }
         Ok(())
     }
@@ -120,8 +143,41 @@ impl Inner {
         Ok(())
     }
 
+    /// The blocks that some parts lie in, or their whole chunks, so many fetches at a time.
+    async fn fetch_all(self: &Arc<Self>, parts: Vec<Extent>, is_whole: bool) -> Result<Fetched, (ChunkId, Error)> {
+        let mut needed: BTreeMap<ChunkId, RangeSet> = BTreeMap::new();
+        for part in parts {
+            let blocks = blocks_of(&part);
+            needed.entry(part.chunk).or_default().insert(blocks.start as u64..blocks.end as u64, ());
+        }
+        let mut fetches = Vec::new();
+        for (id, blocks) in needed {
+            let chunk = self.chunk(id).and_then(|chunk| chunk.ok_or(Error::Stale)).map_err(|error| (id, error))?;
+            let (all, chunk) = (0..chunk.layout.blocks.len(), Arc::new(chunk));
+            if is_whole {
+                fetches.push((chunk, all));
+                continue;
+            }
+            let runs = blocks.within(0..all.end as u64).map(|(run, ())| run.start as usize..run.end as usize);
+            fetches.extend(runs.map(|run| (Arc::clone(&chunk), run)));
+        }
+        let fetches = fetches.into_iter().map(|(chunk, run)| {
+            let inner = Arc::clone(self);
+            async move {
+                let key = (chunk.layout.chunk, run.start);
+                let blocks = tokio::select! {
+                    biased;
+                    blocks = inner.blocks(chunk, run) => blocks,
+                    gone = inner.until_gone(key.0) => gone.and(Err(Error::Stale)),
+                };
+                blocks.map(|blocks| (key, blocks)).map_err(|error| (key.0, error))
+            }
+        });
+        futures::stream::iter(fetches).buffer_unordered(limits::READ_FETCHES).try_collect().await
+    }
+
     /// Blocks of a chunk from the disk tier or the consumers, one fetch for all who ask for the same.
-    async fn blocks(self: &Arc<Self>, chunk: Chunk, blocks: Range<usize>) -> Result<Arc<Vec<Bytes>>, Error> {
+    async fn blocks(self: &Arc<Self>, chunk: Arc<Chunk>, blocks: Range<usize>) -> Result<Arc<Vec<Bytes>>, Error> {
         let key = (chunk.layout.chunk, blocks.start as u16, blocks.end as u16);
         let inner = Arc::clone(self);
         let fetched = self.flights.run(key, move || async move {
@@ -130,8 +186,7 @@ impl Inner {
         fetched.await.map_err(|error| Error::Unreadable(error.to_string()))
     }
 
-    async fn fetch(self: Arc<Self>, chunk: Chunk, blocks: Range<usize>) -> Result<Vec<Bytes>, Error> {
-        let chunk = Arc::new(chunk);
+    async fn fetch(self: Arc<Self>, chunk: Arc<Chunk>, blocks: Range<usize>) -> Result<Vec<Bytes>, Error> {
         let (opened, fetched) = self.open_blocks(&chunk, blocks.clone()).await?;
         self.remember_blocks(chunk.layout.chunk, &blocks, &opened);
         let Some(sealed) = fetched else { return Ok(opened) };
@@ -218,12 +273,56 @@ impl Inner {
                 let _permit = permit;
                 let Ok(Some(chunk)) = inner.chunk(extent.chunk) else { return };
                 let all = 0..chunk.layout.blocks.len();
-                if let Err(error) = inner.blocks(chunk, all).await {
+                if let Err(error) = inner.blocks(Arc::new(chunk), all).await {
                     tracing::debug!(chunk = %extent.chunk, %error, "read-ahead failed");
                 }
             });
         }
     }
+
+    /// Fetches what the reads after an offset will need, in the background: not whole chunks, of which there are too many.
+    fn read_ahead_blocks(self: &Arc<Self>, ino: Ino, offset: u64, len: u64, reads: u64) {
+        for read in 0..reads {
+            // As the read itself will ask, so that it joins the same fetches.
+            let start = offset.saturating_add(read * len);
+            let window = start..start.saturating_add(len);
+            let Ok(extents) = self.extents(ino, window.clone(), usize::MAX) else { return };
+            let parts = extents.into_iter().map(|(at, extent)| clipped(at, extent, &window).1);
+            let missing: Vec<Extent> = parts.filter(|part| !self.is_cached(part)).collect();
+            if missing.is_empty() {
+                continue;
+            }
+            let Ok(permit) = Arc::clone(&self.ahead).try_acquire_owned() else { return };
+            let inner = Arc::clone(self);
+            self.tasks.spawn_until_shutdown(async move {
+                let _permit = permit;
+                if let Err((chunk, error)) = inner.fetch_all(missing, false).await {
+                    tracing::debug!(%chunk, %error, "read-ahead failed");
+                }
+            });
+        }
+    }
+
+    /// Whether a part of a chunk is in the memory cache.
+    fn is_cached(&self, part: &Extent) -> bool {
+        blocks_of(part).all(|block| self.cache.get(part.chunk, block as u16).is_some())
+    }
+}
+
+/// Copies a part of a chunk from its blocks; None when they do not have all of it.
+fn copy_blocks(fetched: &Fetched, part: &Extent, target: &mut [u8]) -> Option<()> {
+    let mut filled = 0;
+    for index in blocks_of(part) {
+        let ((id, first), blocks) = fetched.range(..=(part.chunk, index)).next_back()?;
+        let block = blocks.get(index - first).filter(|_| *id == part.chunk)?;
+        let start = (index * limits::BLOCK_BYTES) as u32;
+        let from = part.chunk_offset.saturating_sub(start) as usize;
+        let to = ((part.chunk_offset + part.bytes - start) as usize).min(block.len());
+        let source = block.get(from..to)?;
+        target.get_mut(filled..filled + source.len())?.copy_from_slice(source);
+        filled += source.len();
+    }
+    (filled == target.len()).then_some(())
 }
 
 impl Bucket {
@@ -251,31 +350,24 @@ impl Bucket {
         let inner = &self.inner;
         let ahead = inner.handles.note(handle, offset, u64::from(len));
         // A chunk may be replaced between the plan and its reading: then plan anew. It does not come back.
-        let mut replaced = None;
-        'plan: loop {
+        let mut replaced = BTreeSet::new();
+        loop {
             let mut plan = inner.plan(ino, offset, len)?;
-            if ahead > 1 {
-                inner.read_ahead(ino, offset + u64::from(len), ahead - 1);
+            let (is_shattered, next) = (plan.is_shattered(), offset + u64::from(len));
+            if ahead > 1 && is_shattered {
+                inner.read_ahead_blocks(ino, next, u64::from(len), ahead - 1);
+            } else if ahead > 1 {
+                inner.read_ahead(ino, next, ahead - 1);
             }
-            for (place, part) in std::mem::take(&mut plan.remote) {
-                let filled = tokio::select! {
-                    biased;
-                    filled = inner.fill(part, ahead > 0, &mut plan.bytes[place]) => filled,
-                    gone = inner.until_gone(part.chunk) => gone.and(Err(Error::Stale)),
-                };
-                match filled {
-                    Ok(()) => {}
-                    Err(_) if replaced != Some(part.chunk) && inner.chunk(part.chunk)?.is_none() => {
-                        replaced = Some(part.chunk);
-                        continue 'plan;
-                    }
-                    Err(error) => {
-                        tracing::warn!(op = "read", file = ino.0, chunk = %part.chunk, %error, "a read failed");
-                        return Err(error);
-                    }
+            let remote = std::mem::take(&mut plan.remote);
+            match inner.fill_all(&remote, ahead > 0 && !is_shattered, &mut plan.bytes).await {
+                Ok(()) => return Ok(plan.bytes.freeze()),
+                Err((chunk, _)) if inner.chunk(chunk)?.is_none() && replaced.insert(chunk) => {}
+                Err((chunk, error)) => {
+                    tracing::warn!(op = "read", file = ino.0, %chunk, %error, "a read failed");
+                    return Err(error);
                 }
             }
-            return Ok(plan.bytes.freeze());
         }
     }
 }

@@ -124,7 +124,7 @@ impl Inner {
             for cell in left {
                 let is_last = batch.len() < limits::EXTENTS_PER_BATCH
                     && locked.of(cell.ino).logged.put(cell.ino, &mut batch)
-                    && change.cut(cell.ino, 0..u64::MAX, &mut batch)?;
+                    && change.cut(cell.ino, 0..u64::MAX, &mut batch)? == u64::MAX;
                 if is_last {
                     self.delete_records(cell.ino, &mut batch)?;
                 } else {

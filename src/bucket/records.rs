@@ -6,7 +6,7 @@ use super::{Attr, FileKind, Timestamp};
 use crate::{
     base::{ChunkId, Ino, Record, RecordError, Scheme, ShardId},
     coding::Layout,
-    dispatch::Placement,
+    dispatch::{Health, Placement},
 };
 
 /// An inode as stored. `size` counts only bytes that survive a crash.
@@ -123,6 +123,13 @@ pub(super) struct Chunk {
 
 impl Record for Chunk {
     const NAME: &'static str = "chunk";
+}
+
+impl Chunk {
+    /// Whether all its shards are confirmed.
+    pub fn is_whole(&self) -> bool {
+        self.placements.iter().all(|placement| placement.health == Health::Held)
+    }
 }
 
 /// An attempt of earlier states, which does not say on whom the shards may be.

@@ -207,9 +207,8 @@ impl Inner {
         let mut change = self.change_extents();
         for (range, ()) in shared.replaced.iter() {
             waste.extend(self.drop_staged(state, range.clone()));
-            let is_whole = change.cut(cell.ino, range.clone(), &mut batch)?;
-            assert!(is_whole, "the plan leaves no more extents than a batch may cut");
-            batch.supersede(cell.ino.0, range.start, range.end);
+            // The plan leaves no more extents than a batch may cut.
+            change.cut_all(cell.ino, range.clone(), &mut batch)?;
         }
         let mut reached = 0;
         for (offset, extent) in shared.extents {
@@ -227,8 +226,11 @@ impl Inner {
         state.logged_size = if state.unlogged.is_empty() { state.inode.size } else { state.logged_size.max(reached) };
         state.is_changed = true;
         let dead = change.settle(&mut batch)?;
-        self.put_ranges(cell.ino, &mut state.logged, &mut batch)?;
         state.put(cell.ino, &mut batch);
+        self.put_ranges(cell.ino, &mut state.logged, &mut batch)?;
+        for (range, ()) in shared.replaced.iter() {
+            batch.supersede(cell.ino.0, range.start, range.end);
+        }
         let committed = self.database.commit(batch)?;
         state.waste_all(waste, committed);
         drop(change);

@@ -209,7 +209,7 @@ mod tests {
 
     fn cut(inner: &Inner, ino: Ino, range: Range<u64>) {
         let (mut batch, mut change) = (Batch::new(), inner.change_extents());
-        assert!(change.cut(ino, range, &mut batch).expect("readable"));
+        change.cut_all(ino, range, &mut batch).expect("readable");
         change.settle(&mut batch).expect("readable");
         inner.database.commit(batch).expect("committed");
     }
@@ -223,11 +223,11 @@ mod tests {
         let places: Vec<_> = runs.iter().map(|run| (run * 100, make_place(inner, 100, chance))).collect();
         for (index, (chunk_offset, (ino, offset))) in places.into_iter().enumerate() {
             let (mut batch, mut change) = (Batch::new(), inner.change_extents());
-            assert!(change.cut(ino, offset..offset + 100, &mut batch).expect("readable"));
+            change.cut_all(ino, offset..offset + 100, &mut batch).expect("readable");
             let extent = Extent { bytes: 100, chunk: chunk.layout.chunk, chunk_offset };
             // The same run may come twice: as what a collected copy is.
             if index == 0 {
-                inner.put_chunk(&chunk, &mut batch);
+                inner.put_chunk(&chunk, &mut batch).expect("readable");
                 change.store(&chunk);
             }
             if chunk_offset == 0 {

@@ -253,7 +253,7 @@ impl Inner {
                 }
             }
             let mut batch = Batch::new();
-            self.put_chunk(&chunk, &mut batch);
+            self.put_chunk(&chunk, &mut batch)?;
             self.database.commit(batch)?;
             drop(accounts);
             Ok(())

@@ -47,6 +47,11 @@ impl Namespace {
         batch.put(Table::Meta, &[b"counters"], counters.encode());
     }
 
+    /// What is stored of it, but that ids are reserved ahead.
+    pub(super) fn counters(&self) -> Counters {
+        Counters { next_id: self.next_id, files: self.files, directories: self.directories }
+    }
+
     fn count(&mut self, kind: FileKind, is_new: bool) {
         let counter = if kind == FileKind::Directory { &mut self.directories } else { &mut self.files };
         *counter = if is_new { *counter + 1 } else { counter.saturating_sub(1) };
@@ -145,6 +150,42 @@ impl Inner {
         self.database.sync(made)?;
         Ok(())
     }
+
+    /// Makes something in the locked namespace.
+    pub(super) fn make_in(
+        &self,
+        namespace: &mut Namespace,
+        parent: Ino,
+        name: &[u8],
+        new: NewInode,
+    ) -> Result<Attr, Error> {
+        check_name(name)?;
+        if new.target.len() > limits::SYMLINK_BYTES {
+            return Err(Error::NameTooLong);
+        }
+        let directory = self.directory(parent)?;
+        if self.entry(parent, name)?.is_some() {
+            return Err(Error::Exists);
+        }
+        let mut locked = Locked::new([&directory]);
+        let ino = Ino(namespace.id());
+        let mut inode = new_inode(&new, parent, self.timestamp());
+        inode.inherit(&locked.of(parent).inode);
+        let entry = Entry { ino, kind: new.kind, cookie: namespace.id() };
+        let mut batch = Batch::new();
+        let has_acl = self.inherit_acl((parent, locked.of(parent)), (ino, &mut inode), &new, &mut batch)?;
+        batch.put(Table::Inode, &[&ino.0.to_be_bytes()], inode.encode());
+        self.put_entry(&mut batch, parent, name, &entry);
+        self.touch_directory(parent, i32::from(new.kind == FileKind::Directory), &mut locked, &mut batch);
+        namespace.count(new.kind, true);
+        namespace.put(&mut batch);
+        let attr = inode.attr(ino, 0);
+        let cell = Cell::new(ino, inode, RangeSet::new());
+        cell.lock().has_attributes = Some(has_acl);
+        self.adopt(Arc::new(cell));
+        self.database.commit(batch)?;
+        Ok(attr)
+    }
 }
 
 pub(super) fn new_inode(new: &NewInode, parent: Ino, now: Timestamp) -> Inode {
@@ -226,34 +267,7 @@ impl Bucket {
 
     /// Makes a file, directory, symlink or special file.
     pub fn make(&self, parent: Ino, name: &[u8], new: NewInode) -> Result<Attr, Error> {
-        check_name(name)?;
-        if new.target.len() > limits::SYMLINK_BYTES {
-            return Err(Error::NameTooLong);
-        }
-        let inner = &*self.inner;
-        let mut namespace = inner.namespace.lock();
-        let directory = inner.directory(parent)?;
-        if inner.entry(parent, name)?.is_some() {
-            return Err(Error::Exists);
-        }
-        let mut locked = Locked::new([&directory]);
-        let ino = Ino(namespace.id());
-        let mut inode = new_inode(&new, parent, inner.timestamp());
-        inode.inherit(&locked.of(parent).inode);
-        let entry = Entry { ino, kind: new.kind, cookie: namespace.id() };
-        let mut batch = Batch::new();
-        let has_acl = inner.inherit_acl((parent, locked.of(parent)), (ino, &mut inode), &new, &mut batch)?;
-        batch.put(Table::Inode, &[&ino.0.to_be_bytes()], inode.encode());
-        inner.put_entry(&mut batch, parent, name, &entry);
-        inner.touch_directory(parent, i32::from(new.kind == FileKind::Directory), &mut locked, &mut batch);
-        namespace.count(new.kind, true);
-        namespace.put(&mut batch);
-        let attr = inode.attr(ino, 0);
-        let cell = Cell::new(ino, inode, RangeSet::new());
-        cell.lock().has_attributes = Some(has_acl);
-        inner.adopt(Arc::new(cell));
-        inner.database.commit(batch)?;
-        Ok(attr)
+        self.inner.make_in(&mut self.inner.namespace.lock(), parent, name, new)
     }
 
     /// Gives an inode one more name.

@@ -243,7 +243,8 @@ pub struct StatusArgs {
 pub struct FsckArgs {
     /// A path in the mount
     pub path: Option<PathBuf>,
-    /// Mend what can be mended without losing data; shards that are gone are rebuilt in the background
+    /// Mend what can be mended without losing data: what no name leads to is put into lost+found, shards that are gone are
+    /// rebuilt in the background
     #[arg(long)]
     pub repair: bool,
     /// With --repair: delete shards on consumers that the bucket does not know. They are lost to whoever they belong to:

@@ -49,11 +49,11 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 
 type Overlay = BTreeMap<Vec<u8>, Option<Arc<[u8]>>>;
 
-struct Memory {
+pub(super) struct Memory {
     /// Committed since the current log file began.
-    active: Overlay,
+    pub(super) active: Overlay,
     /// Of the log file that is being checkpointed.
-    frozen: Arc<Overlay>,
+    pub(super) frozen: Arc<Overlay>,
 }
 
 struct Log {
@@ -86,9 +86,9 @@ struct Flushed {
     failure: Option<String>,
 }
 
-struct Inner {
-    trees: Trees,
-    memory: RwLock<Memory>,
+pub(super) struct Inner {
+    pub(super) trees: Trees,
+    pub(super) memory: RwLock<Memory>,
     log: Mutex<Log>,
     /// Signals the checkpoint thread, and writers that wait for a free log file.
     turn: Condvar,
@@ -101,7 +101,7 @@ struct Inner {
 
 /// The open database. One per state directory.
 pub struct Database {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     checkpointer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -170,38 +170,6 @@ impl Database {
             return Ok(value.as_deref().map(<[u8]>::to_vec));
         }
         Ok(self.inner.trees.get(&key).map_err(trees_error)?.map(|value| value.to_vec()))
-    }
-
-    /// Up to `limit` pairs whose key begins with `prefix`, in order, from the key part `from` (inclusive) on.
-    /// The keys come without table byte and prefix.
-    pub fn scan(&self, table: Table, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        let start = key(table, &[prefix, from]);
-        let begin = key(table, &[prefix]);
-        let memory = self.inner.memory.read();
-        let in_prefix = |key: &Vec<u8>| key.starts_with(&begin);
-        let mut active = memory.active.range(start.clone()..).take_while(|(key, _)| in_prefix(key)).peekable();
-        let mut frozen = memory.frozen.range(start.clone()..).take_while(|(key, _)| in_prefix(key)).peekable();
-        let mut stored = self.inner.trees.range(start..).peekable();
-        let mut pairs = Vec::new();
-        while pairs.len() < limit {
-            let stored_key = match stored.peek() {
-                Some(Ok((key, _))) if key.starts_with(&begin) => Some(key.to_vec()),
-                Some(Err(error)) => return Err(trees_error(error.clone())),
-                _ => None,
-            };
-            let candidates = [active.peek().map(|pair| pair.0), frozen.peek().map(|pair| pair.0), stored_key.as_ref()];
-            let Some(least) = candidates.into_iter().flatten().min().cloned() else { break };
-            let newest = active.next_if(|pair| *pair.0 == least).map(|pair| bytes(pair.1));
-            let older = frozen.next_if(|pair| *pair.0 == least).map(|pair| bytes(pair.1));
-            let oldest = match stored_key {
-                Some(key) if key == least => stored.next().and_then(Result::ok).map(|(_, value)| Some(value.to_vec())),
-                _ => None,
-            };
-            if let Some(Some(value)) = newest.or(older).or(oldest) {
-                pairs.push((least[begin.len()..].to_vec(), value));
-            }
-        }
-        Ok(pairs)
     }
 
     /// Appends a batch and makes it visible. Waits for the local disk only when both log files are full.
@@ -479,8 +447,4 @@ impl Inner {
         self.memory.write().frozen = Arc::default();
         Ok(())
     }
-}
-
-fn bytes(value: &Option<Arc<[u8]>>) -> Option<Vec<u8>> {
-    value.as_deref().map(<[u8]>::to_vec)
 }

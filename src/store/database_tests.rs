@@ -149,6 +149,12 @@ fn batches_are_read_back_in_order_also_after_reopening() {
                 .collect();
             assert_eq!(database.scan(Table::Entry, &prefix, &from, limit).expect("readable"), expected, "seed {seed}");
             assert_eq!(database.get(Table::Entry, &[&prefix]).expect("readable"), model.get(&prefix).cloned());
+            let to = [&from[..], &stage.key()].concat();
+            let last = model
+                .iter()
+                .filter_map(|(key, value)| Some((key.strip_prefix(&prefix[..])?.to_vec(), value.clone())))
+                .rfind(|(rest, _)| *rest >= from && *rest < to);
+            assert_eq!(database.last_within(Table::Entry, &prefix, &from..&to).expect("readable"), last, "seed {seed}");
         }
         assert_eq!(everything(&database), model, "seed {seed}");
         assert!(database.scan(Table::Cookie, b"", b"", 1).expect("readable").is_empty(), "tables do not mix");

@@ -11,6 +11,7 @@ mod disk;
 mod error;
 mod lock;
 mod log;
+mod ordered;
 mod replay;
 mod schema;
 mod shards;

@@ -16,7 +16,7 @@
 //! | `Attempt` | chunk id, peer, shard id | who may have a shard that is on its way: of an upload, or of a repair |
 //! | `Attempt` | chunk id | the same in earlier states, with the shards and without the peers: only read now |
 //! | `Delete` | peer, shard id | a shard to delete |
-//! | `Incomplete` | chunk id | a committed chunk with shards not confirmed |
+//! | `Incomplete` | chunk id | a committed chunk with shards not confirmed; `1` when nobody waits for them: all of it was whole before the collector moved it |
 //! | `Consumer` | peer | who and where it was last |
 //! | `Policy` | ino u64 | a file whose policy was changed and is not applied to all its data yet |
 //! | `Staged` | ino u64, start u64 | the end of a staged range that is durable here, u64 |

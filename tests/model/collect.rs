@@ -310,3 +310,39 @@ async fn what_is_collected_goes_also_from_a_consumer_that_was_away() {
     settle(&fixture).await;
     files.check(&fixture, "afterwards").await;
 }
+
+/// What the collector moves is as safe as before: a sync waits for what programs have written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_the_shards_of_what_is_collected() {
+    let mut fixture = Fixture::new(37, 6).await;
+    let mut files = Files::new(37);
+    let ino = files.put(&fixture, "file", 1 << 20).await;
+    fixture.upload(FileState::Uploaded).await;
+    let chunks = |fixture: &Fixture| {
+        let chunks = fixture.bucket.report(b"file").expect("readable").chunks;
+        chunks.into_iter().map(|chunk| chunk.id).collect::<Vec<_>>()
+    };
+    let state = |fixture: &Fixture| fixture.bucket.report(b"file").expect("readable").state;
+    let awaited = |fixture: &Fixture| fixture.bucket.pending(b"", FileState::Uploaded).expect("readable").files;
+    let punch = |fixture: &Fixture, end: u64| {
+        fixture.bucket.fallocate(ino, 0..end, Allocation::Punch, true).expect("punched");
+    };
+    // With a consumer away one shard of each new chunk has no place.
+    fixture.set_up(0, false);
+    let before = chunks(&fixture);
+    punch(&fixture, 700 << 10);
+    fixture.until(|| chunks(&fixture) != before, || format!("{before:?}")).await;
+    assert_eq!((state(&fixture), awaited(&fixture)), (FileState::Available, 0));
+    fixture.crash_and_open().await;
+    assert_eq!((state(&fixture), awaited(&fixture)), (FileState::Available, 0));
+    // But what is new is waited for, also when it was moved before all of it was there.
+    fixture.bucket.write(ino, 900 << 10, vec![7; 200 << 10].into()).await.expect("written");
+    fixture.upload(FileState::Available).await;
+    assert_eq!(awaited(&fixture), 1);
+    let before = chunks(&fixture);
+    fixture.bucket.fallocate(ino, 900 << 10..1050 << 10, Allocation::Punch, true).expect("punched");
+    fixture.until(|| chunks(&fixture).last() != before.last(), || format!("{before:?}")).await;
+    assert_eq!((state(&fixture), awaited(&fixture)), (FileState::Available, 1));
+    fixture.set_up(0, true);
+    fixture.upload(FileState::Uploaded).await;
+}

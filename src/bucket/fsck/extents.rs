@@ -145,10 +145,10 @@ impl Inner {
         let what = || format!("chunk {id}");
         let mut findings = Vec::new();
         let is_marked = self.database.get(Table::Incomplete, &[id.as_bytes()])?.is_some();
-        let is_incomplete = chunk.placements.iter().any(|placement| placement.health != Health::Held);
+        let is_incomplete = !chunk.is_whole();
         if is_marked != is_incomplete {
             let mut batch = Batch::new();
-            self.put_chunk(chunk, &mut batch);
+            self.put_chunk(chunk, &mut batch)?;
             let why =
                 if is_incomplete { "it lacks shards and is not marked so" } else { "it is whole and marked not to be" };
             findings.push(Finding::new(FsckKind::IncompleteMark, what(), why, Mend::Batch(batch)));
@@ -161,7 +161,7 @@ impl Inner {
                 let mut moved = chunk.clone();
                 moved.placements[index].health = Health::Suspect;
                 let mut batch = Batch::new();
-                self.put_chunk(&moved, &mut batch);
+                self.put_chunk(&moved, &mut batch)?;
                 let why = format!("two of its shards are on consumer {consumer}");
                 findings.push(Finding::new(FsckKind::SharedConsumer, what(), why, Mend::Batch(batch)));
             }

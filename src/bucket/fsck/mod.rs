@@ -6,11 +6,13 @@
 //! any file is mended under that same lock.
 //!
 //! - `names`: entries, the order of directories, link counts, orphans
+//! - `lost`: what no name leads to, and the bucket's counters
 //! - `extents`: extents, chunks, and what each knows of the other
 //! - `staged`: staged ranges and staging files
 //! - `shards`: what consumers hold
 
 mod extents;
+mod lost;
 mod names;
 mod report;
 mod shards;
@@ -51,6 +53,8 @@ struct Check {
     options: FsckOptions,
     report: FsckReport,
     progress: watch::Sender<FsckProgress>,
+    /// The greatest number that an inode or a place in a directory has.
+    last_id: u64,
 }
 
 /// Something wrong, and what would mend it.
@@ -91,7 +95,7 @@ impl Bucket {
         let inner = Arc::clone(&self.inner);
         let report =
             FsckReport { unknown_shards_unjudged: options.unknown_shards_unjudged.clone(), ..FsckReport::default() };
-        let mut check = Check { inner, options, report, progress };
+        let mut check = Check { inner, options, report, progress, last_id: 0 };
         check = check.blocking(Check::check_records).await?;
         check = check.check_staging_files().await?;
         check = check.check_consumers().await?;
@@ -116,6 +120,7 @@ impl Check {
         self.check_directory_order()?;
         self.check_links()?;
         self.check_orphans()?;
+        self.check_counters()?;
         for table in [Table::Xattr, Table::Extent, Table::Staged, Table::Policy] {
             self.check_owners(table)?;
         }

@@ -45,7 +45,7 @@ impl Inner {
         Ok(bytes.map(|bytes| Inode::decode(&bytes).map_err(|error| error.to_string())))
     }
 
-    fn is_marked_orphan(&self, ino: Ino) -> Result<bool, Error> {
+    pub(super) fn is_marked_orphan(&self, ino: Ino) -> Result<bool, Error> {
         Ok(self.database.get(Table::Orphan, &[&ino.0.to_be_bytes()])?.is_some())
     }
 
@@ -69,6 +69,12 @@ impl Inner {
         let bad = |why: String, mend| Finding::new(FsckKind::BadName, what.clone(), why, mend);
         let mut without = Batch::new();
         self.delete_entry(&mut without, parent, name, &entry);
+        match self.stored_inode(parent)? {
+            Some(Ok(directory)) if directory.kind == FileKind::Directory => {}
+            Some(Err(_)) => {}
+            // What it leads to gets another name where links are counted.
+            _ => return Ok(vec![bad("it is in what is no directory".to_owned(), Mend::Batch(without))]),
+        }
         match self.stored_inode(entry.ino)? {
             None => return Ok(vec![bad(format!("its inode {} is not there", entry.ino), Mend::Batch(without))]),
             // Told where the inodes are looked at.
@@ -85,11 +91,6 @@ impl Inner {
                     findings.push(Finding::new(FsckKind::DirectoryParent, what.clone(), why, mend));
                 }
             }
-        }
-        match self.stored_inode(parent)? {
-            Some(Ok(directory)) if directory.kind == FileKind::Directory => {}
-            Some(Err(_)) => {}
-            _ => findings.push(bad("it is in what is no directory".to_owned(), Mend::Nothing)),
         }
         let place = self.database.get(Table::Cookie, &[&parent.0.to_be_bytes(), &entry.cookie.to_be_bytes()])?;
         if place.as_deref() != Some(name) {
@@ -151,7 +152,8 @@ impl Inner {
             return Ok(vec![Finding::new(FsckKind::OrphanMark, what, why, Mend::Batch(batch))]);
         }
         if names == 0 && ino != Ino::ROOT {
-            let why = format!("it counts {links} links and no name leads to it");
+            let mark = if self.is_marked_orphan(ino)? { ", and it is marked for removal" } else { "" };
+            let why = format!("it counts {links} links and no name leads to it{mark}");
             return Ok(vec![Finding::new(FsckKind::Unreachable, what, why, Mend::Nothing)]);
         }
         let mut batch = Batch::new();
@@ -192,6 +194,7 @@ impl Check {
     pub(super) fn check_directory_order(&mut self) -> Result<(), Error> {
         self.each(Table::Cookie, "order of directories", |check, key, _| {
             let (parent, cookie) = (Ino(number(key)?), number(key.get(8..).unwrap_or_default())?);
+            check.note_id(cookie);
             check.judge(Order::Names, |inner| inner.look_at_place(parent, cookie))
         })
     }
@@ -229,10 +232,14 @@ impl Check {
             }
             if !doubtful.is_empty() {
                 let inner = self.inner.clone();
-                let _names = inner.namespace.lock();
+                let mut names = inner.namespace.lock();
                 self.recount(&mut doubtful)?;
-                for (ino, count) in doubtful {
-                    self.note_all(inner.look_at_count(ino, count)?)?;
+                // Those without a name last: what is mended of them changes the links of others.
+                let (named, nameless): (Vec<_>, Vec<_>) = doubtful.into_iter().partition(|(_, count)| count.names > 0);
+                for (ino, count) in named.into_iter().chain(nameless) {
+                    for finding in inner.look_at_count(ino, count)? {
+                        self.note_count(finding, (ino, count.inner), &mut names)?;
+                    }
                 }
             }
             match next {
@@ -251,6 +258,7 @@ impl Check {
             for (key, value) in &page {
                 let ino = Ino(number(key)?);
                 self.report.inodes += 1;
+                self.note_id(ino.0);
                 match Inode::decode(value) {
                     Ok(inode) => {
                         counts.insert(ino, Count { kind: inode.kind, links: inode.links, names: 0, inner: 0 });

@@ -56,7 +56,7 @@ pub enum FsckKind {
     DirectoryParent,
     /// An inode with more or fewer names than it counts.
     LinkCount,
-    /// An inode that has data and no name.
+    /// An inode that no name leads to, and that is not on its way out.
     Unreachable,
     /// A mark for removal where none belongs, or none where one does.
     OrphanMark,
@@ -88,6 +88,8 @@ pub enum FsckKind {
     AbsentShard,
     /// A shard on a consumer that this bucket does not know.
     UnknownShard,
+    /// A bucket that counts its files or directories wrong, or would give a number away that is in use.
+    Counters,
 }
 
 impl std::fmt::Display for FsckKind {

@@ -1,6 +1,6 @@
 //! Damages, one of each kind: each is found, what can be mended is mended, and nothing else is said.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use tokio::sync::watch;
 
@@ -8,9 +8,9 @@ use super::{FsckKind, FsckOptions, FsckProgress, FsckReport};
 use crate::{
     base::{Ino, PeerId, Record, Scheme},
     bucket::{
-        Bucket, FileKind,
-        promises::{file, new, open, write},
-        records::{Chunk, Entry, Extent, Inode},
+        Bucket, FileKind, RenameMode, SetAttr,
+        promises::{copy, file, new, open, write},
+        records::{Chunk, Counters, Entry, Extent, Inode},
     },
     coding::{self, BucketKey},
     dispatch::Placement,
@@ -46,7 +46,7 @@ fn upload(bucket: &Bucket, ino: Ino, chunk: &Chunk) {
     state.count_extents(change.gained(ino));
     (state.inode.size, state.logged_size) = (u64::from(BYTES), u64::from(BYTES));
     state.put(ino, &mut batch);
-    inner.put_chunk(chunk, &mut batch);
+    inner.put_chunk(chunk, &mut batch).expect("readable");
     assert!(change.settle(&mut batch).expect("settled").is_empty());
     inner.database.commit(batch).expect("committed");
 }
@@ -173,14 +173,75 @@ async fn damaged_names_are_found_and_mended() {
 
     scene.put(Table::Xattr, &[&55_555u64.to_be_bytes(), b"user.x"], b"value".to_vec());
     scene.expect_repaired(FsckKind::StrayRecord).await;
-    let staged = Entry::decode(&scene.get(Table::Entry, &[&root, b"staged"])).expect("decodes");
-    scene.commit(|batch| scene.bucket.inner.delete_entry(batch, Ino::ROOT, b"staged", &staged));
-    scene.expect_lost(FsckKind::Unreachable).await;
-    scene.commit(|batch| scene.bucket.inner.put_entry(batch, Ino::ROOT, b"staged", &staged));
     scene.put(Table::Inode, &[&77_777u64.to_be_bytes()], b"no inode".to_vec());
     scene.expect_lost(FsckKind::DamagedRecord).await;
     scene.delete(Table::Inode, &[&77_777u64.to_be_bytes()]);
     scene.expect_clean(FsckKind::DamagedRecord).await;
+}
+
+#[tokio::test]
+async fn what_no_name_leads_to_gets_one_again() {
+    let scene = Scene::new();
+    let (bucket, root) = (&scene.bucket, Ino::ROOT.0.to_be_bytes());
+    let lose = |name: &[u8]| {
+        let entry = Entry::decode(&scene.get(Table::Entry, &[&root, name])).expect("decodes");
+        scene.commit(|batch| bucket.inner.delete_entry(batch, Ino::ROOT, name, &entry));
+    };
+    let found = |ino: Ino| {
+        let lost = bucket.lookup(Ino::ROOT, b"lost+found").expect("made");
+        assert_eq!((lost.kind, lost.mode), (FileKind::Directory, 0o700));
+        assert_eq!(bucket.lookup(lost.ino, format!("#{}", ino.0).as_bytes()).expect("there").ino, ino);
+        lost.ino
+    };
+    lose(b"staged");
+    scene.expect_repaired(FsckKind::Unreachable).await;
+    found(scene.staged);
+    assert_eq!(bucket.read_now(scene.staged, 0, 5000).expect("reads").as_deref(), Some(&[1; 5000][..]));
+    lose(b"inner");
+    scene.expect_repaired(FsckKind::Unreachable).await;
+    assert_eq!(bucket.parent(scene.inner).expect("there"), found(scene.inner));
+    // With the directory all names in it are lost.
+    let inside = bucket.lookup(scene.inner, b"link").expect("there").ino;
+    scene.delete(Table::Inode, &[&scene.inner.0.to_be_bytes()]);
+    scene.expect_repaired(FsckKind::BadName).await;
+    found(inside);
+    // What was on its way out goes on.
+    let going = file(bucket, b"going");
+    lose(b"going");
+    scene.put(Table::Orphan, &[&going.0.to_be_bytes()], Vec::new());
+    scene.expect_found(FsckKind::Unreachable).await;
+    let mut changes = bucket.changes();
+    assert!(!check(bucket, true).await.is_wrong_still());
+    while bucket.inner.stored_inode(going).expect("readable").is_some() {
+        tokio::time::timeout(Duration::from_secs(10), changes.changed()).await.expect("reaped").expect("open");
+    }
+    scene.expect_clean(FsckKind::Unreachable).await;
+    // Nothing else may be overwritten for it.
+    bucket.rename(Ino::ROOT, b"lost+found", Ino::ROOT, b"kept", RenameMode::Replace).expect("renamed");
+    bucket.rename(Ino::ROOT, b"second", Ino::ROOT, b"lost+found", RenameMode::Replace).expect("renamed");
+    file(bucket, b"nowhere");
+    lose(b"nowhere");
+    scene.expect_lost(FsckKind::Unreachable).await;
+}
+
+#[tokio::test]
+async fn wrong_counters_of_the_bucket_are_found_and_mended() {
+    let scene = Scene::new();
+    let right = Counters::decode(&scene.get(Table::Meta, &[b"counters"])).expect("decodes");
+    let few = Counters { next_id: 0, ..right };
+    for wrong in [Counters { files: 70, ..right }, Counters { directories: 0, ..right }, few] {
+        scene.put(Table::Meta, &[b"counters"], wrong.encode());
+        let after_crash = tempfile::tempdir().expect("made");
+        copy(scene.directory.path(), after_crash.path());
+        let bucket = open(after_crash.path());
+        let report = check(&bucket, false).await;
+        assert!(report.problems.iter().all(|it| it.kind == FsckKind::Counters && !it.repaired), "{report:?}");
+        assert!(!report.is_clean() && !check(&bucket, true).await.is_wrong_still());
+        assert!(check(&bucket, false).await.is_clean());
+        let status = bucket.status().expect("readable");
+        assert_eq!((status.files, status.directories), (right.files, right.directories - 1));
+        assert!(file(&bucket, b"new") > scene.inner, "a number is given away twice");
+    }
 }
 
 #[tokio::test]
@@ -205,7 +266,7 @@ async fn damaged_accounts_of_chunks_are_found_and_mended() {
     lacking.placements[1] = Placement::missing();
     scene.put(Table::Chunk, &[id.as_bytes()], lacking.encode());
     scene.expect_repaired(FsckKind::IncompleteMark).await;
-    scene.commit(|batch| scene.bucket.inner.put_chunk(&scene.chunk, batch));
+    scene.commit(|batch| scene.bucket.inner.put_chunk(&scene.chunk, batch).expect("readable"));
     let delete: [&[u8]; 2] = [&[1; 32], scene.chunk.roots[0].as_bytes()];
     scene.put(Table::Delete, &delete, Vec::new());
     scene.expect_repaired(FsckKind::NeededDelete).await;
@@ -264,6 +325,26 @@ async fn damage_of_what_is_staged_is_found() {
     scene.expect_repaired(FsckKind::StagingFile).await;
     assert!(!directory.join("123456").exists());
     assert_eq!(scene.bucket.staged_bytes(), 5000);
+}
+
+/// As a crash between two of many batches leaves them.
+#[tokio::test]
+async fn staged_ranges_that_overlap_are_told_apart_at_the_opening() {
+    let scene = Scene::new();
+    let key = scene.staged.0.to_be_bytes();
+    for (start, end) in [(10u64, 20u64), (4000, 6000), (7000, 8000)] {
+        scene.put(Table::Staged, &[&key, &start.to_be_bytes()], end.to_be_bytes().to_vec());
+    }
+    scene.put(Table::Staged, &[&99_999u64.to_be_bytes(), &key], 5u64.to_be_bytes().to_vec());
+    let after_crash = tempfile::tempdir().expect("made");
+    copy(scene.directory.path(), after_crash.path());
+    let bucket = open(after_crash.path());
+    assert_eq!(bucket.staged_bytes(), 5000);
+    let report = check(&bucket, false).await;
+    assert!(report.is_clean(), "{:?}", report.problems);
+    // What is staged no more leaves no record that would come back as such.
+    bucket.setattr(scene.staged, SetAttr { size: Some(0), ..SetAttr::default() }).expect("cut");
+    assert!(bucket.inner.database.scan(Table::Staged, b"", b"", 10).expect("readable").is_empty());
 }
 
 #[tokio::test]

@@ -1,0 +1,308 @@
+//! The landing of a chunk: what it carries is staged no more, in as many batches as that needs.
+//!
+//! A batch may only hold so much, and a chunk may replace a great many small extents. Each batch is right by itself: it
+//! lands some parts, with their extents, what these replace, and that they are staged no more. The first one also stores
+//! the chunk. After a crash between two of them the other parts are staged still, and go with another chunk.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use super::{
+    Error, Inner,
+    cell::{Cell, CellState, Locked},
+    commit::Delivery,
+    extents::ExtentChange,
+    records::Extent,
+    upload::Job,
+};
+use crate::{
+    base::{Ino, limits},
+    runtime::failpoint,
+    store::{Batch, Sequence},
+};
+
+/// A chunk that lands.
+struct Landing<'a> {
+    job: &'a Job,
+    delivery: &'a Delivery,
+    /// Where it goes on: in this piece, at this offset of its file or at the beginning.
+    next: (usize, u64),
+    is_stored: bool,
+    is_pinned: bool,
+    /// The files that some of it is in.
+    cells: BTreeMap<Ino, Arc<Cell>>,
+}
+
+/// What a batch lands, by inode.
+type Parts = BTreeMap<Ino, Vec<Range<u64>>>;
+
+impl Landing<'_> {
+    fn is_done(&self) -> bool {
+        self.next.0 == self.job.pieces.len()
+    }
+
+    /// Puts into a batch what fits of the parts that are still as the chunk took them.
+    fn take_some(
+        &mut self,
+        locked: &mut Locked<'_>,
+        change: &mut ExtentChange<'_>,
+        batch: &mut Batch,
+    ) -> Result<Parts, Error> {
+        let (mut parts, mut count) = (Parts::new(), 0);
+        while let Some(piece) = self.job.pieces.get(self.next.0) {
+            let (ino, state) = (piece.cell.ino, locked.of(piece.cell.ino));
+            let rest = piece.range.start.max(self.next.1)..piece.range.end;
+            let unmodified = if state.is_gone { Vec::new() } else { state.unmodified_since(self.job.flight, rest) };
+            for part in unmodified {
+                let has_room = count < limits::PIECES_PER_CHUNK;
+                let reached = if has_room { change.cut(ino, part.clone(), batch)? } else { part.start };
+                if reached > part.start {
+                    let skipped = (part.start - piece.range.start) as u32;
+                    let extent = Extent {
+                        bytes: (reached - part.start) as u32,
+                        chunk: self.delivery.chunk.layout.chunk,
+                        chunk_offset: piece.chunk_offset + skipped,
+                    };
+                    change.insert(ino, part.start, extent, batch);
+                    batch.supersede(ino.0, part.start, reached);
+                    parts.entry(ino).or_default().push(part.start..reached);
+                    count += 1;
+                }
+                if reached < part.end {
+                    self.next.1 = reached;
+                    return Ok(parts);
+                }
+            }
+            self.next = (self.next.0 + 1, 0);
+        }
+        Ok(parts)
+    }
+}
+
+impl Inner {
+    /// Commits a scattered chunk: extents, freed chunks, cleared dirty ranges and its record. Returns whether a pinned
+    /// file is in it.
+    pub(super) fn land(&self, job: &Job, delivery: &Delivery) -> Result<bool, Error> {
+        let mut landing =
+            Landing { job, delivery, next: (0, 0), is_stored: false, is_pinned: false, cells: BTreeMap::new() };
+        let mut last = None;
+        while !landing.is_done() {
+            match self.land_some(&mut landing)? {
+                Some(committed) => last = Some(committed),
+                // What had landed is not needed any more, and its shards are on their way out.
+                None => {
+                    self.put_back(job);
+                    break;
+                }
+            }
+        }
+        let Some(committed) = last else { return Ok(false) };
+        self.database.sync(committed)?;
+        failpoint("chunk-flushed");
+        for cell in landing.cells.values() {
+            self.reclaim(cell, committed);
+        }
+        failpoint("staging-returned");
+        Ok(landing.is_pinned)
+    }
+
+    /// Lands as much as fits into a batch; None when the chunk has gone since the batch before.
+    fn land_some(&self, landing: &mut Landing<'_>) -> Result<Option<Sequence>, Error> {
+        let (job, chunk) = (landing.job, &landing.delivery.chunk);
+        let pieces = &job.pieces[landing.next.0..];
+        let mut locked = Locked::new(pieces.iter().map(|piece| &piece.cell));
+        let mut change = self.change_extents();
+        if landing.is_stored && self.chunk(chunk.layout.chunk)?.is_none() {
+            return Ok(None);
+        }
+        let mut batch = Batch::new();
+        let parts = landing.take_some(&mut locked, &mut change, &mut batch)?;
+        let mut taken = Vec::new();
+        for (ino, ranges) in &parts {
+            let state = locked.of(*ino);
+            state.count_extents(change.gained(*ino));
+            landing.is_pinned |= state.inode.is_pinned;
+            // All in this batch: without the extents in it the ranges must stay. They are no more than a few for each
+            // part, because whoever changes ranges tells the database before it lets go of the file.
+            taken.extend(ranges.iter().flat_map(|range| state.logged.take(range.clone())).map(|range| (*ino, range)));
+            while !state.logged.put(*ino, &mut batch) {}
+            state.put_sized(*ino, landed_size(state, ranges), &mut batch);
+        }
+        if !landing.is_stored && (!parts.is_empty() || landing.is_done()) {
+            self.put_delivery(landing.delivery, !parts.is_empty(), &mut batch)?;
+            change.store(chunk);
+        }
+        let dead = change.settle(&mut batch)?;
+        let committed = self.database.commit(batch).inspect_err(|_| {
+            for (ino, range) in taken {
+                locked.of(ino).logged.insert(range);
+            }
+        })?;
+        failpoint("chunk-committed");
+        landing.is_stored |= !parts.is_empty();
+        // Only now, so that a commit that fails leaves everything staged.
+        for (ino, ranges) in &parts {
+            self.note_landed(locked.of(*ino), ranges, committed);
+        }
+        drop(change);
+        drop(locked);
+        for piece in pieces.iter().filter(|piece| parts.contains_key(&piece.cell.ino)) {
+            landing.cells.entry(piece.cell.ino).or_insert_with(|| Arc::clone(&piece.cell));
+        }
+        self.forget_chunks(&dead);
+        Ok(Some(committed))
+    }
+
+    /// A locked cell after ranges of it went into a chunk.
+    fn note_landed(&self, state: &mut CellState, ranges: &[Range<u64>], committed: Sequence) {
+        let before = state.dirty.covered_bytes();
+        state.logged_size = landed_size(state, ranges);
+        for range in ranges {
+            state.forget_staged(range.clone());
+            state.waste.insert(range.clone(), committed);
+        }
+        self.staging.account(before, state.dirty.covered_bytes());
+        (state.problem, state.failures) = (None, 0);
+        state.is_urgent &= !state.dirty.is_empty();
+    }
+
+    /// What of a chunk has not landed is carried by none any more.
+    pub(super) fn put_back(&self, job: &Job) {
+        for piece in &job.pieces {
+            let mut state = piece.cell.lock();
+            for part in state.unmodified_since(job.flight, piece.range.clone()) {
+                state.dirty.insert(part, None);
+            }
+        }
+    }
+}
+
+/// The size that may be stored when these ranges are in a chunk.
+fn landed_size(state: &CellState, ranges: &[Range<u64>]) -> u64 {
+    let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+    state.logged_size.max(end.min(state.inode.size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            Bucket, FsckOptions, FsckProgress,
+            cell::Flight,
+            promises::{copy, file, open, write},
+            records::Chunk,
+            upload::Piece,
+        },
+        *,
+    };
+    use crate::{
+        base::{PeerId, Scheme},
+        coding::{self, BucketKey},
+        dispatch::Placement,
+        runtime::SeededChance,
+    };
+
+    /// So many extents of one byte that to replace them all is too much for a record of the log.
+    const MANY: u64 = 130_000;
+    /// So many that they need several batches.
+    const SOME: u64 = 10_000;
+
+    fn delivery(seed: u64, bytes: usize) -> Delivery {
+        let encoded = coding::encode(&BucketKey::new([4; 32]), &vec![7; bytes], Scheme::FREE, &SeededChance::new(seed));
+        let encoded = encoded.expect("encodes");
+        let placements = (0..encoded.roots.len()).map(|index| Placement::held(PeerId([index as u8 + 1; 32])));
+        let chunk = Chunk { placements: placements.collect(), layout: encoded.layout, roots: encoded.roots };
+        Delivery { chunk, has_rest: false }
+    }
+
+    /// A file whose every byte is an extent, in the wrong order; and all of it written anew, as a chunk takes it.
+    fn shattered(bucket: &Bucket, extents: u64) -> (Job, Delivery) {
+        let inner = &bucket.inner;
+        let ino = file(bucket, b"shattered");
+        write(bucket, ino, 0, &vec![1; extents as usize]);
+        bucket.fsync_blocking(ino, false).expect("durable");
+        let old = delivery(1, extents as usize);
+        let cell = inner.cell(ino).expect("there");
+        let mut state = cell.lock();
+        let offsets: Vec<u64> = (0..extents).collect();
+        for some in offsets.chunks(limits::EXTENTS_PER_BATCH) {
+            let (mut batch, mut change) = (Batch::new(), inner.change_extents());
+            for offset in some {
+                let chunk_offset = (extents - 1 - offset) as u32;
+                let extent = Extent { bytes: 1, chunk: old.chunk.layout.chunk, chunk_offset };
+                change.insert(ino, *offset, extent, &mut batch);
+            }
+            inner.put_chunk(&old.chunk, &mut batch).expect("readable");
+            change.store(&old.chunk);
+            state.count_extents(change.gained(ino));
+            change.settle(&mut batch).expect("settled");
+            state.put(ino, &mut batch);
+            inner.database.commit(batch).expect("committed");
+        }
+        let flight = Flight(77);
+        state.dirty.insert(0..extents, Some(flight));
+        let file = inner.staging_file(&cell, &mut state).expect("there");
+        drop(state);
+        let piece = Piece { cell, file, range: 0..extents, chunk_offset: 0 };
+        let job = Job { flight, scheme: Scheme::FREE, pieces: vec![piece], bytes: extents as usize };
+        (job, delivery(2, extents as usize))
+    }
+
+    async fn assert_sound(bucket: &Bucket) {
+        let (progress, _steps) = tokio::sync::watch::channel(FsckProgress { step: "", done: 0 });
+        let report = bucket.fsck(FsckOptions::default(), progress).await.expect("checked");
+        assert!(report.is_clean(), "{:?}", report.problems);
+    }
+
+    #[tokio::test]
+    async fn a_chunk_lands_over_more_extents_than_a_record_holds() {
+        let directory = tempfile::tempdir().expect("made");
+        let bucket = open(directory.path());
+        let (job, delivery) = shattered(&bucket, MANY);
+        assert!(!bucket.inner.land(&job, &delivery).expect("landed"));
+        let (ino, id) = (job.pieces[0].cell.ino, delivery.chunk.layout.chunk);
+        assert_eq!((bucket.staged_bytes(), bucket.inner.live_bytes(id).expect("readable")), (0, MANY));
+        let mut reached = 0;
+        for (offset, extent) in bucket.inner.extents(ino, 0..u64::MAX, usize::MAX).expect("readable") {
+            assert_eq!((offset, extent.chunk, u64::from(extent.chunk_offset)), (reached, id, reached));
+            reached += u64::from(extent.bytes);
+        }
+        assert_eq!(reached, MANY);
+        assert_sound(&bucket).await;
+    }
+
+    #[tokio::test]
+    async fn a_crash_between_two_batches_leaves_the_rest_staged() {
+        let (directory, after_crash) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
+        let bucket = open(directory.path());
+        let (job, delivery) = shattered(&bucket, SOME);
+        let mut landing = Landing {
+            job: &job,
+            delivery: &delivery,
+            next: (0, 0),
+            is_stored: false,
+            is_pinned: false,
+            cells: BTreeMap::new(),
+        };
+        for _ in 0..3 {
+            bucket.inner.land_some(&mut landing).expect("landed").expect("there");
+        }
+        let landed = 3 * limits::EXTENTS_PER_BATCH as u64;
+        copy(directory.path(), after_crash.path());
+        let reopened = open(after_crash.path());
+        let live = reopened.inner.live_bytes(delivery.chunk.layout.chunk).expect("readable");
+        assert_eq!((reopened.staged_bytes(), live), (SOME - landed, landed));
+        assert_sound(&reopened).await;
+        // What comes later replaces the chunk that has landed in part: the rest goes with another one.
+        let cell = &job.pieces[0].cell;
+        {
+            let (mut batch, mut change) = (Batch::new(), bucket.inner.change_extents());
+            change.cut_all(cell.ino, 0..landed, &mut batch).expect("readable");
+            cell.lock().count_extents(change.gained(cell.ino));
+            change.settle(&mut batch).expect("settled");
+            bucket.inner.database.commit(batch).expect("committed");
+        }
+        assert!(bucket.inner.land_some(&mut landing).expect("readable").is_none());
+        bucket.inner.put_back(&job);
+        assert_eq!(cell.lock().dirty.waiting_bytes(), SOME - landed);
+    }
+}
