@@ -96,7 +96,8 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens or makes the file; a new one is filled with zeros so that later flushes change no metadata.
+    /// Opens or makes the file; a new one is filled with zeros so that later flushes change no metadata. They are flushed
+    /// when the log begins.
     pub fn open(disk: &dyn Disk, path: PathBuf) -> Result<Self, Error> {
         let file = disk.open(&path, true).map_err(Error::io("cannot open intent log", &path))?;
         let fill = |file: &dyn DiskFile| -> std::io::Result<()> {
@@ -107,7 +108,7 @@ impl LogFile {
                 file.write_at(&zeros[..step as usize], at)?;
                 at += step;
             }
-            file.sync()
+            Ok(())
         };
         let log = Self { path, file, epoch: 0, next_number: 0, end: HEADER_BYTES };
         // Before anything is written: what is not a log of ours stays as it is.
