@@ -96,8 +96,8 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens or makes the file; a new one is filled with zeros so that later flushes change no metadata. They are flushed
-    /// when the log begins.
+    /// Opens or makes the file; a new one is filled with zeros so that later flushes change no metadata. All that is there is
+    /// durable.
     pub fn open(disk: &dyn Disk, path: PathBuf) -> Result<Self, Error> {
         let file = disk.open(&path, true).map_err(Error::io("cannot open intent log", &path))?;
         let fill = |file: &dyn DiskFile| -> std::io::Result<()> {
@@ -116,6 +116,8 @@ impl LogFile {
         if log.file.len().map_err(Error::io("cannot read", &log.path))? < LOG_BYTES {
             fill(&*log.file).map_err(Error::io("cannot preallocate intent log", &log.path))?;
         }
+        // What a killed process has left: a replay puts it into the trees, which must never hold what the log could lose.
+        log.file.sync().map_err(Error::io("cannot flush", &log.path))?;
         Ok(log)
     }
 
