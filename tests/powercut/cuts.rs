@@ -10,9 +10,9 @@
 //! | log before deletions leave | the writers: shards are deleted of what a cut brings back |
 //! | old log when the new one takes its turn | `what_was_synced_is_there_whenever_the_log_takes_its_turn` |
 //! | log before the staging of removed files goes | the writers: `Removed` |
+//! | log in `log_all` | the writers: `Synced` |
 //!
-//! Not seen to fail yet: the announcement of an upload before its shards leave, the log in `log_all`, the header of a log at its
-//! turn, the names of staging files when a killed mount starts, segments of shards when a killed consumer starts.
+//! Not seen to fail yet: the announcement of an upload before its shards leave, the header of a log at its turn, the names of staging files when a killed mount starts, segments of shards when a killed consumer starts.
 
 use std::{fs, io::Write as _, path::Path, time::Duration};
 
