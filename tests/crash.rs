@@ -19,5 +19,7 @@ mod model;
 mod network;
 #[path = "devnet/tree.rs"]
 mod tree;
+#[path = "devnet/whole.rs"]
+mod whole;
 #[path = "crash/workload.rs"]
 mod workload;

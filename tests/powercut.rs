@@ -18,7 +18,11 @@ mod image;
 mod lab;
 #[path = "powercut/model.rs"]
 mod model;
+#[path = "powercut/round.rs"]
+mod round;
 #[path = "devnet/tree.rs"]
 mod tree;
+#[path = "devnet/whole.rs"]
+mod whole;
 #[path = "powercut/writer.rs"]
 mod writer;

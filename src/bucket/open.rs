@@ -58,6 +58,8 @@ impl Bucket {
         };
         let log_disk = disk("log")?;
         let staging = Arc::new(Staging::new(disk("staging")? as Arc<dyn Disk>, options.staging_bytes));
+        // A killed process may have made them and not flushed their names, which the log stands for until it begins anew.
+        staging.flush_entries(&staging.inodes()?)?;
         let files = Arc::clone(&staging) as Arc<dyn StagingFiles>;
         let database = Database::open(&options.directory, &*log_disk, files)?;
         let cache = cache::BlockCache::open(
@@ -140,9 +142,7 @@ impl Inner {
         for (key, _) in self.database.scan(Table::Orphan, b"", b"", usize::MAX)? {
             self.reap(Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?)));
         }
-        let files = self.staging.inodes()?;
-        self.staging.flush_entries(&files)?;
-        for ino in files {
+        for ino in self.staging.inodes()? {
             if !self.is_staged(ino) {
                 self.staging.remove(ino);
             }

@@ -146,8 +146,8 @@ impl Inner {
         let mut namespace = self.namespace.lock();
         namespace.count(FileKind::Directory, true);
         namespace.put(&mut batch);
-        let made = self.database.commit(batch)?;
-        self.database.sync(made)?;
+        // Not flushed: whatever is flushed later is behind it in the log.
+        self.database.commit(batch)?;
         Ok(())
     }
 

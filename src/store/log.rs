@@ -102,7 +102,8 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens or makes the file; a new one is filled with zeros so that later flushes change no metadata.
+    /// Opens or makes the file; a new one is filled with zeros so that later flushes change no metadata. All that is there is
+    /// durable.
     pub fn open(disk: &dyn Disk, path: PathBuf) -> Result<Self, Error> {
         let open = || disk.open(&path, true).map_err(Error::io("cannot open intent log", &path));
         let file = open()?;
@@ -115,7 +116,7 @@ impl LogFile {
                 file.write_at(&zeros[..step as usize], at)?;
                 at += step;
             }
-            file.sync()
+            Ok(())
         };
         let log = Self { path, file, openings, epoch: 0, next_number: 0, end: HEADER_BYTES };
         // Before anything is written: what is not a log of ours stays as it is.
@@ -123,6 +124,8 @@ impl LogFile {
         if log.file.len().map_err(Error::io("cannot read", &log.path))? < LOG_BYTES {
             fill(&*log.file).map_err(Error::io("cannot preallocate intent log", &log.path))?;
         }
+        // What a killed process has left: a replay puts it into the trees, which must never hold what the log could lose.
+        log.file.sync().map_err(Error::io("cannot flush", &log.path))?;
         Ok(log)
     }
 

@@ -15,8 +15,8 @@ use std::{
 
 use crate::{
     fixture::{Cluster, eventually, is_full},
-    network::check,
     tree::noise,
+    whole::check,
 };
 
 /// Bytes of the copy, and how many with `scripts/test --full`.

@@ -6,13 +6,16 @@ use openbucket::runtime::FAILPOINTS;
 
 use crate::{
     fixture::{Cluster, text},
-    network::{Process, check, nothing_is_left_over, nothing_is_stored},
+    network::Process,
     tree::noise,
+    whole::{check, nothing_is_left_over, nothing_is_stored},
     workload::Workload,
 };
 
+/// Shards of a chunk.
+const SHARDS: u64 = 6;
 /// Two more than a chunk has shards, so that one may come to be where no record has it.
-const CONSUMERS: u64 = 8;
+const CONSUMERS: u64 = SHARDS + 2;
 /// Operations between two syncs.
 const STEPS: usize = 12;
 /// Rounds in which a failpoint is reached, at most.
@@ -110,7 +113,7 @@ fn the_mount_ends_at_each_of_its_failpoints() {
     assert!(fs::read(cluster.file("aside/lacking")).unwrap() == noise(7, 100_000));
     fs::remove_file(cluster.file("aside/lacking")).unwrap();
     work.settle().unwrap();
-    nothing_is_left_over(&cluster, CONSUMERS, "after all failpoints");
+    nothing_is_left_over(&cluster, CONSUMERS, SHARDS, "after all failpoints");
     cluster.evict("");
     work.verify("from consumers");
     check(&cluster, "in the end");
@@ -139,7 +142,7 @@ fn the_mount_ends_while_it_opens() {
         work.verify(name);
         check(&cluster, name);
         work.settle().unwrap();
-        nothing_is_left_over(&cluster, CONSUMERS, name);
+        nothing_is_left_over(&cluster, CONSUMERS, SHARDS, name);
         process.kill();
     }
     cluster.down();
@@ -148,7 +151,7 @@ fn the_mount_ends_while_it_opens() {
 #[test]
 fn a_consumer_ends_at_each_of_its_failpoints() {
     // No more than a chunk has shards: each has one for every consumer.
-    let Some(mut cluster) = Cluster::start_for(LIMIT, 6, &[]) else { return };
+    let Some(mut cluster) = Cluster::start_for(LIMIT, SHARDS as usize, &[]) else { return };
     let stop = |cluster: &Cluster| cluster.ok(&["devnet", "stop", "consumer-1", "--state", &text(&cluster.state())]);
     let mut work = Workload::new(&cluster.mount(), 3);
     work.prepare();
@@ -169,7 +172,7 @@ fn a_consumer_ends_at_each_of_its_failpoints() {
         assert!(says(&cluster, "consumer-1", name), "{name}: it ended elsewhere\n{}", cluster.logs());
         let mut process = Process::ready(&cluster, "consumer-1", None);
         work.settle().unwrap();
-        nothing_is_left_over(&cluster, 6, name);
+        nothing_is_left_over(&cluster, SHARDS, SHARDS, name);
         check(&cluster, name);
         cluster.evict("");
         work.verify(name);

@@ -10,11 +10,14 @@ use rustix::process::Signal;
 
 use crate::{
     fixture::{Cluster, is_full, signal, text},
-    network::{Process, check, nothing_is_left_over, nothing_is_stored},
+    network::Process,
+    whole::{check, nothing_is_left_over, nothing_is_stored},
     workload::Workload,
 };
 
 const CONSUMERS: u64 = 7;
+/// Shards of a chunk.
+const SHARDS: u64 = 6;
 /// Kills, and how many with `scripts/test --full`.
 const KILLS: u64 = 12;
 const KILLS_FULL: u64 = 200;
@@ -58,7 +61,7 @@ fn what_was_synced_survives_a_kill_at_any_moment() {
     let mut process = Process::ready(&cluster, "mount", None);
     work.verify("after the last kill");
     work.settle().unwrap();
-    nothing_is_left_over(&cluster, CONSUMERS, "after all kills");
+    nothing_is_left_over(&cluster, CONSUMERS, SHARDS, "after all kills");
     cluster.evict("");
     work.verify("from consumers");
     check(&cluster, "in the end");

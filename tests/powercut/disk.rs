@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -26,36 +26,65 @@ use crate::image::{Image, ROOT};
 const TRUST: Duration = Duration::ZERO;
 const BLOCKS: u64 = 1 << 24;
 
-/// The power of one machine, or of several. While it is off every operation fails and nothing changes.
+/// The power of one machine. While it is off every operation fails and nothing changes.
 #[derive(Clone)]
-pub struct Power(Arc<AtomicI64>);
+pub struct Power(Arc<Supply>);
+
+struct Supply {
+    /// Operations until it goes.
+    left: AtomicI64,
+    /// Of those only the flushes count.
+    is_of_flushes: AtomicBool,
+    /// What goes with it, at the same moment.
+    others: Mutex<Vec<Power>>,
+}
 
 impl Power {
     pub fn on() -> Self {
-        Self(Arc::new(AtomicI64::new(i64::MAX)))
+        Self(Arc::new(Supply {
+            left: AtomicI64::new(i64::MAX),
+            is_of_flushes: AtomicBool::new(false),
+            others: Mutex::default(),
+        }))
     }
 
     /// At once.
     pub fn go_off(&self) {
-        self.0.store(0, Ordering::SeqCst);
+        self.0.left.store(0, Ordering::SeqCst);
     }
 
-    /// After so many more operations that change or flush something.
-    pub fn go_off_after(&self, operations: i64) {
-        self.0.store(operations, Ordering::SeqCst);
+    /// After so many more operations that change or flush something, with these others.
+    pub fn go_off_after(&self, operations: u64, others: Vec<Power>) {
+        *self.0.others.lock() = others;
+        self.0.is_of_flushes.store(false, Ordering::SeqCst);
+        self.0.left.store(operations as i64, Ordering::SeqCst);
+    }
+
+    /// The same after so many flushes: what was flushed last is durable, and nobody has heard of it.
+    pub fn go_off_after_flushes(&self, flushes: u64, others: Vec<Power>) {
+        self.go_off_after(flushes, others);
+        self.0.is_of_flushes.store(true, Ordering::SeqCst);
     }
 
     pub fn go_on(&self) {
-        self.0.store(i64::MAX, Ordering::SeqCst);
+        self.0.others.lock().clear();
+        self.0.left.store(i64::MAX, Ordering::SeqCst);
     }
 
     pub fn is_off(&self) -> bool {
-        self.0.load(Ordering::SeqCst) <= 0
+        self.0.left.load(Ordering::SeqCst) <= 0
     }
 
     /// Whether one more operation takes effect.
-    fn spend(&self) -> bool {
-        self.0.fetch_sub(1, Ordering::SeqCst) > 0
+    fn spend(&self, is_flush: bool) -> bool {
+        if !is_flush && self.0.is_of_flushes.load(Ordering::SeqCst) {
+            return !self.is_off();
+        }
+        let left = self.0.left.fetch_sub(1, Ordering::SeqCst);
+        if left == 1 {
+            self.0.others.lock().iter().for_each(Self::go_off);
+        }
+        left > 0
     }
 }
 
@@ -133,10 +162,16 @@ impl Served {
         if self.power.is_off() { Err(Errno::EIO) } else { work(&mut image) }
     }
 
-    /// The same for what changes or flushes something.
+    /// The same for what changes something.
     fn change<T>(&self, work: impl FnOnce(&mut Image) -> Result<T, Errno>) -> Result<T, Errno> {
         let mut image = self.image.lock();
-        if self.power.spend() { work(&mut image) } else { Err(Errno::EIO) }
+        if self.power.spend(false) { work(&mut image) } else { Err(Errno::EIO) }
+    }
+
+    /// The same for what flushes something.
+    fn flushed(&self, work: impl FnOnce(&mut Image) -> Result<(), Errno>) -> Result<(), Errno> {
+        let mut image = self.image.lock();
+        if self.power.spend(true) { work(&mut image) } else { Err(Errno::EIO) }
     }
 
     fn done(reply: ReplyEmpty, outcome: Result<(), Errno>) {
@@ -345,7 +380,7 @@ impl Filesystem for Served {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        let flushed = self.change(|image| {
+        let flushed = self.flushed(|image| {
             image.node(ino.0)?.content.flush();
             Ok(())
         });
@@ -353,7 +388,7 @@ impl Filesystem for Served {
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        let flushed = self.change(|image| {
+        let flushed = self.flushed(|image| {
             image.flush_directory(ino.0);
             Ok(())
         });

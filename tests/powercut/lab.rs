@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// Consumers, and how files are kept: one lost shard is a lost file.
-pub const CONSUMERS: usize = 2;
+pub const CONSUMERS: u64 = SHARDS;
+pub const SHARDS: u64 = 2;
 const TIER: &str = "2+0";
 
 /// One process with its disk.
@@ -35,7 +36,7 @@ impl Lab {
         let names: Vec<String> =
             ["tracker".to_owned()].into_iter().chain(consumers).chain(["mount".to_owned()]).collect();
         let mut machines = Vec::new();
-        let cluster = Cluster::start_on(limit, CONSUMERS, &["--tier", TIER], |state| {
+        let cluster = Cluster::start_on(limit, CONSUMERS as usize, &["--tier", TIER], |state| {
             for name in names {
                 let (place, power) = (mounts.path().join(&name), Power::on());
                 fs::create_dir(&place).unwrap();
@@ -51,6 +52,29 @@ impl Lab {
         self.chosen(names).for_each(|machine| machine.power.go_off());
     }
 
+    /// The same after so many more operations of the mount's disk.
+    pub fn power_off_after(&self, names: &[&str], operations: u64) {
+        self.machine("mount").power.go_off_after(operations, self.others(names, "mount"));
+    }
+
+    /// The same after so many more flushes of this disk.
+    pub fn power_off_after_flushes(&self, names: &[&str], of: &str, flushes: u64) {
+        self.machine(of).power.go_off_after_flushes(flushes, self.others(names, of));
+    }
+
+    fn others(&self, names: &[&str], one: &str) -> Vec<Power> {
+        self.chosen(names).filter(|machine| machine.name != one).map(|machine| machine.power.clone()).collect()
+    }
+
+    pub fn is_off(&self, name: &str) -> bool {
+        self.machine(name).power.is_off()
+    }
+
+    /// A process ends in order.
+    pub fn stop(&self, name: &str) {
+        self.cluster.ok(&["devnet", "stop", name, "--state", &text(&self.cluster.state())]);
+    }
+
     /// Their processes end, their disks are torn, and there is power again.
     pub fn cut(&mut self, names: &[&str], chance: &dyn Chance) {
         self.kill(names);
@@ -60,7 +84,8 @@ impl Lab {
         }
     }
 
-    fn kill(&self, names: &[&str]) {
+    /// Their processes end, and what they had not flushed is there as long as there is power.
+    pub fn kill(&self, names: &[&str]) {
         for machine in self.chosen(names) {
             let pid = self.cluster.process(&machine.name)["pid"].as_i64();
             // Without its disk it may have ended by itself.
@@ -76,8 +101,8 @@ impl Lab {
 
     /// A machine starts, and its power goes after so many operations of its disk; it may be ready before.
     pub fn start_and_power_off(&self, name: &str, operations: u64) {
-        let machine = self.chosen(&[name]).next().expect("a machine");
-        machine.power.go_off_after(operations as i64);
+        let machine = self.machine(name);
+        machine.power.go_off_after(operations, Vec::new());
         drop(self.cluster.run(&["devnet", "start", name, "--state", &text(&self.cluster.state())], b""));
         machine.power.go_off();
     }
@@ -91,6 +116,10 @@ impl Lab {
 
     fn chosen(&self, names: &[&str]) -> impl Iterator<Item = &Machine> {
         self.machines.iter().filter(move |machine| names.contains(&machine.name.as_str()))
+    }
+
+    fn machine(&self, name: &str) -> &Machine {
+        self.chosen(&[name]).next().expect("a machine")
     }
 
     /// All machines.

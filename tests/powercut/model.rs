@@ -96,10 +96,29 @@ impl Model {
 
     /// Whether this is what a power cut may leave.
     pub fn check(&self, found: &Found) -> Result<(), String> {
+        self.fitting(found).map(drop)
+    }
+
+    /// What was found after a kill is what there is now. Its names are durable, because the log was replayed; bytes that were not
+    /// synced are not.
+    pub fn go_on(&mut self, found: &Found) -> Result<(), String> {
+        let names = self.fitting(found)?.clone();
+        for (name, entry) in &names {
+            if let (Some(file), Some(bytes)) = (entry.file, &found[name])
+                && self.bytes(file) != bytes
+            {
+                self.write(file, bytes.clone());
+            }
+        }
+        self.names = vec![names];
+        Ok(())
+    }
+
+    fn fitting(&self, found: &Found) -> Result<&Names, String> {
         let mut why = String::new();
         for names in self.names.iter().rev() {
             match self.fits(names, found) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(names),
                 Err(error) => why = format!("{why}\n  {error}"),
             }
         }

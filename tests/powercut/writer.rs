@@ -27,33 +27,79 @@ pub struct Writer {
     chance: SeededChance,
     /// Does little but small writes with fsync, which fill the intent log.
     is_hasty: bool,
+    /// Syncs nothing in this round.
+    is_careless: bool,
 }
 
 impl Writer {
     /// The directory is there, and empty.
     pub fn new(root: PathBuf, seed: u64, is_hasty: bool) -> Self {
-        Self { root, model: Model::new(&Found::new()), chance: SeededChance::new(seed), is_hasty }
+        Self { root, model: Model::new(&Found::new()), chance: SeededChance::new(seed), is_hasty, is_careless: false }
     }
 
-    /// Works until told to stop, or until the mount says no. When it never did, `is_mount_up` means that nothing of it may
-    /// be lost.
-    pub fn work(&mut self, stop: &AtomicBool, is_mount_up: bool) {
+    /// Works until told to stop, or until the mount says no.
+    pub fn work(&mut self, stop: &AtomicBool, is_careless: bool) -> io::Result<()> {
+        self.is_careless = is_careless;
         while !stop.load(Ordering::Relaxed) {
-            if self.step().is_err() {
-                return;
-            }
+            self.step()?;
         }
-        if is_mount_up {
-            self.model.synced_all();
+        Ok(())
+    }
+
+    /// Everything was synced, by whom ever.
+    pub fn is_safe(&mut self) {
+        self.model.synced_all();
+    }
+
+    /// A change that has no data which would go to consumers.
+    pub fn change_a_name(&mut self) -> io::Result<()> {
+        let (from, to) = if self.model.names().contains_key("s") { ("s", "t") } else { ("t", "s") };
+        if !self.model.names().contains_key(from) {
+            self.model.change(|names| {
+                names.insert(to.to_owned(), crate::model::Entry::DIRECTORY);
+            });
+            return fs::create_dir(self.root.join(to));
         }
+        self.model.change(|names| {
+            let entry = names.remove(from).expect("it is there");
+            names.insert(to.to_owned(), entry);
+        });
+        fs::rename(self.root.join(from), self.root.join(to))
+    }
+
+    /// Removes a file that was synced, and does not sync that: it is there as it was, or gone.
+    pub fn write_and_remove(&mut self) -> io::Result<()> {
+        self.is_careless = false;
+        self.replace("gone", 200_000, true)?;
+        self.remove("gone")
+    }
+
+    /// Removes everything, which nobody has to promise.
+    pub fn clear(&mut self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.root)? {
+            let path = entry?.path();
+            if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+        }
+        self.model = Model::new(&Found::new());
+        Ok(())
     }
 
     /// What a power cut has left is what may be left; from here on all of it is promised.
     pub fn check(&mut self) -> Result<(), String> {
-        let found = read(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))?;
+        let found = self.found()?;
         self.model.check(&found).map_err(|why| format!("{}: {why}", self.root.display()))?;
         self.model = Model::new(&found);
         Ok(())
+    }
+
+    /// The same after a kill, which promises nothing more than before.
+    pub fn check_killed(&mut self) -> Result<(), String> {
+        let found = self.found()?;
+        self.model.go_on(&found).map_err(|why| format!("{}: {why}", self.root.display()))
+    }
+
+    fn found(&self) -> Result<Found, String> {
+        read(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))
     }
 
     fn below(&self, bound: u64) -> u64 {
@@ -71,7 +117,8 @@ impl Writer {
     /// A name that may be there or not.
     fn name(&self) -> String {
         let name = format!("f{}", self.below(NAMES));
-        let directories: Vec<_> = self.model.names().iter().filter(|(_, entry)| entry.file.is_none()).collect();
+        let directories: Vec<_> =
+            self.model.names().iter().filter(|(name, entry)| entry.file.is_none() && name.starts_with('d')).collect();
         match self.below(directories.len() as u64 + 2).checked_sub(2) {
             Some(index) => format!("{}/{name}", directories[index as usize].0),
             None => name,
@@ -111,17 +158,23 @@ impl Writer {
             15..17 => self.make_directory(),
             17 => self.copy(),
             18 => self.unlink(),
-            _ => {
-                File::open(&self.root)?.sync_all()?;
-                self.model.synced_names();
-                Ok(())
-            }
+            _ => self.sync_names(""),
         }
     }
 
     fn sync(&mut self, file: &File, number: usize) -> io::Result<()> {
-        file.sync_data()?;
-        self.model.synced(number);
+        if !self.is_careless {
+            file.sync_data()?;
+            self.model.synced(number);
+        }
+        Ok(())
+    }
+
+    fn sync_names(&mut self, directory: &str) -> io::Result<()> {
+        if !self.is_careless {
+            File::open(self.root.join(directory))?.sync_all()?;
+            self.model.synced_names();
+        }
         Ok(())
     }
 
@@ -197,15 +250,11 @@ impl Writer {
             names.insert(name.clone(), entry);
         });
         fs::create_dir(self.root.join(&name))?;
-        if self.one_in(2) {
-            File::open(self.root.join(&name))?.sync_all()?;
-            self.model.synced_names();
-        }
-        Ok(())
+        if self.one_in(2) { self.sync_names(&name) } else { Ok(()) }
     }
 
     fn copy(&mut self) -> io::Result<()> {
-        let Some((from, number)) = self.file() else { return Ok(()) };
+        let Some((from, number)) = self.file().filter(|(name, _)| name != "copy") else { return Ok(()) };
         if self.model.names().contains_key("copy") {
             self.remove("copy")?;
         }

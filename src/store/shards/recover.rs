@@ -53,7 +53,7 @@ pub fn recover(disk: &dyn Disk, chance: &dyn Chance) -> Result<Recovered, Error>
     };
     let mut writer = Writer { next_number: 1, ..Writer::default() };
     if !numbers.is_empty() {
-        // What a killed process has left unflushed is flushed before anyone relies on it.
+        // What a killed process has left unflushed is flushed before anyone relies on it: these, and each segment below.
         for directory in [DIRECTORY, ""] {
             disk.sync_directory(Path::new(directory)).map_err(Error::io("cannot flush", DIRECTORY))?;
         }
@@ -62,6 +62,7 @@ pub fn recover(disk: &dyn Disk, chance: &dyn Chance) -> Result<Recovered, Error>
         let is_last = numbers.last() == Some(&number);
         writer.next_number = number.checked_add(1).ok_or_else(|| corrupt(number, "its number is out of range"))?;
         let file = open(disk, number)?;
+        sync(file.as_ref(), number)?;
         let scan = scan(file.as_ref(), number, &nonce)?;
         state.add_segment(number);
         if is_last && !scan.is_unreadable {

@@ -106,15 +106,20 @@ async fn what_was_confirmed_survives_every_crash_and_nothing_else_comes_back() {
         let disk = SimulatedDisk::new(64 << 20);
         let bodies: Vec<Bytes> = (0..24u8).map(|fill| body(chance.below(12_000) as usize, fill)).collect();
         let mut model = vec![Expect::Gone; bodies.len()];
-        for _ in 0..5 {
-            let store = open(&disk);
+        for _ in 0..6 {
+            let below = FaultyDisk::new(Arc::new(disk.clone()));
+            let store = open_on(Arc::new(below.clone()), 1 << 30);
             check(&store, &bodies, &mut model, seed).await;
-            let is_crash = chance.below(4) > 0;
-            if is_crash {
-                disk.power_off_after(chance.below(120));
+            let end = chance.below(8);
+            match end {
+                // Killed before it flushed: that is there as long as there is power, and what was told of it stays true.
+                0..3 => below.fail(DiskOp::Sync, chance.below(20), u64::MAX, io::ErrorKind::Other),
+                3 => below.fail(DiskOp::SyncDirectory, chance.below(4), u64::MAX, io::ErrorKind::Other),
+                4..7 => disk.power_off_after(chance.below(120)),
+                _ => {}
             }
             live(&store, &chance, &bodies, &mut model).await;
-            if is_crash {
+            if (4..7).contains(&end) {
                 disk.crash(&chance);
             }
         }
