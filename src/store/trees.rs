@@ -65,6 +65,8 @@ impl Trees {
         remove_unfinished_snapshots(path)?;
         let db = config.path(path).open()?;
         let trees = Self { db, path: path.to_path_buf(), flushed: Mutex::default() };
+        // Those that a killed process has left, too.
+        trees.flush_blobs()?;
         File::open(path.join(CONFIGURATION))?.sync_all()?;
         File::create(made)?;
         File::open(path)?.sync_all()?;
@@ -141,8 +143,8 @@ fn check_format(trees: &Trees, path: &Path) -> Result<(), Error> {
             ),
         }),
         None if trees.is_empty() => {
-            // Not flushed: sled keeps its changes in their order, so that nothing is there without it.
             trees.insert(&name, FORMAT).map_err(trees_error)?;
+            trees.flush().map_err(trees_error)?;
             Ok(())
         }
         None => {
