@@ -235,7 +235,7 @@ mod tests {
         let value = Attempt { roots: chunk.roots.clone() }.encode();
         change(&bucket, |inner, batch| {
             batch.put(Table::Attempt, &[chunk.layout.chunk.as_bytes()], value);
-            inner.put_chunk(&chunk, batch);
+            inner.put_chunk(&chunk, batch).expect("readable");
         });
         bucket.inner.settle_cut_attempts().expect("settled");
         assert_eq!((count(&bucket, Table::Attempt), deletes(&bucket)), (1, vec![]));

@@ -394,7 +394,10 @@ impl Inner {
             return Ok(());
         }
         let current = log.current;
-        log.files[current].append(&log::encode(ops)).inspect_err(|error| self.fail(error))
+        log.files[current].append(&log::encode(ops)).inspect_err(|error| self.fail(error))?;
+        // Like a batch of its own: not durable before the next flush, although what it says was.
+        log.committed += 1;
+        Ok(())
     }
 
     /// Moves the current log file's batches into sled while the other file takes the new ones.
@@ -405,9 +408,11 @@ impl Inner {
             (next, log.epoch + 1, log.files[next].handle(), log.committed)
         };
         // What takes long goes before the turn, while others commit; only this thread turns.
+        self.sync(committed)?;
+        // Only now: with this the file before the current one is gone, and what the current one has taken over from it was
+        // written without a flush.
         log::write_header(&header, epoch)?;
         failpoint("log-begun");
-        self.sync(committed)?;
         let (old, inline, frozen) = {
             let mut log = self.log.lock();
             let old = log.files[log.current].handle();

@@ -75,11 +75,15 @@ impl Stage {
         Self { directory, disk: SimulatedDisk::new(LOG_BYTES * 4), chance: SeededChance::new(seed) }
     }
 
-    /// sled lets go of its files a moment after it was dropped.
     fn open(&self) -> Database {
+        self.open_with(Arc::new(Recorder::default()))
+    }
+
+    /// sled lets go of its files a moment after it was dropped.
+    fn open_with(&self, files: Arc<dyn StagingFiles>) -> Database {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
-            match Database::open(self.directory.path(), &self.disk, Arc::new(Recorder::default())) {
+            match Database::open(self.directory.path(), &self.disk, Arc::clone(&files)) {
                 Err(error) if error.to_string().contains("could not acquire lock") && Instant::now() < end => {
                     std::thread::yield_now();
                 }
@@ -304,6 +308,31 @@ fn small_staged_data_goes_into_the_next_log_once_and_is_flushed_then() {
     drop(Database::open(directory.path(), &later, files).expect("opens"));
     let restored = |ino: u64| recorder.0.lock().get(&ino).map(|bytes| bytes.values().copied().collect::<Vec<u8>>());
     assert_eq!((restored(7), restored(9)), (Some(b"newe".to_vec()), Some(b"short".to_vec())));
+}
+
+#[test]
+fn what_a_log_has_taken_over_is_not_lost_at_its_own_turn() {
+    for (operations, seed) in (0..8).flat_map(|operations| [(operations, 470), (operations, 471)]) {
+        let stage = Stage::new(seed);
+        let small = Arc::new(Small::default());
+        small.files.lock().insert(7, b"safe".to_vec());
+        let database = stage.open_with(Arc::clone(&small) as Arc<dyn StagingFiles>);
+        let mut batch = Batch::new();
+        batch.inline(7, 0, b"safe".to_vec());
+        let last = database.commit(batch).expect("committed");
+        database.sync(last).expect("synced");
+        assert_eq!(turn(&database, &small), BTreeSet::new(), "it is carried over");
+        small.flushes.lock().clear();
+        // The turn at the end, and nothing was flushed since the one before.
+        stage.disk.power_off_after(operations);
+        drop(database);
+        let is_flushed = small.flushes.lock().iter().any(|inodes| inodes.contains(&7));
+        stage.disk.crash(&stage.chance);
+        let recorder = Arc::new(Recorder::default());
+        drop(stage.open_with(Arc::clone(&recorder) as Arc<dyn StagingFiles>));
+        let restored = recorder.0.lock().get(&7).map(|bytes| bytes.values().copied().collect::<Vec<u8>>());
+        assert!(is_flushed || restored.as_deref() == Some(b"safe"), "cut after {operations}: {restored:?}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::fixture::{Cluster, eventually, signal, text};
+use crate::fixture::{Cluster, eventually, signal};
 
 /// A process that is to end, or to become ready, does so within this.
 const PATIENCE: Duration = Duration::from_secs(60);

