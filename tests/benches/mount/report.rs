@@ -53,6 +53,9 @@ struct Item {
     ratio: Option<f64>,
     target: Option<f64>,
     met: Option<bool>,
+    /// What holds it back, when it misses its target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_by: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
@@ -95,16 +98,20 @@ impl Row {
     /// One for each goal, and one for the plain directory in any case.
     fn items(&self, rows: &[Row]) -> Vec<Item> {
         let value = self.value(Place::Bucket);
-        let item = |against, baseline: f64, ratio: f64, target: Option<f64>| Item {
-            name: self.kind.name,
-            value,
-            unit: self.kind.unit,
-            against,
-            baseline: baseline.is_finite().then_some(baseline),
-            ratio: ratio.is_finite().then_some(ratio),
-            target,
-            met: target.map(|target| self.is_met(ratio, target)),
-            note: self.note.clone(),
+        let item = |against, baseline: f64, ratio: f64, target: Option<f64>| {
+            let met = target.map(|target| self.is_met(ratio, target));
+            Item {
+                name: self.kind.name,
+                value,
+                unit: self.kind.unit,
+                against,
+                baseline: baseline.is_finite().then_some(baseline),
+                ratio: ratio.is_finite().then_some(ratio),
+                target,
+                met,
+                held_by: (met == Some(false)).then(|| targets::held_by(self.kind.name)).flatten(),
+                note: self.note.clone(),
+            }
         };
         let of = |place: Place, against, target| item(against, self.value(place), self.ratio(place), target);
         let mut items = Vec::new();
@@ -176,11 +183,31 @@ fn summary(rows: &[Row]) -> String {
         let (ratio, target) = (number(item.ratio), number(item.target));
         write!(text, "\nmissed: {}: {ratio} of {}, target {target}", item.name, item.against)
             .expect("a String takes everything");
+        if let Some(why) = item.held_by {
+            write!(text, "\n    held by {}", wrapped(why)).expect("a String takes everything");
+        }
     }
     for row in rows {
         if let Some(note) = &row.note {
             write!(text, "\n{}: {note}", row.kind.name).expect("a String takes everything");
         }
+    }
+    text
+}
+
+/// A sentence in lines of at most 80 columns, the second and later ones indented.
+fn wrapped(sentence: &str) -> String {
+    let (mut text, mut column) = (String::new(), "    held by ".len());
+    for word in sentence.split(' ') {
+        if column + word.len() > 78 {
+            text.push_str("\n   ");
+            column = 3;
+        }
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(word);
+        column += word.len() + 1;
     }
     text
 }

@@ -73,3 +73,33 @@ pub const TARGETS: &[(&str, &[Goal])] = &[
 pub fn of(row: &str) -> &'static [Goal] {
     TARGETS.iter().find(|(name, _)| *name == row).map_or(&[], |(_, goals)| *goals)
 }
+
+/// What holds a row back, as profiles show it: said when it misses a target.
+const HELD: &[(&str, &str)] = &[
+    (
+        "write 1 GiB + fsync",
+        "the kernel's protocol: each byte is copied to the daemon and from there to the disk; see the empty file system",
+    ),
+    (
+        "write + drain, 4+2",
+        "the processors: hashing a third, TCP and yamux 16 %, noise 15 %, staging 10 %; see CPU, write + drain",
+    ),
+    ("read warm", "the page cache of FUSE, whose pages are smaller than a disk's"),
+    (
+        "read cold",
+        "the processors: hashing a fifth, buffers a sixth, noise a tenth of what mount and consumers spend together",
+    ),
+    ("first byte, cold mount", "connections: TCP, noise and yamux come before the first shard"),
+    ("random read cold", "a block of 64 KiB is fetched, verified and opened for each 4 KiB, by one reader at a time"),
+    (
+        "append, loaded, p99",
+        "turns for the processors, which are all busy, and flushes of the disk that are on their way already",
+    ),
+    ("CPU, write + drain", "hashing a third, TCP and yamux 16 %, noise 15 %, staging 10 %"),
+    ("peak memory of mount", "chunks on their way, each with its shards"),
+];
+
+/// What holds a row back, where that is known.
+pub fn held_by(row: &str) -> Option<&'static str> {
+    HELD.iter().find(|(name, _)| *name == row).map(|(_, why)| *why)
+}
