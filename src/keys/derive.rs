@@ -78,77 +78,79 @@ mod tests {
         path.iter().fold(ExtendedKey::master(seed).unwrap(), |parent, number| parent.child(*number).unwrap())
     }
 
+    const H: u32 = HARDENED;
+    const ONE: &str = "000102030405060708090a0b0c0d0e0f";
+    const TWO: &str = "fffcf9f6f3f0edeae7e4e1dedbd8d5d2cfccc9c6c3c0bdbab7b4b1aeaba8a5a2\
+                       9f9c999693908d8a8784817e7b7875726f6c696663605d5a5754514e4b484542";
+
     /// The published vectors of BIP-32, as extended private keys: version, depth, fingerprint and number (13 bytes),
     /// chain code, a zero byte, key, checksum (4 bytes), in base 58.
+    const VECTORS: &[(&str, &[u32], &str)] = &[
+        (
+            ONE,
+            &[],
+            "xprv9s21ZrQH143K3QTDL4LXw2F7HEK3wJUD2nW2nRk4stbPy6cq3jPPqjiChkVvvNKmPGJxWUtg6LnF5kejMRNNU3TGtRBeJgk33yuGBxrMPHi",
+        ),
+        (
+            ONE,
+            &[H],
+            "xprv9uHRZZhk6KAJC1avXpDAp4MDc3sQKNxDiPvvkX8Br5ngLNv1TxvUxt4cV1rGL5hj6KCesnDYUhd7oWgT11eZG7XnxHrnYeSvkzY7d2bhkJ7",
+        ),
+        (
+            ONE,
+            &[H, 1],
+            "xprv9wTYmMFdV23N2TdNG573QoEsfRrWKQgWeibmLntzniatZvR9BmLnvSxqu53Kw1UmYPxLgboyZQaXwTCg8MSY3H2EU4pWcQDnRnrVA1xe8fs",
+        ),
+        (
+            ONE,
+            &[H, 1, H + 2],
+            "xprv9z4pot5VBttmtdRTWfWQmoH1taj2axGVzFqSb8C9xaxKymcFzXBDptWmT7FwuEzG3ryjH4ktypQSAewRiNMjANTtpgP4mLTj34bhnZX7UiM",
+        ),
+        (
+            ONE,
+            &[H, 1, H + 2, 2],
+            "xprvA2JDeKCSNNZky6uBCviVfJSKyQ1mDYahRjijr5idH2WwLsEd4Hsb2Tyh8RfQMuPh7f7RtyzTtdrbdqqsunu5Mm3wDvUAKRHSC34sJ7in334",
+        ),
+        (
+            ONE,
+            &[H, 1, H + 2, 2, 1_000_000_000],
+            "xprvA41z7zogVVwxVSgdKUHDy1SKmdb533PjDz7J6N6mV6uS3ze1ai8FHa8kmHScGpWmj4WggLyQjgPie1rFSruoUihUZREPSL39UNdE3BBDu76",
+        ),
+        (
+            TWO,
+            &[],
+            "xprv9s21ZrQH143K31xYSDQpPDxsXRTUcvj2iNHm5NUtrGiGG5e2DtALGdso3pGz6ssrdK4PFmM8NSpSBHNqPqm55Qn3LqFtT2emdEXVYsCzC2U",
+        ),
+        (
+            TWO,
+            &[0],
+            "xprv9vHkqa6EV4sPZHYqZznhT2NPtPCjKuDKGY38FBWLvgaDx45zo9WQRUT3dKYnjwih2yJD9mkrocEZXo1ex8G81dwSM1fwqWpWkeS3v86pgKt",
+        ),
+        (
+            TWO,
+            &[0, u32::MAX],
+            "xprv9wSp6B7kry3Vj9m1zSnLvN3xH8RdsPP1Mh7fAaR7aRLcQMKTR2vidYEeEg2mUCTAwCd6vnxVrcjfy2kRgVsFawNzmjuHc2YmYRmagcEPdU9",
+        ),
+        (
+            TWO,
+            &[0, u32::MAX, 1],
+            "xprv9zFnWC6h2cLgpmSA46vutJzBcfJ8yaJGg8cX1e5StJh45BBciYTRXSd25UEPVuesF9yog62tGAQtHjXajPPdbRCHuWS6T8XA2ECKADdw4Ef",
+        ),
+        (
+            TWO,
+            &[0, u32::MAX, 1, u32::MAX - 1],
+            "xprvA1RpRA33e1JQ7ifknakTFpgNXPmW2YvmhqLQYMmrj4xJXXWYpDPS3xz7iAxn8L39njGVyuoseXzU6rcxFLJ8HFsTjSyQbLYnMpCqE2VbFWc",
+        ),
+        (
+            TWO,
+            &[0, u32::MAX, 1, u32::MAX - 1, 2],
+            "xprvA2nrNbFZABcdryreWet9Ea4LvTJcGsqrMzxHx98MMrotbir7yrKCEXw7nadnHM8Dq38EGfSh6dqA9QWTyefMLEcBYJUuekgW4BYPJcr9E7j",
+        ),
+    ];
+
     #[test]
     fn the_vectors_of_the_standard() {
-        const H: u32 = HARDENED;
-        let one = "000102030405060708090a0b0c0d0e0f";
-        let two = "fffcf9f6f3f0edeae7e4e1dedbd8d5d2cfccc9c6c3c0bdbab7b4b1aeaba8a5a2\
-                   9f9c999693908d8a8784817e7b7875726f6c696663605d5a5754514e4b484542";
-        let vectors: &[(&str, &[u32], &str)] = &[
-            (
-                one,
-                &[],
-                "xprv9s21ZrQH143K3QTDL4LXw2F7HEK3wJUD2nW2nRk4stbPy6cq3jPPqjiChkVvvNKmPGJxWUtg6LnF5kejMRNNU3TGtRBeJgk33yuGBxrMPHi",
-            ),
-            (
-                one,
-                &[H],
-                "xprv9uHRZZhk6KAJC1avXpDAp4MDc3sQKNxDiPvvkX8Br5ngLNv1TxvUxt4cV1rGL5hj6KCesnDYUhd7oWgT11eZG7XnxHrnYeSvkzY7d2bhkJ7",
-            ),
-            (
-                one,
-                &[H, 1],
-                "xprv9wTYmMFdV23N2TdNG573QoEsfRrWKQgWeibmLntzniatZvR9BmLnvSxqu53Kw1UmYPxLgboyZQaXwTCg8MSY3H2EU4pWcQDnRnrVA1xe8fs",
-            ),
-            (
-                one,
-                &[H, 1, H + 2],
-                "xprv9z4pot5VBttmtdRTWfWQmoH1taj2axGVzFqSb8C9xaxKymcFzXBDptWmT7FwuEzG3ryjH4ktypQSAewRiNMjANTtpgP4mLTj34bhnZX7UiM",
-            ),
-            (
-                one,
-                &[H, 1, H + 2, 2],
-                "xprvA2JDeKCSNNZky6uBCviVfJSKyQ1mDYahRjijr5idH2WwLsEd4Hsb2Tyh8RfQMuPh7f7RtyzTtdrbdqqsunu5Mm3wDvUAKRHSC34sJ7in334",
-            ),
-            (
-                one,
-                &[H, 1, H + 2, 2, 1_000_000_000],
-                "xprvA41z7zogVVwxVSgdKUHDy1SKmdb533PjDz7J6N6mV6uS3ze1ai8FHa8kmHScGpWmj4WggLyQjgPie1rFSruoUihUZREPSL39UNdE3BBDu76",
-            ),
-            (
-                two,
-                &[],
-                "xprv9s21ZrQH143K31xYSDQpPDxsXRTUcvj2iNHm5NUtrGiGG5e2DtALGdso3pGz6ssrdK4PFmM8NSpSBHNqPqm55Qn3LqFtT2emdEXVYsCzC2U",
-            ),
-            (
-                two,
-                &[0],
-                "xprv9vHkqa6EV4sPZHYqZznhT2NPtPCjKuDKGY38FBWLvgaDx45zo9WQRUT3dKYnjwih2yJD9mkrocEZXo1ex8G81dwSM1fwqWpWkeS3v86pgKt",
-            ),
-            (
-                two,
-                &[0, u32::MAX],
-                "xprv9wSp6B7kry3Vj9m1zSnLvN3xH8RdsPP1Mh7fAaR7aRLcQMKTR2vidYEeEg2mUCTAwCd6vnxVrcjfy2kRgVsFawNzmjuHc2YmYRmagcEPdU9",
-            ),
-            (
-                two,
-                &[0, u32::MAX, 1],
-                "xprv9zFnWC6h2cLgpmSA46vutJzBcfJ8yaJGg8cX1e5StJh45BBciYTRXSd25UEPVuesF9yog62tGAQtHjXajPPdbRCHuWS6T8XA2ECKADdw4Ef",
-            ),
-            (
-                two,
-                &[0, u32::MAX, 1, u32::MAX - 1],
-                "xprvA1RpRA33e1JQ7ifknakTFpgNXPmW2YvmhqLQYMmrj4xJXXWYpDPS3xz7iAxn8L39njGVyuoseXzU6rcxFLJ8HFsTjSyQbLYnMpCqE2VbFWc",
-            ),
-            (
-                two,
-                &[0, u32::MAX, 1, u32::MAX - 1, 2],
-                "xprvA2nrNbFZABcdryreWet9Ea4LvTJcGsqrMzxHx98MMrotbir7yrKCEXw7nadnHM8Dq38EGfSh6dqA9QWTyefMLEcBYJUuekgW4BYPJcr9E7j",
-            ),
-        ];
-        for (seed, path, published) in vectors {
+        for (seed, path, published) in VECTORS {
             let found = walk(&hex::decode(seed).unwrap(), path);
             let published = bs58::decode(published).into_vec().unwrap();
             assert_eq!(found.chain_code.as_slice(), &published[13..45], "{path:?}");
