@@ -68,6 +68,6 @@ mod tests {
     fn a_cost_can_be_read_again() {
         assert_eq!(ScryptCost::of_log_n(17), Some(ScryptCost::STANDARD));
         assert!(ScryptCost::of_log_n(0).is_none() && ScryptCost::of_log_n(20).is_none());
-        assert_eq!(limits::SCRYPT_BYTES, 128 * 8 << 19);
+        assert_eq!(limits::SCRYPT_BYTES, (128 * 8) << 19);
     }
 }

@@ -158,7 +158,7 @@ fn numbers_beyond_the_bounds_are_refused_before_anything_is_computed() {
         EncryptedKey::parse(changed.to_string().as_bytes()).err().unwrap_or_else(|| panic!("{pointer} was taken"))
     };
     let params = |name: &str, value: Value| with(&format!("/crypto/kdfparams/{name}"), value);
-    for n in [1 << 23, 1 << 63, u64::MAX - 1, 0, 1, 3, 100_000] {
+    for n in [1 << 20, 1 << 23, 1 << 63, u64::MAX - 1, 0, 1, 3, 100_000] {
         assert!(matches!(params("n", n.into()).kind(), ErrorKind::Invalid | ErrorKind::Corrupt), "{n}");
     }
     for (name, value) in [("r", 0), ("p", 0), ("r", 1 << 40), ("p", 1 << 40), ("p", u64::MAX), ("p", 1 << 20)] {
@@ -166,6 +166,12 @@ fn numbers_beyond_the_bounds_are_refused_before_anything_is_computed() {
     }
     for dklen in [0, 16, 31, 33, 64, u64::MAX] {
         assert!(matches!(params("dklen", dklen.into()), Error::Parameters { .. }), "{dklen}");
+    }
+    // The most that is read: 512 MiB in one pass, and four passes of it.
+    let largest = [(1_u64 << 19, 1, true), (1 << 19, 4, true), (1 << 19, 5, false), (1 << 20, 1, false)];
+    for (n, p, is_read) in largest {
+        let text = key.replace("\"n\":16", &format!("\"n\":{n}")).replace("\"p\":1", &format!("\"p\":{p}"));
+        assert_eq!(EncryptedKey::parse(text.as_bytes()).is_ok(), is_read, "{n} {p}");
     }
     assert!(matches!(params("n", json!(-1)), Error::Malformed { .. }));
     assert!(matches!(params("salt", json!("")), Error::Malformed { .. }));
