@@ -164,7 +164,7 @@ fn init_is_safe_to_run_twice_and_restores_the_same_keys() {
 #[test]
 fn help_fits_80_columns_and_is_no_error() {
     let home = tempfile::tempdir().expect("a temporary directory");
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 27] = [
         &[],
         &["init"],
         &["mount"],
@@ -185,6 +185,12 @@ fn help_fits_80_columns_and_is_no_error() {
         &["consumer", "status"],
         &["tracker", "start"],
         &["tracker", "status"],
+        &["wallet", "create"],
+        &["wallet", "restore"],
+        &["wallet", "accounts"],
+        &["wallet", "default"],
+        &["wallet", "export"],
+        &["wallet", "password"],
         &["version"],
     ];
     for command in commands {

@@ -172,6 +172,24 @@ pub const CACHE_DISK_BYTES: u64 = 10 << 30;
 pub const CACHE_MEMORY_BYTES: u64 = 64 << 20;
 /// Bytes of a key file, at most.
 pub const KEY_FILE_BYTES: usize = 4 << 10;
+/// Bytes of an encrypted key or phrase, at most.
+pub const KEYSTORE_BYTES: usize = 16 << 10;
+/// Bytes of the list of a wallet's accounts, at most.
+pub const WALLET_FILE_BYTES: usize = 256 << 10;
+/// Accounts of a wallet, at most.
+pub const WALLET_ACCOUNTS: usize = 1024;
+/// The last number of a wallet's key files: each change of the password takes one.
+pub const WALLET_GENERATION: u64 = 1 << 32;
+/// Bytes of a password, at most.
+pub const PASSWORD_BYTES: usize = 1024;
+/// Bytes of the salt of an encrypted key, at most.
+pub const SALT_BYTES: usize = 128;
+/// Memory that scrypt may take for an encrypted key: twice what geth asks for.
+pub const SCRYPT_BYTES: u64 = 512 << 20;
+/// Memory times passes of scrypt, at most: some ten seconds.
+pub const SCRYPT_WORK_BYTES: u64 = 2 << 30;
+/// Rounds of PBKDF2 for an encrypted key, at most: some ten seconds.
+pub const PBKDF2_ROUNDS: u32 = 10_000_000;
 /// Bytes of a refusal's text on the wire, at most.
 pub const REFUSAL_BYTES: usize = 512;
 /// Merkle siblings of a range proof on the wire, at most: two for each level of the largest shard.

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::wallet::WalletCommand;
 use crate::{
     base::{ByteSize, Scheme},
     config::{Layer, check_address, parse_time},
@@ -41,6 +42,9 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make the keys of a bucket, or restore them from the phrase; safe to run twice; guard a mount point
+    ///
+    /// The phrase is the wallet's, too: --restore takes the one that `openbucket wallet create`
+    /// showed, and `openbucket wallet restore` takes the one shown here.
     Init(InitArgs),
     /// Mount a bucket at an empty directory
     Mount(Box<MountArgs>),
@@ -73,6 +77,11 @@ pub enum Command {
     Tracker {
         #[command(subcommand)]
         command: TrackerCommand,
+    },
+    /// The wallet: the accounts that pay and are paid, encrypted under a password
+    Wallet {
+        #[command(subcommand)]
+        command: WalletCommand,
     },
     /// Print the version
     Version,

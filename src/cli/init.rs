@@ -92,6 +92,14 @@ pub fn ensure(state: &Path) -> anyhow::Result<Option<Zeroizing<String>>> {
 }
 
 fn restore(state: &Path) -> anyhow::Result<()> {
+    let phrase = read_phrase()?;
+    let _lock = StateLock::acquire(state, "init")?;
+    KeyStore::open(keys_directory(state))?.put_root(&phrase.root())?;
+    Ok(())
+}
+
+/// The phrase that somebody types, or that a program gives, on standard input.
+pub fn read_phrase() -> anyhow::Result<Phrase> {
     if io::IsTerminal::is_terminal(&io::stdin()) {
         eprintln!("Type the 24 words of the phrase, then Ctrl-D:");
     }
@@ -100,10 +108,7 @@ fn restore(state: &Path) -> anyhow::Result<()> {
     if text.trim().is_empty() {
         bail!("no phrase on standard input: give its 24 words");
     }
-    let phrase = Phrase::parse(&text)?;
-    let _lock = StateLock::acquire(state, "init")?;
-    KeyStore::open(keys_directory(state))?.put_root(&phrase.root())?;
-    Ok(())
+    Ok(Phrase::parse(&text)?)
 }
 
 /// Writes a configuration file if there is none; one that is there is the user's.

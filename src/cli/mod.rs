@@ -26,6 +26,7 @@ mod remount;
 mod status;
 mod sync;
 mod umount;
+mod wallet;
 
 use std::{ffi::OsString, future::Future, process::ExitCode};
 
@@ -134,6 +135,7 @@ fn start(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
             args::TrackerCommand::Start(args) => node::start_tracker(&global, args),
             args::TrackerCommand::Status(args) => client(node::status(&global, args, crate::keys::Role::Tracker)),
         },
+        Command::Wallet { command } => wallet::run(&global, command),
         Command::Version => output::line(&format!("openbucket {}", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell } => complete::print(shell),
         Command::Man { directory } => manual::print(directory.as_deref()),

@@ -86,6 +86,7 @@ keys! {
     read_timeout: Duration = "read-timeout",
     tier: Scheme = "tier",
     durability: Durability = "durability",
+    wallet: PathBuf = "wallet",
     consumer_dir: PathBuf = "consumer.dir",
     consumer_limit: ByteSize = "consumer.limit",
     consumer_listen: Vec<String> = "consumer.listen",

@@ -17,5 +17,5 @@ pub use error::Error;
 pub use layer::{Layer, Origin};
 pub use mount_options::{MOUNT_OPTIONS, MountOption, OptionOwner, ParsedOptions, parse_mount_options};
 pub use settings::Settings;
-pub use sources::{Sources, user_config_path};
+pub use sources::{PASSWORD_VARIABLE, Sources, user_config_path};
 pub use value::{Durability, check_address, parse_time};

@@ -137,6 +137,7 @@ pub const MOUNT_OPTIONS: &[MountOption] = &[
     bucket("cache-memory", "SIZE", "Bytes of local copies in memory, at most."),
     bucket("read-timeout", "TIME", "A read that consumers cannot answer fails with EIO after this."),
     bucket("durability", "WHERE", "When fsync is done: local (on this disk) or network (with consumers)."),
+    bucket("wallet", "DIR", "The wallet's directory: its default account pays. Not used without a chain."),
     kernel("ro", |mount| mount.is_read_only = true, "Nobody writes."),
     kernel("rw", |mount| mount.is_read_only = false, "Reading and writing; the default."),
     fixed(kernel(

@@ -23,6 +23,8 @@ pub struct Settings {
     pub read_timeout: Duration,
     pub tier: Scheme,
     pub durability: Durability,
+    /// None when nobody named one and there is no home.
+    pub wallet: Option<PathBuf>,
     pub consumer_dir: Option<PathBuf>,
     pub consumer_limit: Option<ByteSize>,
     pub consumer_listen: Vec<String>,
@@ -31,7 +33,7 @@ pub struct Settings {
     origins: BTreeMap<&'static str, Origin>,
 }
 
-/// The lowest layer. The state directory needs a home and is set apart.
+/// The lowest layer. The directories below a home are set apart.
 fn built_in() -> Layer {
     Layer {
         bucket: Some("default".into()),
@@ -57,7 +59,8 @@ impl Settings {
         let mut all = Layer::default();
         let mut origins = BTreeMap::new();
         let state = home.map(|home| home.join(".local/share/openbucket"));
-        all.overlay(Layer { state, ..built_in() }, &Origin::BuiltIn, &mut origins);
+        let wallet = state.as_ref().map(|state| state.join("wallet"));
+        all.overlay(Layer { state, wallet, ..built_in() }, &Origin::BuiltIn, &mut origins);
         for (layer, origin) in layers {
             all.overlay(layer, &origin, &mut origins);
         }
@@ -75,6 +78,7 @@ impl Settings {
             read_timeout: all.read_timeout.expect(SET),
             tier: all.tier.expect(SET),
             durability: all.durability.expect(SET),
+            wallet: all.wallet,
             consumer_dir: all.consumer_dir,
             consumer_limit: all.consumer_limit,
             consumer_listen: all.consumer_listen.expect(SET),

@@ -1,6 +1,7 @@
 //! Where layers come from: files, the environment, and what the caller gives.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -10,8 +11,10 @@ use super::{Error, Layer, Origin, Settings};
 
 /// A configuration file is not larger than this.
 const FILE_BYTES: u64 = 1 << 20;
-/// Variables with our prefix that are no keys: the log filter.
-const OTHER_VARIABLES: [&str; 2] = ["OPENBUCKET_LOG", "OPENBUCKET_FAILPOINT"];
+/// The variable that may hold the wallet's password.
+pub const PASSWORD_VARIABLE: &str = "OPENBUCKET_WALLET_PASSWORD";
+/// Variables with our prefix that are no keys.
+const OTHER_VARIABLES: [&str; 3] = ["OPENBUCKET_LOG", "OPENBUCKET_FAILPOINT", PASSWORD_VARIABLE];
 const PREFIX: &str = "OPENBUCKET_";
 const SYSTEM_FILE: &str = "/etc/openbucket/config.toml";
 
@@ -42,8 +45,11 @@ impl Sources {
     /// Those of this machine, user and process.
     pub fn of_this_process(named_file: Option<PathBuf>, flags: Layer) -> Self {
         let files = std::iter::once(PathBuf::from(SYSTEM_FILE)).chain(user_config_path()).collect();
-        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
-        let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+        let text = |value: OsString| value.to_string_lossy().into_owned();
+        // No copy of a password is left behind.
+        let is_other = |(name, _): &(OsString, OsString)| OTHER_VARIABLES.iter().any(|other| name == other);
+        let variables = std::env::vars_os().filter(|variable| !is_other(variable));
+        let variables = variables.map(|(name, value)| (text(name), text(value))).collect();
         Self { files, named_file, variables, flags, home: std::env::home_dir() }
     }
 
@@ -187,6 +193,10 @@ mod tests {
         let settings = with("OPENBUCKET_CONSUMER_LIMIT", "5 GB").expect("a key");
         assert_eq!(settings.consumer_limit, Some(ByteSize(5_000_000_000)));
         assert!(with("OPENBUCKET_LOG", "debug").is_ok());
+        assert!(with(PASSWORD_VARIABLE, "secret").is_ok());
+        let wallet = with("OPENBUCKET_WALLET", "/w").expect("a key").wallet;
+        assert_eq!(wallet.as_deref(), Some(Path::new("/w")));
+        assert_eq!(settings.wallet.as_deref(), Some(Path::new("/home/a/.local/share/openbucket/wallet")));
         let error = with("OPENBUCKET_CASH_SIZE", "1").unwrap_err().to_string();
         assert!(error.contains("OPENBUCKET_CASH_SIZE"), "{error}");
         let error = with("OPENBUCKET_CACHE_SIZE", "many").unwrap_err().to_string();

@@ -34,6 +34,24 @@ pub enum Error {
     /// A producer without its secret.
     #[error("{} holds no bucket keys: run openbucket init first, or openbucket init --restore", path.display())]
     NoRoot { path: PathBuf },
+    /// An address that is none.
+    #[error("this is no address of an Ethereum account: it has 0x and 40 hexadecimal digits")]
+    Address,
+    /// An address whose letters are not the checksum of EIP-55.
+    #[error("the address's checksum (its capital letters) does not match: a digit is wrong")]
+    AddressChecksum,
+    /// A password that cannot be one.
+    #[error("the password {why}")]
+    Password { why: &'static str },
+    /// The password does not open it.
+    #[error("wrong password (or the file is damaged)")]
+    WrongPassword,
+    /// An encrypted key or phrase that is none, or is damaged.
+    #[error("this is not what it must be: {why}; restore it")]
+    Malformed { why: &'static str },
+    /// Encrypted with parameters beyond the bounds.
+    #[error("it is encrypted in a way that this release does not read: {why}")]
+    Parameters { why: &'static str },
     /// The disk did not do as told.
     #[error("{what} {}: {why}", path.display())]
     Disk { what: &'static str, path: PathBuf, why: std::io::Error },
@@ -43,9 +61,12 @@ impl Kinded for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Error::UnknownWord { .. } | Error::WordCount { .. } | Error::Checksum => ErrorKind::Invalid,
-            Error::Signature { .. } | Error::Mode { .. } => ErrorKind::Denied,
+            Error::Address | Error::AddressChecksum | Error::Password { .. } | Error::Parameters { .. } => {
+                ErrorKind::Invalid
+            }
+            Error::Signature { .. } | Error::Mode { .. } | Error::WrongPassword => ErrorKind::Denied,
             Error::Exists { .. } => ErrorKind::Exists,
-            Error::Damaged { .. } => ErrorKind::Corrupt,
+            Error::Damaged { .. } | Error::Malformed { .. } => ErrorKind::Corrupt,
             Error::Newer { .. } => ErrorKind::Invalid,
             Error::NoRoot { .. } => ErrorKind::NotFound,
             Error::Disk { why, .. } => match why.kind() {

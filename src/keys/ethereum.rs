@@ -1,10 +1,12 @@
 //! The Ethereum account: a secp256k1 key and its address with the EIP-55 checksum.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use k256::{SecretKey, elliptic_curve::sec1::ToSec1Point};
 use sha3::{Digest, Keccak256};
 use zeroize::Zeroizing;
+
+use super::Error;
 
 /// The secret key of an Ethereum account. Has no Debug.
 pub struct EthereumKey(Zeroizing<[u8; 32]>);
@@ -30,7 +32,7 @@ impl EthereumKey {
 }
 
 /// The address of an Ethereum account; prints with the checksum of EIP-55.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EthereumAddress(pub [u8; 20]);
 
 impl fmt::Display for EthereumAddress {
@@ -46,6 +48,21 @@ impl fmt::Display for EthereumAddress {
     }
 }
 
+impl FromStr for EthereumAddress {
+    type Err = Error;
+
+    /// 40 hexadecimal digits, `0x` before them or not. Letters of both cases must be the checksum of EIP-55.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        let mut bytes = [0; 20];
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| Error::Address)?;
+        let address = Self(bytes);
+        let has = |is_one: fn(&char) -> bool| digits.chars().any(|c| is_one(&c));
+        let is_mixed = has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);
+        if is_mixed && address.to_string()[2..] != *digits { Err(Error::AddressChecksum) } else { Ok(address) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +73,21 @@ mod tests {
         let bytes = hex::decode("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80").unwrap();
         let key = EthereumKey::new(Zeroizing::new(bytes.try_into().unwrap())).unwrap();
         assert_eq!(key.address().to_string(), "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
+    }
+
+    #[test]
+    fn addresses_are_read_and_a_mistyped_letter_is_noticed() {
+        let text = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+        let address: EthereumAddress = text.parse().unwrap();
+        assert_eq!(address.to_string(), text);
+        for same in [&text[2..], &text.to_lowercase(), &text[2..].to_uppercase()] {
+            assert_eq!(same.parse::<EthereumAddress>().unwrap(), address, "{same}");
+        }
+        let wrong = text.replace("Fd6e", "fd6e");
+        assert!(matches!(wrong.parse::<EthereumAddress>(), Err(Error::AddressChecksum)));
+        for bad in ["", "0x", "0x12", &text[..41], &format!("{text}0"), &text.replace('e', "g"), "0X00"] {
+            assert!(matches!(bad.parse::<EthereumAddress>(), Err(Error::Address)), "{bad}");
+        }
     }
 
     #[test]

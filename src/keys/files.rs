@@ -9,19 +9,14 @@
 //!
 //! A file is two lines: `openbucket <what> 1`, where 1 is the version of the format, and the bytes in hex.
 
-use std::{
-    fs, io,
-    io::{Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::{Certificate, Error, OwnerKey, PeerKey, Role, RootSecret};
 use crate::{
     base::{UnixMillis, limits},
-    runtime::make_directory,
+    runtime::{PrivateFileError, make_directory, read_private, write_private},
 };
 
 const ROOT: (&str, &str) = ("root.key", "root secret");
@@ -133,22 +128,13 @@ impl KeyStore {
     /// The bytes of a file; None when there is none. Refuses a file that others may read.
     fn read(&self, file: (&str, &'static str)) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let path = self.directory.join(file.0);
-        let disk = |why| Error::Disk { what: "cannot read the key file", path: path.clone(), why };
-        let opened = match fs::File::open(&path) {
-            Ok(opened) => opened,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(disk(error)),
-        };
-        let mode = opened.metadata().map_err(disk)?.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(Error::Mode { path, mode });
+        match read_private(&path, limits::KEY_FILE_BYTES) {
+            Ok(None) => Ok(None),
+            Ok(Some(text)) => self.parse(file, &text).map(Some),
+            Err(PrivateFileError::Disk(why)) => Err(Error::Disk { what: "cannot read the key file", path, why }),
+            Err(PrivateFileError::Mode(mode)) => Err(Error::Mode { path, mode }),
+            Err(PrivateFileError::TooLong) => Err(self.damaged(file, "it is too long")),
         }
-        let mut text = Zeroizing::new(Vec::with_capacity(limits::KEY_FILE_BYTES + 1));
-        opened.take(limits::KEY_FILE_BYTES as u64 + 1).read_to_end(&mut text).map_err(disk)?;
-        if text.len() > limits::KEY_FILE_BYTES {
-            return Err(self.damaged(file, "it is too long"));
-        }
-        self.parse(file, &text).map(Some)
     }
 
     fn parse(&self, file: (&str, &'static str), text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -172,17 +158,15 @@ impl KeyStore {
         self.write(file, bytes, false)
     }
 
-    /// Writes beside, flushes, moves into place, flushes the directory.
     fn write(&self, file: (&str, &'static str), bytes: &[u8], may_replace: bool) -> Result<(), Error> {
         let path = self.directory.join(file.0);
-        let beside = self.directory.join(format!(".{}.new", file.0));
         let head = format!("openbucket {} 1\n", file.1);
         let mut text = Zeroizing::new(vec![0; head.len() + 2 * bytes.len() + 1]);
         text[..head.len()].copy_from_slice(head.as_bytes());
         let end = text.len() - 1;
         hex::encode_to_slice(bytes, &mut text[head.len()..end]).expect("two digits for each byte");
         text[end] = b'\n';
-        match place(&beside, &path, &text, may_replace) {
+        match write_private(&path, &text, may_replace) {
             Ok(()) => Ok(()),
             Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Err(Error::Exists { path }),
             Err(why) => Err(Error::Disk { what: "cannot write the key file", path, why }),
@@ -190,30 +174,13 @@ impl KeyStore {
     }
 }
 
-fn place(beside: &Path, path: &Path, text: &[u8], may_replace: bool) -> io::Result<()> {
-    // A rest of an attempt that died: no other process writes here, the state directory is locked.
-    match fs::remove_file(beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    if may_replace {
-        fs::rename(beside, path)?;
-    } else {
-        // Unlike a rename, a link never overwrites.
-        let linked = fs::hard_link(beside, path);
-        fs::remove_file(beside)?;
-        linked?;
-    }
-    let directory = path.parent().expect("key files are in a directory");
-    fs::File::open(directory)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt},
+        path::Path,
+    };
 
     use super::*;
     use crate::keys::Phrase;

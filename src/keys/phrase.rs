@@ -3,7 +3,7 @@
 use bip39::{Language, Mnemonic};
 use zeroize::Zeroizing;
 
-use super::{Error, RootSecret};
+use super::{Error, EthereumKey, RootSecret, derive};
 
 const WORDS: usize = 24;
 
@@ -47,7 +47,25 @@ impl Phrase {
 
     /// The secret that everything is derived from.
     pub fn root(&self) -> RootSecret {
-        RootSecret::from_bip39_seed(&Zeroizing::new(self.0.to_seed_normalized("")))
+        RootSecret::from_bip39_seed(&self.seed())
+    }
+
+    /// The key of the account with this index on the BIP-44 path of Ethereum, m/44'/60'/0'/0/index, as other wallets
+    /// derive it from the same words. None from 2^31 on.
+    pub fn bip44_key(&self, index: u32) -> Option<EthereumKey> {
+        derive::ethereum_key(self.seed().as_slice(), index)
+    }
+
+    /// The 32 bytes that the words stand for.
+    pub(super) fn entropy(&self) -> Zeroizing<[u8; 32]> {
+        let (bytes, length) = self.0.to_entropy_array();
+        let bytes = Zeroizing::new(bytes);
+        assert_eq!(length, 32, "24 words stand for 256 bits");
+        Zeroizing::new(bytes[..32].try_into().expect("33 bytes have 32"))
+    }
+
+    fn seed(&self) -> Zeroizing<[u8; 64]> {
+        Zeroizing::new(self.0.to_seed_normalized(""))
     }
 }
 
@@ -85,6 +103,7 @@ mod tests {
             let phrase = Phrase::from_entropy(entropy);
             let again = Phrase::parse(&phrase.words()).unwrap();
             prop_assert_eq!(phrase.words(), again.words());
+            prop_assert_eq!(*phrase.entropy(), entropy);
         }
 
         #[test]

@@ -52,6 +52,10 @@ pub const FAILPOINTS: &[(&str, &str)] = &[
     ("shard-flushed", "consumer: a shard is flushed, nobody is told"),
     ("receipt-signed", "consumer: the receipt is signed, not sent"),
     ("shard-marked-dead", "consumer: a deletion is flushed, the space is not given back"),
+    ("wallet-key-written", "wallet: the first of its new key files is there, the others are not"),
+    ("wallet-keys-written", "wallet: all new key files are there, the list still names the old ones"),
+    ("wallet-keys-switched", "wallet: the list names the new key files, the old ones are still there"),
+    ("wallet-accounts-written", "wallet: the files of more accounts are there, the list has none of them"),
 ];
 
 struct Armed {

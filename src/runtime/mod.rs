@@ -1,4 +1,5 @@
-//! Time, chance, the CPU pool, tracked tasks and shutdown: what a simulation must own; and where tests end a process.
+//! Time, chance, the CPU pool, tracked tasks and shutdown: what a simulation must own; where tests end a process; and
+//! directories and files for their owner alone.
 
 mod blocking;
 mod chance;
@@ -6,6 +7,7 @@ mod clock;
 mod directory;
 mod failpoint;
 mod pool;
+mod private_file;
 mod shutdown;
 mod status_socket;
 
@@ -15,5 +17,6 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use directory::make_directory;
 pub use failpoint::{FAILPOINTS, FailpointError, check_failpoint, failpoint};
 pub use pool::{CpuPool, work_in_background};
+pub use private_file::{PrivateFileError, read_private, write_private};
 pub use shutdown::{Shutdown, Tasks};
 pub use status_socket::{StatusError, read_status, serve_status};
