@@ -150,6 +150,7 @@ impl Inner {
         for chunk in self.pinned_chunks()? {
             self.cache.set_pinned(chunk, true);
         }
+        self.cache.trim();
         Ok(())
     }
 

@@ -6,6 +6,10 @@
 //! directory, its configuration, and the files of large values. Files that a kill or a cut left half made, and that sled
 //! would not open with, are removed: the configuration of trees that were never opened, which it writes again, and a snapshot,
 //! before which there is another. A configuration that is damaged later is not: with another one sled may find nothing.
+//!
+//! An opening writes a snapshot of all that is in sled's log, and then wipes the segments that this one needs no more. With the
+//! snapshot before, which comes back with its name when the power goes, a wiped segment is a torn log: all after that snapshot
+//! would be taken for lost, and wiped. So it is opened twice, and what the first time has written is flushed before the second.
 
 use std::{
     collections::BTreeSet,
@@ -35,6 +39,11 @@ const BLOBS: &str = "blobs";
 const CONFIGURATION: &str = "conf";
 /// An empty file of ours in sled's directory: its configuration is whole on the disk.
 const MADE: &str = "made";
+/// sled's data, below its directory.
+const DATA: &str = "db";
+/// A directory where sled expects a large value of a time that has not come. It would remove that, after it has written its
+/// snapshot and before it wipes anything; it cannot, and so opens no further.
+const BARRIER: &str = "9223372036854775807";
 /// How the name of a snapshot ends that sled has not finished.
 const UNFINISHED: &str = ".generating";
 
@@ -63,7 +72,9 @@ impl Trees {
             remove_torn_configuration(path)?;
         }
         remove_unfinished_snapshots(path)?;
-        let db = config.path(path).open()?;
+        let config = config.path(path);
+        let opened = if path.join(DATA).try_exists()? { open_up_to_the_barrier(path, &config)? } else { None };
+        let db = opened.map_or_else(|| config.open(), Ok)?;
         let trees = Self { db, path: path.to_path_buf(), flushed: Mutex::default() };
         // Those that a killed process has left, too.
         trees.flush_blobs()?;
@@ -71,6 +82,13 @@ impl Trees {
         File::create(made)?;
         File::open(path)?.sync_all()?;
         Ok(trees)
+    }
+
+    /// Changes these keys, durably. Not too many at a time: when eight writes of sled's wait for the lock behind which it waits
+    /// for a truncation, nobody is left to truncate, and it waits for ever.
+    pub fn apply_batch(&self, batch: sled::Batch) -> Result<(), sled::Error> {
+        self.db.apply_batch(batch)?;
+        self.flush()
     }
 
     /// Makes everything durable.
@@ -153,6 +171,20 @@ fn check_format(trees: &Trees, path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Has sled write the snapshot with which it opens next, durably, and wipe nothing that it needs with the one before. Where it
+/// finds nothing, it writes none, and is open.
+fn open_up_to_the_barrier(path: &Path, config: &sled::Config) -> Result<Option<sled::Db>, sled::Error> {
+    let barrier = path.join(BLOBS).join(BARRIER);
+    make_directory(&barrier)?;
+    let opened = match config.open() {
+        Err(sled::Error::Io(error)) if error.kind() == io::ErrorKind::IsADirectory => None,
+        opened => Some(opened?),
+    };
+    File::open(path)?.sync_all()?;
+    fs::remove_dir(barrier)?;
+    Ok(opened)
+}
+
 /// A configuration that was torn when it was made, before anything was kept here: sled writes the same one again, but refuses
 /// to read it. It ends with the checksum of what is before.
 fn remove_torn_configuration(path: &Path) -> io::Result<()> {
@@ -228,6 +260,19 @@ mod tests {
             open().expect("opens").insert("a", "b").expect("kept");
             fs::write(directory.path().join("snap.00000000FFFFFFFF.generating"), torn).expect("torn");
             assert_eq!(open().expect("opens").get("a").expect("reads").as_deref(), Some(&b"b"[..]));
+        }
+    }
+
+    #[test]
+    fn an_opening_that_ended_at_the_barrier_is_done_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let barrier = directory.path().join(BLOBS).join(BARRIER);
+        open(directory.path()).expect("made").insert("a", "b").expect("kept");
+        for _ in 0..2 {
+            fs::create_dir(&barrier).expect("made");
+            let trees = open(directory.path()).expect("opens");
+            assert_eq!(trees.get("a").expect("reads").as_deref(), Some(&b"b"[..]));
+            assert!(!barrier.exists(), "it would be flushed as a large value");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The bytes of one file in two images: what programs see, and what a power cut leaves.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use openbucket::runtime::Chance;
 
@@ -9,10 +9,11 @@ const SECTOR: usize = 512;
 /// What is kept in memory as a whole.
 pub const PAGE: usize = 4096;
 
-type Page = Box<[u8; PAGE]>;
+/// Shared by the copies of a disk until one of them changes it.
+type Page = Arc<[u8; PAGE]>;
 
 /// Pages that are not there are zeros.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Content {
     pages: BTreeMap<u64, Page>,
     pub length: u64,
@@ -77,10 +78,10 @@ impl Content {
     }
 
     /// A page to be changed; its durable bytes are kept beside.
-    fn page(&mut self, page: u64) -> &mut Page {
+    fn page(&mut self, page: u64) -> &mut [u8; PAGE] {
         let now = self.pages.get(&page);
         self.before.entry(page).or_insert_with(|| now.cloned());
-        self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE]))
+        Arc::make_mut(self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE])))
     }
 
     /// Data and length are durable.
@@ -95,8 +96,8 @@ impl Content {
         let kept = [0, 50, 95, 100][chance.below(4) as usize];
         let (short, long) = (self.length.min(self.flushed_length), self.length.max(self.flushed_length));
         for (page, old) in std::mem::take(&mut self.before) {
-            let old = old.unwrap_or_else(|| Box::new([0; PAGE]));
-            let new = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE]));
+            let old = old.unwrap_or_else(|| Arc::new([0; PAGE]));
+            let new = Arc::make_mut(self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE])));
             for sector in (0..PAGE).step_by(SECTOR) {
                 if chance.below(100) >= kept {
                     new[sector..sector + SECTOR].copy_from_slice(&old[sector..sector + SECTOR]);

@@ -6,13 +6,16 @@
 //! |---|---|
 //! | key files, new directories, sled's own, its directory | `a_first_start_that_was_cut_short_is_done_again` |
 //! | names of the log's files, root of the shards' directory | `what_a_new_network_was_given_survives_its_first_power_cut` |
-//! | log at fsync, log before staging is reclaimed, staging files, shards and their directory, trees at checkpoint and replay, data before a rename | the writers, below |
+//! | log at fsync, log before staging is reclaimed, staging files | the writers, below |
+//! | shards and their directory, trees at checkpoint and replay, data before a rename | the writers |
 //! | log before deletions leave | the writers: shards are deleted of what a cut brings back |
 //! | old log when the new one takes its turn | `what_was_synced_is_there_whenever_the_log_takes_its_turn` |
 //! | log before the staging of removed files goes | the writers: `Removed` |
 //! | log in `log_all` | the writers: `Synced` |
 //!
-//! Not seen to fail yet: the announcement of an upload before its shards leave, the header of a log at its turn, the names of staging files when a killed mount starts, segments of shards when a killed consumer starts.
+//! Not seen to fail yet: the announcement of an upload before its shards leave, the header of a log at its turn, the names
+//! of staging files when a killed mount starts, segments of shards when a killed consumer starts. What a log has taken over
+//! from the one before is guarded by a test of the store: `what_a_log_has_taken_over_is_not_lost_at_its_own_turn`.
 
 use std::{fs, io::Write as _, path::Path, time::Duration};
 

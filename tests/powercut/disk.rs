@@ -122,9 +122,19 @@ impl Disk {
 
     /// A new disk in its place.
     pub fn replace(&mut self) -> io::Result<()> {
+        self.replace_with(&Image::new(owner()))
+    }
+
+    /// A copy of another one, or of an earlier state of this one, in its place.
+    pub fn replace_with(&mut self, image: &Image) -> io::Result<()> {
         self.unplug()?;
-        *self.image.lock() = Image::new(owner());
+        self.image.lock().clone_from(image);
         self.plug_in()
+    }
+
+    /// All that is on it now, to be put back later.
+    pub fn copy(&self) -> Image {
+        self.image.lock().clone()
     }
 
     /// The power has gone, and nobody uses the disk any more: what was not flushed is lost or torn. It can be used again

@@ -23,6 +23,7 @@ use crate::content::{Content, PAGE};
 pub const ROOT: u64 = 1;
 
 /// A file, directory, link or socket.
+#[derive(Clone)]
 pub struct Node {
     pub attr: FileAttr,
     pub content: Content,
@@ -32,6 +33,7 @@ pub struct Node {
 }
 
 /// A change of entries that no fsync has covered.
+#[derive(Clone)]
 enum Change {
     Add { parent: u64, name: OsString, ino: u64 },
     Remove { parent: u64, name: OsString },
@@ -48,6 +50,7 @@ impl Change {
 }
 
 /// All of a disk.
+#[derive(Clone)]
 pub struct Image {
     nodes: BTreeMap<u64, Node>,
     next: u64,

@@ -88,6 +88,11 @@ impl BlockCache {
         self.sealed.set_pinned(chunk, is_pinned);
     }
 
+    /// After the pins are set: gives up what is more than the limit, which may have been higher before. Blocks.
+    pub fn trim(&self) {
+        self.sealed.trim();
+    }
+
     /// Bytes on disk of these chunks.
     pub fn disk_bytes_of(&self, chunks: &[ChunkId]) -> u64 {
         chunks.iter().map(|chunk| self.sealed.bytes_of(*chunk)).sum()

@@ -69,9 +69,13 @@ impl Sealed {
             let generation = state.counter;
             state.unpinned.put(header.chunk, Entry { header, reserved: header.present, generation });
         }
-        sealed.make_room(&mut state, 0);
         drop(state);
         Ok(sealed)
+    }
+
+    /// Gives up what is more than the limit, the least recently used first and nothing that is pinned.
+    pub(super) fn trim(&self) {
+        self.make_room(&mut self.state.lock(), 0);
     }
 
     pub(super) fn read(&self, layout: &Layout, blocks: Range<usize>) -> Option<Vec<u8>> {

@@ -228,6 +228,22 @@ fn the_least_recently_used_go_first_also_after_a_restart() {
 }
 
 #[test]
+fn pinned_ones_stay_also_in_a_cache_that_has_become_smaller() {
+    let all = chunks(3);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let cache = open(directory.path(), 3 * CHUNK_PAGES * 4096);
+    for chunk in &all {
+        cache.write_sealed(&chunk.layout, 0..BLOCKS, &chunk.sealed);
+    }
+    drop(cache);
+    let cache = open(directory.path(), CHUNK_PAGES * 4096);
+    cache.set_pinned(all[0].id(), true);
+    cache.trim();
+    let has = |chunk: &Chunk| cache.read_sealed(&chunk.layout, 0..BLOCKS).is_some();
+    assert_eq!([has(&all[0]), has(&all[1]), has(&all[2])], [true, false, false]);
+}
+
+#[test]
 fn what_is_no_cache_file_is_removed_at_start() {
     let all = chunks(2);
     let directory = tempfile::tempdir().expect("a temporary directory");

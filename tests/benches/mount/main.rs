@@ -51,6 +51,9 @@ fn main() -> anyhow::Result<()> {
             bail!("there is no group '{word}'; there are: {}", known.join(", "));
         }
     }
+    if let Some((name, _)) = targets::TARGETS.iter().find(|(name, _)| targets::held_by(name).is_none()) {
+        bail!("it is not said what holds '{name}' back when it misses its target");
+    }
     let places = places::Places::open()?;
     let mut rows = Vec::new();
     for (name, measure) in GROUPS {
