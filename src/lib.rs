@@ -15,6 +15,8 @@ pub mod net;
 pub mod rpc;
 pub mod store;
 
+pub mod chain;
+
 pub mod dispatch;
 
 pub mod bucket;

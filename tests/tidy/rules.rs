@@ -27,6 +27,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("k256", &["keys"]),
     ("sha3", &["keys"]),
     ("sled", &["store"]),
+    ("ethers", &["chain"]),
+    ("reqwest", &["chain"]),
     ("libp2p", &["net"]),
     ("libp2p_stream", &["net"]),
     ("tonic", &["rpc", "daemon"]),
