@@ -1,6 +1,6 @@
 #!/bin/sh
 # The compiler as forge wants it: the one from npm, without the remarks that it mixes into its answer.
-# The answer goes through a file, since node cuts off what a pipe does not take at once.
+# Question and answer go through files: node reads and writes pipes only in part when the other side is slow.
 set -eu
 solc=$(dirname "$0")/node_modules/solc/solc.js
 if [ "${1:-}" = --version ]; then
@@ -8,7 +8,8 @@ if [ "${1:-}" = --version ]; then
     echo "Version: $(node "$solc" --version)"
     exit
 fi
-answer=$(mktemp)
-trap 'rm -f "$answer"' EXIT
-node "$solc" --standard-json >"$answer"
-sed '/^>>>/d' "$answer"
+talk=$(mktemp -d)
+trap 'rm -rf "$talk"' EXIT
+cat >"$talk/question"
+node "$solc" --standard-json <"$talk/question" >"$talk/answer"
+sed '/^>>>/d' "$talk/answer"

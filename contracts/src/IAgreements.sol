@@ -128,6 +128,21 @@ struct Agreement {
     Timestamp accruesUntil;
 }
 
+/// What disputes and repair need to know of an agreement.
+struct Holding {
+    address producer;
+    address consumer;
+    address opener;
+    State state;
+    /// Whether a release came after the newest co-signed revision.
+    bool isReleased;
+    BucketId bucket;
+    uint64 number;
+    uint32 shardCount;
+    HoldingRoot root;
+    uint128 collateralPerGiB;
+}
+
 /// @title Agreements: revisions, settlement, grace, closing.
 /// @notice Whoever calls, only signatures and time decide. Calls that say "the parties only" look at the caller.
 ///
@@ -173,6 +188,8 @@ interface IAgreements {
     error DisputesOpen(AgreementId agreement, uint32 count);
     error NotDisputable(AgreementId agreement);
     error CollateralExhausted(AgreementId agreement);
+    /// A delegate may not grant an allowance or a minimum term.
+    error OutsideMandate();
     error NotMandated(AgreementId agreement);
     /// A delegate may not state that more is owed than the chain counts.
     error EarnedTooMuch(AgreementId agreement, uint128 earned, uint128 owed);
@@ -223,9 +240,6 @@ interface IAgreements {
     /// After the window, with no dispute open: pays what is owed and gives the rest back. By anyone.
     function finish(AgreementId agreement) external;
 
-    /// Makes several calls of this contract as the caller; one that fails undoes only itself.
-    function batch(bytes[] calldata calls) external returns (bool[] memory successes);
-
     /// Claims a part of the collateral for a dispute. Disputes only.
     /// @return claim what is claimed: at most `asked`, at most what is unclaimed, never 0.
     function claim(AgreementId agreement, uint128 asked) external returns (uint128 claim);
@@ -238,6 +252,9 @@ interface IAgreements {
 
     /// The whole record.
     function agreementOf(AgreementId agreement) external view returns (Agreement memory);
+
+    /// The part of the record that is about shards.
+    function holdingOf(AgreementId agreement) external view returns (Holding memory);
 
     /// What has been owed for storage in all by then.
     function owedAt(AgreementId agreement, Timestamp time) external view returns (uint128);

@@ -85,6 +85,8 @@ interface IDisputes {
     error NotHeld(ShardRoot shard);
     error LeafOutOfRange(uint32 leafIndex, uint32 leafCount);
     error AlreadyDisputed(DisputeId dispute);
+    /// The consumer has lost this shard's collateral already, and has not signed for the shard since.
+    error AlreadySlashed(ShardRoot shard);
     error WrongDisputeState(DisputeId dispute, DisputeState state);
     error TooLate(Timestamp deadline);
     error TooEarly(Timestamp deadline);

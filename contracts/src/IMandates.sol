@@ -68,13 +68,13 @@ interface IMandates {
     function giveBack(MandateId mandate, uint64 capacityBytes) external;
 
     /// The root and bytes of a list of placements. Reverts unless each shard is held by its source.
-    function check(MandateId mandate, AgreementId target, Placement[] calldata placements)
+    function check(MandateId mandate, Placement[] calldata placements)
         external
         view
         returns (HoldingRoot root, uint64 storedBytes);
 
     /// The delegate of a mandate that counts now. Reverts when it is unknown, expired or revoked.
-    function delegateOf(MandateId mandate, address producer) external view returns (address);
+    function delegateOf(MandateId mandate, address producer, BucketId bucket) external view returns (address);
 
     function mandateOf(MandateId mandate) external view returns (Mandate memory terms, uint64 usedBytes, bool isRevoked);
 

@@ -70,7 +70,7 @@ Timestamp constant ENDLESS = Timestamp.wrap(type(uint64).max);
 uint256 constant GIB_BYTES = 1 << 30;
 uint256 constant MONTH_SECONDS = 30 days;
 /// @dev Bytes of a leaf. Shards are whole leaves.
-uint256 constant LEAF_BYTES = 1024;
+uint64 constant LEAF_BYTES = 1024;
 
 /// @dev The last hours before the money of an agreement is used up: the time to top up.
 Duration constant GRACE = Duration.wrap(48 hours);
