@@ -66,8 +66,8 @@ struct Voucher {
  *    None ---------> Pending ----------------------> Active --------------------------> Closing --+
  *                       |                             |  ^                                        | finish, after the
  *                cancel |          terminate, by      |  | topUp, before                          | window, with no
- *                       v          anyone, after      |  | paidUntil                              | dispute open
- *                   Cancelled      paidUntil          v                                           v
+ *                       v          anyone, after      |  | paidUntil; submit,                     | dispute open
+ *                   Cancelled      paidUntil          v  | if paid after all                      v
  *                                                 Terminated ---------------------------------> Finished
  * ```
  */
@@ -161,6 +161,8 @@ interface IAgreements {
     event Redeemed(AgreementId indexed agreement, address indexed consumer, uint128 amount);
     event Ending(AgreementId indexed agreement, address indexed by, Timestamp closesAt);
     event Terminated(AgreementId indexed agreement, Timestamp paidUntil, Timestamp closesAt);
+    /// By a newer revision the money was not used up at the termination, so the agreement goes on.
+    event Reinstated(AgreementId indexed agreement, Timestamp paidUntil);
     /// What each got at the end beyond what was settled: collateral and the rest of held money included.
     event Finished(AgreementId indexed agreement, uint128 toProducer, uint128 toConsumer);
     event Slashed(AgreementId indexed agreement, uint128 toProducer, uint128 toRepair);
@@ -234,7 +236,7 @@ interface IAgreements {
     function end(AgreementId agreement) external;
 
     /// After `paidUntil`, ends the agreement: nothing more is owed for storage, vouchers and revisions are taken for
-    /// another closing window. By anyone.
+    /// another closing window. If one of those shows that it was paid after all, the agreement goes on. By anyone.
     function terminate(AgreementId agreement) external;
 
     /// After the window, with no dispute open: pays what is owed and gives the rest back. By anyone.

@@ -24,7 +24,7 @@ type Timestamp is uint64;
 type Duration is uint64;
 
 using {isBefore as <, isUpTo as <=, isSameTime as ==} for Timestamp global;
-using {plus, since, earlierOf} for Timestamp global;
+using {plus, minus, since, earlierOf} for Timestamp global;
 using {isNone} for MandateId global;
 
 function isBefore(Timestamp a, Timestamp b) pure returns (bool) {
@@ -41,6 +41,10 @@ function isSameTime(Timestamp a, Timestamp b) pure returns (bool) {
 
 function plus(Timestamp time, Duration duration) pure returns (Timestamp) {
     return Timestamp.wrap(Timestamp.unwrap(time) + Duration.unwrap(duration));
+}
+
+function minus(Timestamp time, Duration duration) pure returns (Timestamp) {
+    return Timestamp.wrap(Timestamp.unwrap(time) - Duration.unwrap(duration));
 }
 
 /// Reverts when `earlier` is later than `time`.

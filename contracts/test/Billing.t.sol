@@ -70,7 +70,7 @@ contract BillingTest {
         bill.price = bill.price % 1e24 + 1e18;
         bill.storedBytes = bill.storedBytes % (1 << 50) + GIB;
         bill.hasRelease = false;
-        vm.assume(funded >= bill.owed);
+        vm.assume(funded >= bill.owed && funded < type(uint128).max);
         uint256 until = _until(bill, funded);
         vm.assume(until < type(uint64).max);
         // A second costs more than a wei here, so one more is noticed.

@@ -124,16 +124,37 @@ contract EndingTest is World {
     }
 
     function test_a_newer_revision_after_a_termination_still_decides() public {
+        // By it the money lasted to a time after 39 days: longer than the old one said, but not to the termination.
         Revision memory newer = _revision(id, 2);
         newer.asOf = _after(1 days);
         newer.earned = 4000 * 1 days;
-        newer.storedBytes = 0;
+        newer.storedBytes = 3 * GIB;
         _pass(40 days);
         agreements.terminate(id);
         _submit(newer);
+        _assertState(id, State.Terminated);
         _pass(48 hours + 1);
         agreements.finish(id);
-        _assertGot(HELD - 4000 * 1 days + ALLOWANCE, 4000 * 1 days + COLLATERAL);
+        _assertGot(ALLOWANCE, HELD + COLLATERAL);
+    }
+
+    function test_an_old_revision_does_not_get_a_paid_agreement_terminated() public {
+        Revision memory newest = _revision(id, 3);
+        newest.asOf = _after(1 days);
+        newest.earned = 4000 * 1 days;
+        newest.storedBytes = GIB;
+        _pass(40 days);
+        agreements.terminate(id);
+        vm.assertFalse(agreements.isDisputable(id), "while it seems terminated");
+        _submit(newest);
+        _assertState(id, State.Active);
+        vm.assertTrue(agreements.isDisputable(id), "when it goes on");
+        vm.assertEq(vault.balanceOf(consumer.account), theirs + 4000 * 1 days + 1000 * 39 days, "settled");
+        _end(id, consumer);
+        _pass(48 hours + 1);
+        agreements.finish(id);
+        uint256 fee = 4000 * 1 days + 1000 * 41 days;
+        _assertGot(HELD - fee + ALLOWANCE, fee + COLLATERAL);
     }
 
     function test_after_a_termination_nothing_restores_and_nothing_is_disputed() public {

@@ -1,27 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What a delegate may do, and what not.
+// What a delegate may open, and what not.
 pragma solidity 0.8.37;
 
 import {IAgreements, Revision, State, Terms} from "../src/IAgreements.sol";
 import {IMandates, Mandate, Placement} from "../src/IMandates.sol";
-import {AgreementId, BucketId, MandateId, ShardRoot} from "../src/Types.sol";
-import {Holdings} from "./support/Holdings.sol";
-import {Shard, Trees} from "./support/Trees.sol";
+import {AgreementId, BucketId, MandateId} from "../src/Types.sol";
+import {Repairs} from "./support/Repairs.sol";
 import {vm} from "./support/Vm.sol";
-import {Party} from "./support/World.sol";
 
-contract MandatesTest is Holdings {
-    using Trees for Shard[];
-
-    AgreementId private source;
-    MandateId private mandate;
-
-    function setUp() public override {
-        super.setUp();
-        source = _activeOverShards();
-        mandate = _accept(_mandate());
-    }
-
+contract MandatesTest is Repairs {
     function test_a_mandate_is_signed_by_its_producer_and_accepted_once() public {
         Mandate memory terms = _mandate();
         terms.salt = "another";
@@ -146,89 +133,6 @@ contract MandatesTest is Holdings {
         mandates.revoke(mandate);
     }
 
-    function test_a_delegate_places_only_what_is_held_elsewhere() public {
-        AgreementId id = _openAsDelegate(_repairTerms());
-        (Revision memory revision, Placement[] memory placements) = _placing(id, 1, 2);
-        placements[1].shard = ShardRoot.wrap("made up");
-        _refusePlacing(
-            revision,
-            placements,
-            delegate,
-            abi.encodeWithSelector(IMandates.NotHeld.selector, placements[1].shard, source)
-        );
-    }
-
-    function test_shards_of_another_bucket_or_producer_do_not_count_as_held() public {
-        Terms memory terms = _terms();
-        terms.bucket = BucketId.wrap("another");
-        AgreementId other = _open(terms);
-        _submit(_holding(other, 1, shards));
-        AgreementId id = _openAsDelegate(_repairTerms());
-        (Revision memory revision, Placement[] memory placements) = _placing(id, 1, 2);
-        placements[0].source = other;
-        _refusePlacing(
-            revision,
-            placements,
-            delegate,
-            abi.encodeWithSelector(IMandates.NotHeld.selector, placements[0].shard, other)
-        );
-    }
-
-    function test_a_revision_must_be_that_of_its_placements() public {
-        AgreementId id = _openAsDelegate(_repairTerms());
-        (Revision memory revision, Placement[] memory placements) = _placing(id, 1, 2);
-        bytes memory refusal = abi.encodeWithSelector(IAgreements.WrongPlacements.selector, id);
-        revision.storedBytes += 1;
-        _refusePlacing(revision, placements, delegate, refusal);
-        (revision,) = _placing(id, 1, 2);
-        revision.storagePrice += 1;
-        _refusePlacing(revision, placements, delegate, refusal);
-        (revision,) = _placing(id, 1, 3);
-        _refusePlacing(revision, placements, delegate, refusal);
-    }
-
-    function test_a_delegate_cannot_pay_a_consumer_for_nothing() public {
-        AgreementId id = _openAsDelegate(_repairTerms());
-        (Revision memory revision, Placement[] memory placements) = _placing(id, 1, 2);
-        revision.earned = 1;
-        _refusePlacing(
-            revision, placements, delegate, abi.encodeWithSelector(IAgreements.EarnedTooMuch.selector, id, 1, 0)
-        );
-    }
-
-    function test_a_delegate_cannot_use_up_the_numbers() public {
-        AgreementId id = _openAsDelegate(_repairTerms());
-        (Revision memory revision, Placement[] memory placements) = _placing(id, 1, 2);
-        revision.number = type(uint64).max;
-        _refusePlacing(
-            revision,
-            placements,
-            delegate,
-            abi.encodeWithSelector(IAgreements.NotNewer.selector, id, type(uint64).max, 0)
-        );
-    }
-
-    function test_a_delegate_revises_only_agreements_under_its_mandate() public {
-        (Revision memory revision, Placement[] memory placements) = _placing(source, 2, 2);
-        bytes32 digest = agreements.hashRevision(revision);
-        (bytes memory a, bytes memory b) = (_sign(delegate, digest), _sign(consumer, digest));
-        vm.expectRevert(abi.encodeWithSelector(IAgreements.NotMandated.selector, source));
-        agreements.place(revision, placements, a, b);
-    }
-
-    function test_a_delegate_signs_neither_revisions_nor_ends() public {
-        AgreementId id = _openAsDelegate(_repairTerms());
-        (Revision memory revision, Placement[] memory placements) = _placing(id, 1, 2);
-        bytes32 digest = agreements.hashRevision(revision);
-        (bytes memory a, bytes memory b) = (_sign(delegate, digest), _sign(second, digest));
-        vm.expectRevert(abi.encodeWithSelector(IAgreements.WrongSigner.selector, delegate.account, producer.account));
-        agreements.submit(revision, a, b);
-        _place(revision, placements, delegate);
-        vm.prank(delegate.account);
-        vm.expectRevert(abi.encodeWithSelector(IAgreements.NotParty.selector, id, delegate.account));
-        agreements.end(id);
-    }
-
     function test_only_the_agreements_use_a_mandate() public {
         bytes memory refusal = abi.encodeWithSelector(IMandates.NotAgreements.selector, address(this));
         vm.expectRevert(refusal);
@@ -240,64 +144,5 @@ contract MandatesTest is Holdings {
     function test_the_list_of_placements_is_bounded() public {
         vm.expectRevert(abi.encodeWithSelector(IMandates.TooManyPlacements.selector, 65));
         mandates.check(mandate, new Placement[](65));
-    }
-
-    /// Terms within the mandate: one GiB at the second consumer.
-    function _repairTerms() private returns (Terms memory terms) {
-        terms = _terms();
-        (terms.consumer, terms.offer, terms.mandate) = (second.account, secondOffer, mandate);
-        (terms.capacityBytes, terms.held, terms.allowance) = (GIB, 1000 * 30 days, 0);
-    }
-
-    function _openAsDelegate(Terms memory terms) private returns (AgreementId) {
-        return _open(terms, delegate, second);
-    }
-
-    /// A revision over the first usual shards, with where they are held.
-    function _placing(AgreementId id, uint64 number, uint256 count)
-        private
-        view
-        returns (Revision memory revision, Placement[] memory placements)
-    {
-        placements = new Placement[](count);
-        Shard[] memory held = new Shard[](count);
-        uint64 leafSum = 0;
-        for (uint256 index = 0; index < count; index++) {
-            held[index] = shards[index];
-            leafSum += shards[index].leafCount;
-            placements[index] = Placement({
-                shard: shards[index].root,
-                leafCount: shards[index].leafCount,
-                source: source,
-                sourceIndex: uint32(index),
-                sourcePath: _shards().pathOf(index)
-            });
-        }
-        revision = _holding(id, number, held);
-        revision.storedBytes = leafSum * 1024;
-    }
-
-    function _place(Revision memory revision, Placement[] memory placements, Party memory by) private {
-        bytes32 digest = agreements.hashRevision(revision);
-        agreements.place(revision, placements, _sign(by, digest), _sign(second, digest));
-    }
-
-    function _refusePlacing(
-        Revision memory revision,
-        Placement[] memory placements,
-        Party memory by,
-        bytes memory reason
-    ) private {
-        bytes32 digest = agreements.hashRevision(revision);
-        (bytes memory a, bytes memory b) = (_sign(by, digest), _sign(second, digest));
-        vm.expectRevert(reason);
-        agreements.place(revision, placements, a, b);
-    }
-
-    function _refuseOpening(Terms memory terms, Party memory by, bytes memory reason) private {
-        bytes32 digest = agreements.hashTerms(terms);
-        (bytes memory a, bytes memory b) = (_sign(by, digest), _sign(second, digest));
-        vm.expectRevert(reason);
-        agreements.open(terms, a, b);
     }
 }

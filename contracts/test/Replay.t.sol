@@ -193,8 +193,7 @@ contract ReplayTest is World {
                 address(agreements)
             )
         );
-        bytes32 message =
-            keccak256(abi.encode(keccak256("Voucher(bytes32 agreement,uint128 amount)"), id, uint128(5)));
+        bytes32 message = keccak256(abi.encode(keccak256("Voucher(bytes32 agreement,uint128 amount)"), id, uint128(5)));
         vm.assertEq(
             agreements.hashVoucher(Voucher({agreement: id, amount: 5})),
             keccak256(abi.encodePacked(hex"1901", domain, message)),

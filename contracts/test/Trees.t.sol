@@ -57,7 +57,7 @@ contract TreesTest {
 
     // What is almost a proof of a leaf
 
-    function test_every_leaf_of_small_shards_is_proven_turnits_place_only() public view {
+    function test_every_leaf_of_small_shards_is_proven_at_its_place_only() public view {
         for (uint32 count = 1; count <= 9; count++) {
             bytes memory data = Trees.pattern(uint256(count) * 1024, 0);
             Shard memory shard = data.shardOf();
@@ -71,7 +71,7 @@ contract TreesTest {
         }
     }
 
-    function test_a_path_thturnis_too_short_or_too_long_proves_nothing() public view {
+    function test_a_path_that_is_too_short_or_too_long_proves_nothing() public view {
         bytes memory data = Trees.pattern(5 * 1024, 0);
         Shard memory shard = data.shardOf();
         for (uint32 index = 0; index < 5; index++) {
@@ -125,7 +125,7 @@ contract TreesTest {
 
     // What is almost a proof of a holding
 
-    function test_a_shard_is_held_turnits_place_with_its_length_only() public view {
+    function test_a_shard_is_held_at_its_place_with_its_length_only() public view {
         for (uint32 count = 1; count <= 9; count++) {
             Shard[] memory held = _some(count);
             HoldingRoot root = held.holdingOf();

@@ -5,7 +5,7 @@ pragma solidity 0.8.37;
 import {Billing} from "../Billing.sol";
 import {Agreement, IAgreements, Release, Revision, State} from "../IAgreements.sol";
 import {Placement} from "../IMandates.sol";
-import {AgreementId, currentTime, HoldingRoot, NEVER, RELEASE_NOTICE} from "../Types.sol";
+import {AgreementId, CLOSING_WINDOW, currentTime, HoldingRoot, NEVER, RELEASE_NOTICE, Timestamp} from "../Types.sol";
 import {Paying} from "./Paying.sol";
 
 abstract contract Revising is Paying {
@@ -27,8 +27,16 @@ abstract contract Revising is Paying {
         bytes calldata delegateSignature,
         bytes calldata consumerSignature
     ) external {
-        Agreement storage agreement = _revisable(revision.agreement);
+        Agreement storage agreement = _at(revision.agreement);
+        State state = agreement.state;
+        require(
+            state == State.Pending || state == State.Active, WrongState({agreement: revision.agreement, state: state})
+        );
         require(!agreement.mandate.isNone(), NotMandated(revision.agreement));
+        // Who released is back: nobody signs over its head.
+        require(
+            agreement.releaseNumber == 0, ReleasePending({agreement: revision.agreement, from: agreement.releasedFrom})
+        );
         address delegate =
             MANDATES.delegateOf({mandate: agreement.mandate, producer: agreement.producer, bucket: agreement.bucket});
         bytes32 digest = hashRevision(revision);
@@ -36,10 +44,9 @@ abstract contract Revising is Paying {
         _requireSigner(digest, consumerSignature, agreement.consumer);
 
         // A delegate takes one number at a time, so that it cannot use them up.
-        uint64 newest = _newestNumber(agreement);
         require(
-            revision.number == newest + 1,
-            NotNewer({agreement: revision.agreement, number: revision.number, current: newest})
+            revision.number == agreement.number + 1,
+            NotNewer({agreement: revision.agreement, number: revision.number, current: agreement.number})
         );
         uint128 owed = _owedAt(agreement, revision.asOf);
         require(
@@ -108,7 +115,22 @@ abstract contract Revising is Paying {
             agreement.releasedBytes = revision.storedBytes;
         }
         emit Revised({agreement: id, number: revision.number, revision: revision});
+        if (agreement.state == State.Terminated) _reviewTermination(id, agreement);
         if (agreement.state == State.Active) _settle(id, agreement);
+    }
+
+    /// Who terminated may have had an older revision on chain. If by the newer one the money was not used up then, the
+    /// termination does not stand; otherwise it was used up when the newer one says.
+    function _reviewTermination(AgreementId id, Agreement storage agreement) private {
+        Timestamp until = _paidUntil(agreement);
+        if (until < agreement.closesAt.minus(CLOSING_WINDOW)) {
+            agreement.accruesUntil = until;
+            return;
+        }
+        agreement.state = State.Active;
+        agreement.closesAt = NEVER;
+        agreement.accruesUntil = NEVER;
+        emit Reinstated({agreement: id, paidUntil: until});
     }
 
     /// A higher number than that of the newest revision. A release with a still higher number stands in the way only once its

@@ -3,7 +3,7 @@
 pragma solidity 0.8.37;
 
 import {Revision} from "../../src/IAgreements.sol";
-import {Challenge} from "../../src/IDisputes.sol";
+import {Challenge, DisputeState} from "../../src/IDisputes.sol";
 import {AgreementId, DisputeId, MandateId} from "../../src/Types.sol";
 import {Shard, Trees} from "./Trees.sol";
 import {vm} from "./Vm.sol";
@@ -74,6 +74,17 @@ abstract contract Holdings is World {
 
     function _answer(DisputeId dispute, uint256 shard, uint32 leaf) internal {
         disputes.answer(dispute, data[shard].leaf(leaf), data[shard].pathOf(leaf));
+    }
+
+    function _refuseChallenge(Challenge memory challenge, bytes memory reason) internal {
+        bytes32[] memory path = _shards().pathOf(challenge.shardIndex);
+        vm.prank(producer.account);
+        vm.expectRevert(reason);
+        disputes.challenge(challenge, path, NO_MANDATE);
+    }
+
+    function _assertDispute(DisputeId dispute, DisputeState expected) internal view {
+        vm.assertEq(uint256(disputes.disputeOf(dispute).state), uint256(expected), "state of the dispute");
     }
 
     function _shards() internal view returns (Shard[] memory) {
