@@ -110,6 +110,7 @@ struct Agreement {
     uint32 openDisputes;
     // the newest co-signed revision
     uint32 shardCount;
+    /// Its number, or that of a later release that has become part of the basis.
     uint64 number;
     Timestamp asOf;
     uint128 earned;

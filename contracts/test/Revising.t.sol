@@ -172,6 +172,17 @@ contract RevisingTest is World {
         vm.assertEq(agreements.owedAt(id, _now()), 4000 * uint256(48 hours) + 2000 * uint256(50 hours), "owed in all");
     }
 
+    function test_a_release_that_counted_is_not_undone_during_the_notice_of_the_next() public {
+        Revision memory more = _revision(id, 4);
+        more.storedBytes = 2 * STORED;
+        _release(id, 5, STORED / 2);
+        _pass(50 hours);
+        _release(id, 9, 0);
+        _refuse(more, abi.encodeWithSelector(IAgreements.NotNewer.selector, id, 4, 5));
+        _refuse(_revision(id, 5), abi.encodeWithSelector(IAgreements.NotNewer.selector, id, 5, 5));
+        _submit(_revision(id, 6));
+    }
+
     function test_a_release_during_the_closing_window_does_not_change_what_is_owed() public {
         _release(id, 2, STORED / 2);
         _pass(24 hours);

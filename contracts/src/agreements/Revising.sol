@@ -146,10 +146,11 @@ abstract contract Revising is Paying {
     }
 
     /// Makes a release that counts by now part of what later ones start from. One that does not count yet forbids another,
-    /// one that would count after the end is forgotten.
+    /// one that would count after the end changes nothing. Its number stays used either way.
     function _foldRelease(AgreementId id, Agreement storage agreement) private {
         if (agreement.releaseNumber == 0) return;
         require(agreement.releasedFrom <= currentTime(), ReleasePending({agreement: id, from: agreement.releasedFrom}));
+        agreement.number = agreement.releaseNumber;
         if (agreement.accruesUntil == NEVER || agreement.releasedFrom <= agreement.accruesUntil) {
             agreement.basisOwed = Billing.owedAt(_bill(agreement), agreement.releasedFrom);
             agreement.basisAt = agreement.releasedFrom;
