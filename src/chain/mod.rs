@@ -1,3 +1,19 @@
 //! Talk to Ethereum: the `Ledger` seam, the wallet, the contracts' bindings, the outbox, a simulated chain.
 //!
-//! A layer of its own above `store`: what is to be sent is kept there before it is sent.
+//! A layer of its own above `store`: what is to be sent is kept there before it is sent. From the wire upwards:
+//! `transport` asks nodes, `node` types what is asked, `outbox` sends transactions once, `follower` hands over events once,
+//! `ledger` is the seam, with `real`, `simulated` and `faulty` behind it.
+
+mod error;
+mod fees;
+mod node;
+mod revert;
+mod signer;
+mod transport;
+mod words;
+
+pub use error::Error;
+pub use node::{At, Header, Node, RawLog, Receipt};
+pub use signer::{Signature, Signer};
+pub use transport::{Transport, TransportError, TransportOptions};
+pub use words::{ActionKey, BlockHash, Call, ChainId, TxHash};

@@ -30,7 +30,7 @@ impl EthereumKey {
 }
 
 /// The address of an Ethereum account; prints with the checksum of EIP-55.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EthereumAddress(pub [u8; 20]);
 
 impl fmt::Display for EthereumAddress {

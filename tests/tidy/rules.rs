@@ -29,6 +29,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("sled", &["store"]),
     ("ethers", &["chain"]),
     ("reqwest", &["chain"]),
+    ("rustls", &["chain"]),
+    ("rustls_platform_verifier", &["chain"]),
     ("libp2p", &["net"]),
     ("libp2p_stream", &["net"]),
     ("tonic", &["rpc", "daemon"]),
