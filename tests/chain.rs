@@ -2,7 +2,13 @@
 
 #[path = "chain/anvil.rs"]
 mod anvil;
+#[path = "chain/crashes.rs"]
+mod crashes;
 #[path = "chain/gate.rs"]
 mod gate;
+#[path = "chain/outbox.rs"]
+mod outbox;
+#[path = "chain/outbox_troubles.rs"]
+mod outbox_troubles;
 #[path = "chain/transport.rs"]
 mod transport;

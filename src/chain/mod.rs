@@ -7,6 +7,7 @@
 mod error;
 mod fees;
 mod node;
+mod outbox;
 mod revert;
 mod signer;
 mod transport;
@@ -14,6 +15,7 @@ mod words;
 
 pub use error::Error;
 pub use node::{At, Header, Node, RawLog, Receipt};
+pub use outbox::{ActionReport, Outbox, OutboxOptions, OutboxParts, OutboxReport, Outcome, Progress, Until};
 pub use signer::{Signature, Signer};
 pub use transport::{Transport, TransportError, TransportOptions};
 pub use words::{ActionKey, BlockHash, Call, ChainId, TxHash};

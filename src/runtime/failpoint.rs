@@ -52,6 +52,16 @@ pub const FAILPOINTS: &[(&str, &str)] = &[
     ("shard-flushed", "consumer: a shard is flushed, nobody is told"),
     ("receipt-signed", "consumer: the receipt is signed, not sent"),
     ("shard-marked-dead", "consumer: a deletion is flushed, the space is not given back"),
+    ("action-queued", "chain: an action is stored, nothing is signed"),
+    ("transaction-signed", "chain: the first transaction of an action is signed, not stored"),
+    ("transaction-stored", "chain: the signed transaction is stored, not sent"),
+    ("transaction-sent", "chain: a node has the transaction, nothing here says so"),
+    ("transaction-marked", "chain: it is noted that a node has the transaction"),
+    ("replacement-stored", "chain: a stuck transaction has a higher price, stored, not sent"),
+    ("transaction-mined", "chain: the transaction is seen in a block, nothing here says so"),
+    ("transaction-confirmed", "chain: the transaction is deep enough, its outcome is not stored"),
+    ("outcome-stored", "chain: the outcome of an action is stored, nobody is told yet"),
+    ("flight-given-up", "chain: another transaction has the nonce, and it is stored that the action is signed anew"),
 ];
 
 struct Armed {
