@@ -4,6 +4,8 @@
 mod anvil;
 #[path = "chain/crashes.rs"]
 mod crashes;
+#[path = "chain/follower.rs"]
+mod follower;
 #[path = "chain/gate.rs"]
 mod gate;
 #[path = "chain/outbox.rs"]

@@ -6,6 +6,7 @@
 
 mod error;
 mod fees;
+mod follower;
 mod node;
 mod outbox;
 mod revert;
@@ -14,6 +15,7 @@ mod transport;
 mod words;
 
 pub use error::Error;
+pub use follower::{Cursor, EventHandler, Follower, FollowerOptions, FollowerReport, Mark, Step};
 pub use node::{At, Header, Node, RawLog, Receipt};
 pub use outbox::{ActionReport, Outbox, OutboxOptions, OutboxParts, OutboxReport, Outcome, Progress, Until};
 pub use signer::{Signature, Signer};
