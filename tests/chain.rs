@@ -1,4 +1,4 @@
-//! The chain: transport, outbox and follower against Anvil, and against nodes that fail, hang and lie.
+//! The chain: transport, outbox, follower and ledger against Anvil, and against nodes that fail, hang and lie.
 
 #[path = "chain/anvil.rs"]
 mod anvil;
