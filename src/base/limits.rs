@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Wei;
+
 /// Plain bytes of a chunk, at most.
 pub const CHUNK_BYTES: usize = 4 << 20;
 /// Plain bytes of a block: the unit of compression and encryption.
@@ -351,6 +353,10 @@ pub const NODE_ANSWER_BYTES: usize = 8 << 20;
 pub const NODE_MESSAGE_CHARS: usize = 300;
 /// Gas of a transaction, at most.
 pub const TRANSACTION_GAS: u64 = 15_000_000;
+/// A unit of gas costs this at most, unless somebody says otherwise.
+pub const GAS_CEILING: Wei = Wei(100 * Wei::GWEI.0);
+/// Offers that are listed, at most.
+pub const OFFERS_SHOWN: u64 = 1000;
 /// Time between two looks at the chain.
 pub const CHAIN_POLL: Duration = Duration::from_secs(2);
 /// A transaction or an event counts when its block and those after it are so many, unless configured.

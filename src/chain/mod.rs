@@ -4,6 +4,7 @@
 //! `transport` asks nodes, `node` types what is asked, `outbox` sends transactions once, `follower` hands over events once,
 //! `ledger` is the seam, with `real`, `simulated` and `faulty` behind it.
 
+mod deploy;
 mod error;
 mod faulty;
 mod fees;
@@ -19,6 +20,7 @@ mod transport;
 mod wallet;
 mod words;
 
+pub use deploy::{Deployment, deploy};
 pub use error::Error;
 pub use faulty::{FaultyLedger, LedgerFaults};
 pub use follower::{Cursor, EventHandler, Follower, FollowerOptions, FollowerReport, Mark, Step};

@@ -349,7 +349,7 @@ impl At {
 fn call_json(from: EthereumAddress, call: &Call) -> Value {
     json!({
         "from": H160(from.0),
-        "to": H160(call.to.0),
+        "to": call.target().map(|to| H160(to.0)),
         "value": U256::from(call.value.0),
         "data": Bytes::from(call.data.clone()),
     })

@@ -60,9 +60,12 @@ impl Signer {
     }
 
     pub(super) fn sign_call(&self, call: &Call, envelope: Envelope) -> Signed {
-        let request = Eip1559TransactionRequest::new()
+        let request = match call.target() {
+            Some(to) => Eip1559TransactionRequest::new().to(H160(to.0)),
+            None => Eip1559TransactionRequest::new(),
+        };
+        let request = request
             .from(self.wallet.address())
-            .to(H160(call.to.0))
             .value(call.value.0)
             .data(call.data.clone())
             .chain_id(envelope.chain.0)

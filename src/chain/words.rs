@@ -91,7 +91,7 @@ impl fmt::Debug for ActionKey {
 /// What a transaction does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// The contract that is called, or the account that is paid.
+    /// The contract that is called, or the account that is paid; [`Call::NEW_CONTRACT`] for code to be put on the chain.
     pub to: EthereumAddress,
     /// What is sent along.
     pub value: Wei,
@@ -102,6 +102,15 @@ pub struct Call {
 }
 
 impl Call {
+    /// Where the code of a new contract is sent: to nobody.
+    pub const NEW_CONTRACT: EthereumAddress = EthereumAddress([0; 20]);
+
+    /// Who gets it; None for a new contract.
+    pub(super) fn target(&self) -> Option<EthereumAddress> {
+        let is_new = self.to == Self::NEW_CONTRACT && !self.data.is_empty();
+        if is_new { None } else { Some(self.to) }
+    }
+
     /// Of everything that has an effect: tells whether two calls are one.
     pub(super) fn digest(&self) -> [u8; 32] {
         sha256(&[&self.to.0, &self.value.0.to_be_bytes(), &self.data])

@@ -69,7 +69,7 @@ impl OutboxOptions {
             directory,
             role: role.to_owned(),
             confirmations: limits::CONFIRMATIONS,
-            fee_ceiling: Wei(100 * Wei::GWEI.0),
+            fee_ceiling: limits::GAS_CEILING,
             stuck_after: limits::OUTBOX_STUCK,
             poll: limits::CHAIN_POLL,
             resend: limits::OUTBOX_RESEND,

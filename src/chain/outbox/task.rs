@@ -348,7 +348,8 @@ impl OutboxTask {
     /// Refuses an action before anything is signed: nothing is spent, and its key may come again.
     pub async fn refuse(&mut self, sequence: u64, error: Error) -> Result<(), Error> {
         let key = self.live[&sequence].key.clone();
-        tracing::warn!(op = %key, %error, "an action is refused");
+        // Who submitted it is told.
+        tracing::debug!(op = %key, %error, "an action is refused");
         self.finish(sequence, End::Refused { kind: error.kind(), why: error.to_string() }).await?;
         self.refusals.push((key, error));
         Ok(())
