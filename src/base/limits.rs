@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Wei;
+
 /// Plain bytes of a chunk, at most.
 pub const CHUNK_BYTES: usize = 4 << 20;
 /// Plain bytes of a block: the unit of compression and encryption.
@@ -330,3 +332,56 @@ pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 pub const SYNC_SECONDS: u64 = 7 * 24 * 3600;
 /// An fsync that waits for consumers gives up after this; the data stays safe on the local disk.
 pub const DURABILITY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Characters of the key of an action on the chain.
+pub const ACTION_KEY_BYTES: usize = 200;
+/// Ethereum nodes that stand in for each other, at most.
+pub const NODES: usize = 8;
+/// One request to one Ethereum node, at most.
+pub const NODE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// One request to Ethereum nodes, with all its tries, at most.
+pub const NODE_REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
+/// The first rest of an Ethereum node that failed; doubles with each failure.
+pub const NODE_REST_MIN: Duration = Duration::from_secs(1);
+/// The longest rest of an Ethereum node that failed.
+pub const NODE_REST_MAX: Duration = Duration::from_secs(60);
+/// Idle connections kept to one Ethereum node.
+pub const NODE_IDLE_CONNECTIONS: usize = 2;
+/// Bytes of an answer of an Ethereum node.
+pub const NODE_ANSWER_BYTES: usize = 8 << 20;
+/// Characters of what a node or a contract says in an error.
+pub const NODE_MESSAGE_CHARS: usize = 300;
+/// Gas of a transaction, at most.
+pub const TRANSACTION_GAS: u64 = 15_000_000;
+/// A unit of gas costs this at most, unless somebody says otherwise.
+pub const GAS_CEILING: Wei = Wei(100 * Wei::GWEI.0);
+/// Offers that are listed, at most.
+pub const OFFERS_SHOWN: u64 = 1000;
+/// Time between two looks at the chain.
+pub const CHAIN_POLL: Duration = Duration::from_secs(2);
+/// A transaction or an event counts when its block and those after it are so many, unless configured.
+pub const CONFIRMATIONS: u64 = 6;
+/// Actions that wait for the chain.
+pub const OUTBOX_ACTIONS: usize = 1024;
+/// Transactions of an account that are under way at a time.
+pub const OUTBOX_FLIGHTS: usize = 16;
+/// Times that a transaction is priced: from a gwei to a hundred it takes 40.
+pub const OUTBOX_ATTEMPTS: usize = 48;
+/// A transaction that is not mined after this is replaced.
+pub const OUTBOX_STUCK: Duration = Duration::from_secs(90);
+/// A transaction that is not mined is looked for at the node this often.
+pub const OUTBOX_RESEND: Duration = Duration::from_secs(30);
+/// Commands waiting for an outbox.
+pub const OUTBOX_COMMANDS: usize = 64;
+/// Those who wait for an action.
+pub const OUTBOX_WAITERS: usize = 1024;
+/// Outcomes looked through in one step.
+pub const OUTBOX_PAGE: usize = 1024;
+/// What became of an action is kept for so long: 400 days.
+pub const OUTBOX_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
+/// Blocks whose events are asked for at a time, at most; fewer when a node does not give so many.
+pub const EVENT_BLOCKS: u64 = 2000;
+/// Events handed over at a time.
+pub const EVENTS_PER_BATCH: usize = 256;
+/// Blocks that a cursor remembers, to find where a re-organisation began.
+pub const CURSOR_MARKS: usize = 64;

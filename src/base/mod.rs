@@ -3,6 +3,7 @@
 //! Nothing here waits, allocates from an unchecked length, or knows of a disk
 //! or a peer.
 
+mod amount;
 mod hash;
 mod ids;
 mod kind;
@@ -13,6 +14,7 @@ mod scheme;
 mod time;
 mod units;
 
+pub use amount::{AmountError, Wei};
 pub use hash::{Sha256, sha256};
 pub use ids::{BucketId, ChunkId, IdError, Ino, OwnerId, PeerId, ShardId};
 pub use kind::{ErrorKind, Kinded};

@@ -4,7 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::wallet::WalletCommand;
+use super::{
+    chain::{ContractCommand, ProducerCommand},
+    node_args::{NodeCommand, TrackerCommand},
+    wallet::WalletCommand,
+};
 use crate::{
     base::{ByteSize, Scheme},
     config::{Layer, check_address, parse_time},
@@ -72,6 +76,16 @@ pub enum Command {
     Consumer {
         #[command(subcommand)]
         command: NodeCommand,
+    },
+    /// The user who owns files and pays
+    Producer {
+        #[command(subcommand)]
+        command: ProducerCommand,
+    },
+    /// The contracts on a chain: put them there, look at them, pay through them
+    Contract {
+        #[command(subcommand)]
+        command: ContractCommand,
     },
     /// The directory: knows who stores
     Tracker {
@@ -409,72 +423,6 @@ pub enum CacheCommand {
     Pin(PathArgs),
     /// Let local copies go when space is needed
     Unpin(PathArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub enum NodeCommand {
-    /// Keep shards until stopped; prints `ready: PEER ADDRESS`
-    Start(Box<ConsumerStartArgs>),
-    /// What a running consumer holds
-    Status(NodeStatusArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub enum TrackerCommand {
-    /// Serve until stopped; prints `ready: PEER ADDRESS`
-    Start(TrackerStartArgs),
-    /// The consumers that a running tracker knows
-    Status(NodeStatusArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct ConsumerStartArgs {
-    /// Where its keys and shards are kept
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// Bytes of shards it keeps, at most, for example "5 GB"
-    #[arg(long, value_name = "SIZE")]
-    pub limit: Option<ByteSize>,
-    /// A tracker to register with; may be repeated
-    #[arg(long, value_name = "ADDR", value_parser = check_address)]
-    pub tracker: Vec<String>,
-    #[command(flatten)]
-    pub network: NetworkArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct TrackerStartArgs {
-    /// Where its keys and registry are kept
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    #[command(flatten)]
-    pub network: NetworkArgs,
-}
-
-/// How a node is in the network.
-#[derive(Clone, Debug, Default, Args)]
-pub struct NetworkArgs {
-    /// Listen here (host:port or multiaddr); may be repeated
-    #[arg(long, value_name = "ADDR", value_parser = check_address)]
-    pub listen: Vec<String>,
-    /// Talk to peers of this group only
-    #[arg(long, value_name = "NAME")]
-    pub group: Option<String>,
-    /// Do not look for peers in the local network
-    #[arg(long)]
-    pub no_mdns: bool,
-    #[command(flatten)]
-    pub child: ChildArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct NodeStatusArgs {
-    /// Its directory
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod args;
 mod cache;
+mod chain;
 mod child;
 mod complete;
 mod copy;
@@ -19,6 +20,7 @@ mod logging;
 mod manual;
 mod mount;
 mod node;
+mod node_args;
 mod notify;
 mod output;
 mod progress;
@@ -33,8 +35,9 @@ use std::{ffi::OsString, future::Future, process::ExitCode};
 use anyhow::Context as _;
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind as ClapError};
 
-use args::{CacheCommand, Cli, Command, FileCommand, NodeCommand};
+use args::{CacheCommand, Cli, Command, FileCommand};
 pub use manual::{manual_pages, mount_manual};
+use node_args::{NodeCommand, TrackerCommand};
 
 /// Runs one command line, the program's name included.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -130,11 +133,18 @@ fn start(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
         Command::Consumer { command } => match command {
             NodeCommand::Start(args) => node::start_consumer(&global, *args),
             NodeCommand::Status(args) => client(node::status(&global, args, crate::keys::Role::Consumer)),
+            NodeCommand::Activate(args) => client(chain::activate_consumer(&global, &args)),
+            NodeCommand::Withdraw(args) => client(chain::withdraw(&global, &args)),
+            NodeCommand::Offer { command } => client(chain::run_offer(&global, command)),
+        },
+        Command::Producer { command } => match command {
+            chain::ProducerCommand::Activate(args) => client(chain::activate_producer(&global, &args)),
         },
         Command::Tracker { command } => match command {
-            args::TrackerCommand::Start(args) => node::start_tracker(&global, args),
-            args::TrackerCommand::Status(args) => client(node::status(&global, args, crate::keys::Role::Tracker)),
+            TrackerCommand::Start(args) => node::start_tracker(&global, args),
+            TrackerCommand::Status(args) => client(node::status(&global, args, crate::keys::Role::Tracker)),
         },
+        Command::Contract { command } => client(chain::run_contract(&global, command)),
         Command::Wallet { command } => wallet::run(&global, command),
         Command::Version => output::line(&format!("openbucket {}", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell } => complete::print(shell),

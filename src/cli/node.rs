@@ -10,10 +10,12 @@ use zeroize::Zeroizing;
 
 use super::{
     UsageError,
-    args::{ConsumerStartArgs, Global, NetworkArgs, NodeStatusArgs, TrackerStartArgs, some_list},
+    args::{Global, some_list},
     child,
     init::keys_directory,
-    locate, output,
+    locate,
+    node_args::{ConsumerStartArgs, NetworkArgs, NodeStatusArgs, TrackerStartArgs},
+    output,
 };
 use crate::{
     base::limits,

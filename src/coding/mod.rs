@@ -46,6 +46,8 @@ pub mod merkle;
 mod seal;
 
 #[cfg(test)]
+mod contract_vectors;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod vectors;

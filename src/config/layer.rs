@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
-use super::{Durability, Error, value::FromTexts};
-use crate::base::{ByteSize, Scheme};
+use super::{Durability, Error, NodeUrls, value::FromTexts};
+use crate::base::{ByteSize, Scheme, Wei};
 
 /// Which layer a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,11 @@ keys! {
     tier: Scheme = "tier",
     durability: Durability = "durability",
     wallet: PathBuf = "wallet",
+    rpc: NodeUrls = "rpc",
+    chain_id: u64 = "chain-id",
+    contracts: PathBuf = "contracts",
+    confirmations: u64 = "confirmations",
+    gas_ceiling: Wei = "gas-ceiling",
     consumer_dir: PathBuf = "consumer.dir",
     consumer_limit: ByteSize = "consumer.limit",
     consumer_listen: Vec<String> = "consumer.listen",

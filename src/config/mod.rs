@@ -18,4 +18,4 @@ pub use layer::{Layer, Origin};
 pub use mount_options::{MOUNT_OPTIONS, MountOption, OptionOwner, ParsedOptions, parse_mount_options};
 pub use settings::Settings;
 pub use sources::{PASSWORD_VARIABLE, Sources, user_config_path};
-pub use value::{Durability, check_address, parse_time};
+pub use value::{Durability, NodeUrls, check_address, parse_time};

@@ -138,6 +138,11 @@ pub const MOUNT_OPTIONS: &[MountOption] = &[
     bucket("read-timeout", "TIME", "A read that consumers cannot answer fails with EIO after this."),
     bucket("durability", "WHERE", "When fsync is done: local (on this disk) or network (with consumers)."),
     bucket("wallet", "DIR", "The wallet's directory: its default account pays. Not used without a chain."),
+    bucket("rpc", "URL", "An Ethereum node; the configuration takes several. Not used without a chain."),
+    bucket("chain-id", "ID", "The chain that the node must be of: 1 is Ethereum, 31337 a development chain."),
+    bucket("contracts", "FILE", "The addresses of the contracts, as openbucket contract deploy prints them."),
+    bucket("confirmations", "N", "A transaction counts when its block and those after it are so many."),
+    bucket("gas-ceiling", "AMOUNT", "A unit of gas costs this, at most."),
     kernel("ro", |mount| mount.is_read_only = true, "Nobody writes."),
     kernel("rw", |mount| mount.is_read_only = false, "Reading and writing; the default."),
     fixed(kernel(

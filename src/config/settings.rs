@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{Durability, Error, Layer, Origin};
 use crate::{
-    base::{ByteSize, Scheme, limits},
+    base::{ByteSize, Scheme, Wei, limits},
     daemon,
 };
 
@@ -25,6 +25,13 @@ pub struct Settings {
     pub durability: Durability,
     /// None when nobody named one and there is no home.
     pub wallet: Option<PathBuf>,
+    /// URLs of Ethereum nodes; they may carry keys and are not to be shown.
+    pub rpc: Vec<String>,
+    pub chain_id: Option<u64>,
+    /// The file with the addresses of the contracts.
+    pub contracts: Option<PathBuf>,
+    pub confirmations: Option<u64>,
+    pub gas_ceiling: Wei,
     pub consumer_dir: Option<PathBuf>,
     pub consumer_limit: Option<ByteSize>,
     pub consumer_listen: Vec<String>,
@@ -47,6 +54,7 @@ fn built_in() -> Layer {
         read_timeout: Some(limits::READ_TIMEOUT),
         tier: Some(Scheme::BASIC),
         durability: Some(Durability::Local),
+        gas_ceiling: Some(limits::GAS_CEILING),
         consumer_listen: Some(vec!["0.0.0.0:4101".into()]),
         tracker_listen: Some(vec!["0.0.0.0:4100".into()]),
         ..Layer::default()
@@ -79,6 +87,11 @@ impl Settings {
             tier: all.tier.expect(SET),
             durability: all.durability.expect(SET),
             wallet: all.wallet,
+            rpc: all.rpc.map(|urls| urls.0).unwrap_or_default(),
+            chain_id: all.chain_id,
+            contracts: all.contracts,
+            confirmations: all.confirmations,
+            gas_ceiling: all.gas_ceiling.expect(SET),
             consumer_dir: all.consumer_dir,
             consumer_limit: all.consumer_limit,
             consumer_listen: all.consumer_listen.expect(SET),

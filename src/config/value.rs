@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    base::{ByteSize, Scheme},
+    base::{ByteSize, Scheme, Wei},
     net::parse_address,
 };
 
@@ -14,6 +14,16 @@ pub enum Durability {
     Local,
     /// With consumers.
     Network,
+}
+
+/// URLs of Ethereum nodes, the one that is asked first before the others. They may carry keys: they are not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NodeUrls(pub Vec<String>);
+
+impl std::fmt::Debug for NodeUrls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NodeUrls({})", self.0.len())
+    }
 }
 
 /// Checks an address as people write it and gives it back.
@@ -66,6 +76,35 @@ impl FromTexts for Vec<String> {
     fn from_texts(texts: &[String]) -> Result<Self, String> {
         let words = texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|word| !word.is_empty());
         words.map(check_address).collect()
+    }
+}
+
+/// URLs: a list, or one text with commas.
+impl FromTexts for NodeUrls {
+    fn from_texts(texts: &[String]) -> Result<Self, String> {
+        let words = texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|word| !word.is_empty());
+        let check = |word: &str| match word.split_once("://") {
+            Some(("http" | "https", host)) if !host.is_empty() => Ok(word.to_owned()),
+            // The word may carry a key.
+            _ => Err("a node is named by its URL, for example http://127.0.0.1:8545".to_owned()),
+        };
+        words.map(check).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl FromTexts for u64 {
+    fn from_texts(texts: &[String]) -> Result<Self, String> {
+        let text = single(texts)?;
+        match text.parse() {
+            Ok(0) | Err(_) => Err(format!("'{text}' is not a number from 1 on")),
+            Ok(number) => Ok(number),
+        }
+    }
+}
+
+impl FromTexts for Wei {
+    fn from_texts(texts: &[String]) -> Result<Self, String> {
+        single(texts)?.parse().map_err(|error: crate::base::AmountError| error.to_string())
     }
 }
 
@@ -126,6 +165,19 @@ mod tests {
 
     fn read<T: FromTexts>(text: &str) -> Result<T, String> {
         T::from_texts(&[text.to_owned()])
+    }
+
+    #[test]
+    fn nodes_are_named_by_urls_that_are_never_repeated() {
+        let urls = read::<NodeUrls>("http://a:1, https://b/key").expect("two");
+        assert_eq!(urls.0, ["http://a:1", "https://b/key"]);
+        for bad in ["secret", "ftp://secret", "http://", "http://a,secret"] {
+            let why = read::<NodeUrls>(bad).expect_err(bad);
+            assert!(why.contains("http://127.0.0.1:8545") && !why.contains("secret"), "{why}");
+        }
+        assert!(!format!("{urls:?}").contains("key"));
+        assert_eq!((read("31337"), read("5 gwei")), (Ok(31337u64), Ok(Wei(5_000_000_000))));
+        assert!(read::<u64>("0").is_err() && read::<u64>("-1").is_err() && read::<Wei>("5").is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{Certificate, Error, OwnerKey, PeerKey, Role, RootSecret};
 use crate::{
-    base::{UnixMillis, limits},
+    base::{OwnerId, UnixMillis, limits},
     runtime::{PrivateFileError, make_directory, read_private, write_private},
 };
 
@@ -63,6 +63,14 @@ impl KeyStore {
             Some(_) => Err(Error::Exists { path: self.directory.join(ROOT.0) }),
             None => self.create(ROOT, root.as_bytes()),
         }
+    }
+
+    /// Whose keys these are; None before there are any.
+    pub fn known_owner(&self) -> Result<Option<OwnerId>, Error> {
+        if let Some(root) = self.root()? {
+            return Ok(Some(root.owner_key().id()));
+        }
+        Ok(self.secret(OWNER)?.map(|seed| OwnerKey::from_seed(&seed).id()))
     }
 
     /// The peer key and a certificate for this role; what is missing is made and kept.

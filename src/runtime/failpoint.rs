@@ -56,6 +56,16 @@ pub const FAILPOINTS: &[(&str, &str)] = &[
     ("wallet-keys-written", "wallet: all new key files are there, the list still names the old ones"),
     ("wallet-keys-switched", "wallet: the list names the new key files, the old ones are still there"),
     ("wallet-accounts-written", "wallet: the files of more accounts are there, the list has none of them"),
+    ("action-queued", "chain: an action is stored, nothing is signed"),
+    ("transaction-signed", "chain: the first transaction of an action is signed, not stored"),
+    ("transaction-stored", "chain: the signed transaction is stored, not sent"),
+    ("transaction-sent", "chain: a node has the transaction, nothing here says so"),
+    ("transaction-marked", "chain: it is noted that a node has the transaction"),
+    ("replacement-stored", "chain: a stuck transaction has a higher price, stored, not sent"),
+    ("transaction-mined", "chain: the transaction is seen in a block, nothing here says so"),
+    ("transaction-confirmed", "chain: the transaction is deep enough, its outcome is not stored"),
+    ("outcome-stored", "chain: the outcome of an action is stored, nobody is told yet"),
+    ("flight-given-up", "chain: another transaction has the nonce, and it is stored that the action is signed anew"),
 ];
 
 struct Armed {

@@ -75,7 +75,9 @@ fn points(part: &str) -> Vec<&'static str> {
 }
 
 fn of_the_mount() -> Vec<&'static str> {
-    let others: BTreeSet<_> = ["opening", "consumer", "wallet"].into_iter().flat_map(points).collect();
+    // What is of the wallet and of the chain has its own crashes: tests/wallet.rs, tests/chain/crashes.rs.
+    let parts = ["opening", "consumer", "wallet", "chain"];
+    let others: BTreeSet<_> = parts.into_iter().flat_map(points).collect();
     FAILPOINTS.iter().map(|(name, _)| *name).filter(|name| !others.contains(name)).collect()
 }
 
@@ -185,8 +187,8 @@ fn a_consumer_ends_at_each_of_its_failpoints() {
 #[test]
 fn every_failpoint_is_of_one_process() {
     let (mount, opening, consumer) = (of_the_mount(), points("opening"), points("consumer"));
-    // Those of the wallet are reached by tests/wallet.rs.
-    assert_eq!(mount.len() + opening.len() + consumer.len() + points("wallet").len(), FAILPOINTS.len());
+    let elsewhere = points("wallet").len() + points("chain").len();
+    assert_eq!(mount.len() + opening.len() + consumer.len() + elsewhere, FAILPOINTS.len());
     assert!(mount.len() >= 20 && opening.len() >= 3 && consumer.len() >= 4);
 }
 

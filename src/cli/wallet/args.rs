@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::chain::{WalletBalanceArgs, WalletSendArgs};
+
 /// Accounts that one call adds, at most: each takes half a second.
 const ADDED: i64 = 64;
 
@@ -29,6 +31,10 @@ pub enum WalletCommand {
     /// JSON of the Web3 Secret Storage, version 3, still under the wallet's password. The phrase and
     /// bare keys are never printed again.
     Export(WalletExportArgs),
+    /// What an account has, on a chain
+    Balance(WalletBalanceArgs),
+    /// Pay an account, and wait until the payment is final
+    Send(WalletSendArgs),
     /// Change the password
     Password(WalletPasswordArgs),
 }

@@ -1,7 +1,7 @@
-//! `wallet`: the accounts of a phrase, their encrypted keys, their password. No verb here needs a daemon or a node.
+//! `wallet`: the accounts of a phrase, their encrypted keys, their password. Those that ask a chain are in `cli/chain`.
 
 mod args;
-mod password;
+pub mod password;
 mod terminal;
 
 use std::path::PathBuf;
@@ -9,14 +9,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use zeroize::Zeroizing;
 
-pub use args::WalletCommand;
+pub use args::{PasswordArgs, WalletArgs, WalletCommand};
 use args::{
-    WalletAccountsArgs, WalletArgs, WalletCreateArgs, WalletDefaultArgs, WalletExportArgs, WalletPasswordArgs,
-    WalletRestoreArgs,
+    WalletAccountsArgs, WalletCreateArgs, WalletDefaultArgs, WalletExportArgs, WalletPasswordArgs, WalletRestoreArgs,
 };
-use terminal::Terminal;
+pub use terminal::Terminal;
 
-use super::{UsageError, args::Global, init::read_phrase, locate, output};
+use super::{UsageError, args::Global, chain, client, init::read_phrase, locate, output};
 use crate::{
     chain::{Account, Wallet, WalletError},
     config::Layer,
@@ -36,6 +35,8 @@ pub fn run(global: &Global, command: WalletCommand) -> anyhow::Result<()> {
         WalletCommand::Accounts(args) => accounts(global, &args),
         WalletCommand::Default(args) => set_default(global, &args),
         WalletCommand::Export(args) => export(global, &args),
+        WalletCommand::Balance(args) => client(chain::balance(global, &args)),
+        WalletCommand::Send(args) => client(chain::send(global, &args)),
         WalletCommand::Password(args) => change_password(global, &args),
     }
 }
@@ -171,6 +172,16 @@ fn open(global: &Global, args: &WalletArgs) -> anyhow::Result<Wallet> {
 
 fn sealing<'a>(password: &'a Password, chance: &'a dyn Chance) -> Sealing<'a> {
     Sealing { password, cost: ScryptCost::STANDARD, chance }
+}
+
+/// The wallet, and the account that is named, or its default one.
+pub fn account(global: &Global, args: &WalletArgs, name: Option<&str>) -> anyhow::Result<(Wallet, EthereumAddress)> {
+    let wallet = open(global, args)?;
+    let address = match name {
+        Some(text) => find(&wallet, text)?,
+        None => wallet.default_account().address,
+    };
+    Ok((wallet, address))
 }
 
 /// An account by its address or by its index in the list.

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// Who takes part and what is offered.
+pragma solidity 0.8.37;
+
+import {OfferId, PotId, Timestamp} from "./Types.sol";
+
+enum Role {
+    Producer,
+    Consumer
+}
+
+/// A wish to take part, signed by the account (EIP-712, domain of the registry).
+struct Activation {
+    address account;
+    /// The id under which peers know the owner of the account. Others check off-chain that this
+    /// owner's certificate names the account: the chain shows only that the account names the id.
+    bytes32 id;
+    Role role;
+    /// At least the minimum payment; comes from the account's balance in the vault.
+    uint128 payment;
+    Timestamp deadline;
+}
+
+/// What a consumer offers.
+struct OfferTerms {
+    /// Wei for a GiB-month of storage and for a GiB of egress. Agreements may say otherwise: both sign.
+    uint128 storagePrice;
+    uint128 egressPrice;
+    /// What can still be had; opening an agreement takes from it.
+    uint64 capacityBytes;
+    /// Wei for a GiB. Held for the whole capacity, in the agreement after it is opened.
+    uint128 collateralPerGiB;
+    /// The consumer promises not to end an agreement before.
+    Timestamp earliestEnd;
+    /// Nothing is opened after.
+    Timestamp expiry;
+}
+
+struct Offer {
+    address consumer;
+    bool isStanding;
+    OfferTerms terms;
+    /// What the pot of the offer holds.
+    uint128 collateral;
+}
+
+/// @title Activation of producers and consumers, and offers.
+interface IRegistry {
+    event ActivationPaid(
+        address indexed account, Role indexed role, bytes32 indexed id, uint128 payment, Timestamp from
+    );
+    event ActivationWithdrawn(address indexed account, Role indexed role, uint128 payment);
+    event PaymentCollected(address indexed account, Role indexed role, uint128 payment);
+    /// The addresses (libp2p multiaddresses as text) are kept in the log only.
+    event OfferCreated(OfferId indexed offer, address indexed consumer, OfferTerms terms, string[] addresses);
+    event OfferChanged(OfferId indexed offer, address indexed consumer, OfferTerms terms, string[] addresses);
+    event OfferCancelled(OfferId indexed offer, address indexed consumer);
+    event OfferTaken(OfferId indexed offer, uint64 takenBytes, uint64 leftBytes, uint128 collateral);
+
+    error AlreadyActivated(address account, Role role);
+    error AlreadyUsed(bytes32 digest);
+    error BelowMinimum(uint128 payment, uint128 minimum);
+    error Expired(Timestamp deadline);
+    error WrongSigner(address signer, address expected);
+    error NotPending(address account, Role role);
+    error StillPending(Timestamp until);
+    error NotActivated(address account, Role role);
+    error NotYourOffer(OfferId offer, address caller);
+    error NotStanding(OfferId offer);
+    error CapacityExceeded(OfferId offer, uint64 leftBytes, uint64 asked);
+    error CollateralDiffers(OfferId offer, uint128 perGiB);
+    error TooManyAddresses();
+    error NotAgreements(address caller);
+
+    /// Pays for an account to take part in a role. It counts after `activationWait`; until then the payment can be had back.
+    /// Anybody may submit it; a signature works once.
+    function activate(Activation calldata activation, bytes calldata signature) external;
+
+    /// Gives the caller back what it paid while the activation is pending.
+    function withdrawActivation(Role role) external;
+
+    /// Moves the payment of an activation that is no longer pending to the treasury's balance. By anyone.
+    function collect(address account, Role role) external;
+
+    /// Puts up an offer of the caller, with collateral from its balance in the vault.
+    function createOffer(OfferTerms calldata terms, string[] calldata addresses) external returns (OfferId);
+
+    /// Replaces what is offered from now on. Collateral is taken or given back; agreements keep theirs.
+    function changeOffer(OfferId offer, OfferTerms calldata terms, string[] calldata addresses) external;
+
+    /// Ends the offer and gives its collateral back. Agreements keep theirs.
+    function cancelOffer(OfferId offer) external;
+
+    /// Takes capacity and its collateral out of an offer, into this pot of the agreements. Agreements only.
+    function take(OfferId offer, address producer, address consumer, uint64 takenBytes, uint128 perGiB, PotId pot)
+        external
+        returns (uint128 collateral);
+
+    /// Whether the account takes part in the role by now.
+    function isActive(address account, Role role) external view returns (bool);
+
+    /// What the account paid (0 once withdrawn or collected), under which id, and from when it counts (0: never activated).
+    function activationOf(address account, Role role)
+        external
+        view
+        returns (bytes32 id, uint128 payment, Timestamp from);
+
+    function offerOf(OfferId offer) external view returns (Offer memory);
+
+    /// Offers are numbered 1 to this.
+    function offerCount() external view returns (uint64);
+
+    /// What the account signs.
+    function hashActivation(Activation calldata activation) external view returns (bytes32);
+}
