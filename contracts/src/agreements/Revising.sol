@@ -133,15 +133,12 @@ abstract contract Revising is Paying {
         emit Reinstated({agreement: id, paidUntil: until});
     }
 
-    /// A higher number than that of the newest revision. A release with a still higher number stands in the way only once its
-    /// notice is over: until then, revisions that were signed before it come to their right.
+    /// A higher number than that of the newest revision. A release stands in the way only once its notice is over: until then,
+    /// revisions that were signed before it come to their right, also one whose number the producer gave to the release.
     function _requireNewer(AgreementId id, Agreement storage agreement, uint64 number) private view {
         uint64 newest = agreement.number;
-        if (agreement.releaseNumber != 0) {
-            bool isNoticeOver = agreement.releasedFrom <= currentTime();
-            if (isNoticeOver) newest = agreement.releaseNumber;
-            else if (number == agreement.releaseNumber) newest = number;
-        }
+        bool isNoticeOver = agreement.releasedFrom <= currentTime();
+        if (agreement.releaseNumber != 0 && isNoticeOver) newest = agreement.releaseNumber;
         require(number > newest, NotNewer({agreement: id, number: number, current: newest}));
     }
 

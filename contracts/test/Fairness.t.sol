@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// What nobody gets from the other by choosing numbers, moments or helpers.
+pragma solidity 0.8.37;
+
+import {Agreement, IAgreements, Revision, Terms} from "../src/IAgreements.sol";
+import {Placement} from "../src/IMandates.sol";
+import {Pots} from "../src/Pots.sol";
+import {AgreementId, DisputeId} from "../src/Types.sol";
+import {Challenge} from "../src/IDisputes.sol";
+import {Repairs} from "./support/Repairs.sol";
+import {Shard, Trees} from "./support/Trees.sol";
+import {vm} from "./support/Vm.sol";
+
+contract FairnessTest is Repairs {
+    using Trees for Shard[];
+
+    function test_a_release_does_not_take_the_number_of_a_revision_that_was_signed_before() public {
+        AgreementId id = _active();
+        Revision memory more = _revision(id, 2);
+        more.storedBytes = 4 * STORED;
+        _pass(5 days);
+        // The producer gives a release the number of the consumer's newest revision, which is not on chain.
+        _release(id, 2, 0);
+        _pass(48 hours - 1);
+        _submit(more);
+        vm.assertEq(agreements.owedAt(id, _after(1)), 16_000 * uint256(7 days), "owed by the revision");
+        vm.assertEq(agreements.owedAt(id, _after(100 days)), 16_000 * uint256(7 days), "then nothing, by the release");
+        vm.assertFalse(agreements.isDisputable(id), "the release stands");
+    }
+}
