@@ -27,4 +27,37 @@ contract FairnessTest is Repairs {
         vm.assertEq(agreements.owedAt(id, _after(100 days)), 16_000 * uint256(7 days), "then nothing, by the release");
         vm.assertFalse(agreements.isDisputable(id), "the release stands");
     }
+
+    function test_who_ends_early_does_not_pay_for_the_time_that_a_credit_pays_for() public {
+        Agreement memory waits = _endWithCredit(false);
+        Agreement memory ends = _endWithCredit(true);
+        vm.assertEq(waits.funded, ends.funded, "the same money");
+    }
+
+    /// Ten days are paid at four GiB, of which three were gone after a day; the term is twenty days.
+    function _endWithCredit(bool isEarly) private returns (Agreement memory) {
+        uint256 before = vault.balanceOf(producer.account);
+        AgreementId id = _openForTwentyDays();
+        Revision memory fewer = _revision(id, 2);
+        fewer.asOf = _after(1 days);
+        fewer.earned = 4000 * 1 days;
+        fewer.storedBytes = GIB;
+        _pass(10 days);
+        agreements.settle(id);
+        _submit(fewer);
+        _pass(isEarly ? 0 : 8 days);
+        vm.prank(producer.account);
+        agreements.end(id);
+        _pass(48 hours + 1);
+        agreements.finish(id);
+        vm.assertEq(before - vault.balanceOf(producer.account), 4000 * 10 days, "the producer paid");
+        return agreements.agreementOf(id);
+    }
+
+    function _openForTwentyDays() private returns (AgreementId id) {
+        Terms memory terms = _terms();
+        terms.earliestEnd = _after(20 days);
+        id = _open(terms);
+        _submit(_revision(id, 1));
+    }
 }
