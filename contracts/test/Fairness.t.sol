@@ -34,6 +34,20 @@ contract FairnessTest is Repairs {
         vm.assertEq(waits.funded, ends.funded, "the same money");
     }
 
+    function test_a_delegate_does_not_free_a_consumer_of_a_dispute() public {
+        AgreementId id = _openAsDelegate(_repairTerms());
+        (Revision memory revision, Placement[] memory placements) = _placing(id, 1, 2);
+        _place(revision, placements, delegate);
+        DisputeId dispute = _disputeOfSecond(id);
+        (revision, placements) = _placing(id, 2, 0);
+        _refusePlacing(revision, placements, delegate, abi.encodeWithSelector(IAgreements.DisputesOpen.selector, id, 1));
+        _pass(24 hours + 1);
+        disputes.expire(dispute);
+        vm.assertEq(agreements.agreementOf(id).openDisputes, 0, "slashed");
+        (revision, placements) = _placing(id, 2, 0);
+        _place(revision, placements, delegate);
+    }
+
     /// Ten days are paid at four GiB, of which three were gone after a day; the term is twenty days.
     function _endWithCredit(bool isEarly) private returns (Agreement memory) {
         uint256 before = vault.balanceOf(producer.account);
@@ -59,5 +73,14 @@ contract FairnessTest is Repairs {
         terms.earliestEnd = _after(20 days);
         id = _open(terms);
         _submit(_revision(id, 1));
+    }
+
+    function _disputeOfSecond(AgreementId id) private returns (DisputeId) {
+        Shard[] memory held = new Shard[](2);
+        (held[0], held[1]) = (shards[0], shards[1]);
+        Challenge memory challenge = _challenge(id, 0, 0);
+        bytes32[] memory path = held.pathOf(0);
+        vm.prank(producer.account);
+        return disputes.challenge(challenge, path, NO_MANDATE);
     }
 }

@@ -37,6 +37,10 @@ abstract contract Revising is Paying {
         require(
             agreement.releaseNumber == 0, ReleasePending({agreement: revision.agreement, from: agreement.releasedFrom})
         );
+        // A delegate takes no shard out of a dispute.
+        require(
+            agreement.openDisputes == 0, DisputesOpen({agreement: revision.agreement, count: agreement.openDisputes})
+        );
         address delegate =
             MANDATES.delegateOf({mandate: agreement.mandate, producer: agreement.producer, bucket: agreement.bucket});
         bytes32 digest = hashRevision(revision);
