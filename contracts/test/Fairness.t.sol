@@ -48,6 +48,14 @@ contract FairnessTest is Repairs {
         _place(revision, placements, delegate);
     }
 
+    function test_a_cancelled_agreement_has_no_allowance_left() public {
+        AgreementId id = _open(_terms());
+        vm.prank(producer.account);
+        agreements.cancel(id);
+        vm.assertEq(agreements.allowanceLeft(id), 0, "allowance left");
+        _assertBooksAgree(id, Pots.held(id), Pots.allowance(id), Pots.collateral(id));
+    }
+
     /// Ten days are paid at four GiB, of which three were gone after a day; the term is twenty days.
     function _endWithCredit(bool isEarly) private returns (Agreement memory) {
         uint256 before = vault.balanceOf(producer.account);
