@@ -23,7 +23,7 @@ struct Shadow {
     uint256 capacity;
     uint256 price;
     uint256 term;
-    /// The newest revision: its number, time, earnings, bytes; its root is over the usual shards from `low` to before `high`.
+    /// The newest revision: its number, time, earnings, bytes; its root is over the usual shards `low` to `high` - 1.
     uint256 number;
     uint256 asOf;
     uint256 earned;
