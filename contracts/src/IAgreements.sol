@@ -212,7 +212,7 @@ interface IAgreements {
         external;
 
     /// A revision that the delegate of the agreement's mandate signs in place of the producer: its root must be that of the
-    /// placements, each held elsewhere, and it may not state more earned than the chain counts.
+    /// placements, each held elsewhere, and it may not state more earned than the chain counts. Not while a dispute is open.
     function place(
         Revision calldata revision,
         Placement[] calldata placements,

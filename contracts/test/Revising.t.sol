@@ -136,8 +136,9 @@ contract RevisingTest is World {
         _refuse(more, abi.encodeWithSelector(IAgreements.NotNewer.selector, id, 2, 3));
     }
 
-    function test_the_number_of_a_release_is_used_up() public {
+    function test_the_number_of_a_release_is_used_up_by_the_end_of_its_notice() public {
         _release(id, 2, 0);
+        _pass(48 hours);
         _refuse(_revision(id, 2), abi.encodeWithSelector(IAgreements.NotNewer.selector, id, 2, 2));
     }
 

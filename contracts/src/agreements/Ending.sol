@@ -79,8 +79,12 @@ abstract contract Ending is Paying {
     function _forfeit(Agreement storage agreement, uint128 limit) private view returns (uint128) {
         Timestamp ended = agreement.closesAt;
         if (agreement.state != State.Closing || agreement.earliestEnd <= ended) return 0;
-        uint128 owed = _owedBy(agreement, agreement.earliestEnd) - _owedBy(agreement, ended);
-        return owed < limit ? owed : limit;
+        uint128 covered = _owedBy(agreement, ended);
+        // What the producer paid too much is a credit for this time.
+        if (!agreement.isEndedByConsumer && covered < agreement.paid) covered = agreement.paid;
+        uint128 owed = _owedBy(agreement, agreement.earliestEnd);
+        uint128 rest = owed > covered ? owed - covered : 0;
+        return rest < limit ? rest : limit;
     }
 
     /// What would be owed by then if the agreement had not ended.

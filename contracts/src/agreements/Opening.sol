@@ -50,13 +50,14 @@ abstract contract Opening is AgreementsBase {
             NotParty({agreement: id, caller: msg.sender})
         );
         agreement.state = State.Cancelled;
-        uint128 collateral = agreement.collateral;
-        agreement.collateral = 0;
+        (uint128 held, uint128 allowance, uint128 collateral) =
+            (agreement.funded, agreement.allowance, agreement.collateral);
+        (agreement.funded, agreement.allowance, agreement.collateral) = (0, 0, 0);
         if (!agreement.mandate.isNone()) {
             MANDATES.giveBack({mandate: agreement.mandate, capacityBytes: agreement.capacityBytes});
         }
-        _pay(Pots.held(id), producer, agreement.funded);
-        _pay(Pots.allowance(id), producer, agreement.allowance);
+        _pay(Pots.held(id), producer, held);
+        _pay(Pots.allowance(id), producer, allowance);
         _pay(Pots.collateral(id), consumer, collateral);
         emit Cancelled({agreement: id, by: msg.sender});
     }

@@ -37,6 +37,10 @@ abstract contract Revising is Paying {
         require(
             agreement.releaseNumber == 0, ReleasePending({agreement: revision.agreement, from: agreement.releasedFrom})
         );
+        // A delegate takes no shard out of a dispute.
+        require(
+            agreement.openDisputes == 0, DisputesOpen({agreement: revision.agreement, count: agreement.openDisputes})
+        );
         address delegate =
             MANDATES.delegateOf({mandate: agreement.mandate, producer: agreement.producer, bucket: agreement.bucket});
         bytes32 digest = hashRevision(revision);
@@ -133,15 +137,12 @@ abstract contract Revising is Paying {
         emit Reinstated({agreement: id, paidUntil: until});
     }
 
-    /// A higher number than that of the newest revision. A release with a still higher number stands in the way only once its
-    /// notice is over: until then, revisions that were signed before it come to their right.
+    /// A higher number than that of the newest revision. A release stands in the way only once its notice is over: until then,
+    /// revisions that were signed before it come to their right, also one whose number the producer gave to the release.
     function _requireNewer(AgreementId id, Agreement storage agreement, uint64 number) private view {
         uint64 newest = agreement.number;
-        if (agreement.releaseNumber != 0) {
-            bool isNoticeOver = agreement.releasedFrom <= currentTime();
-            if (isNoticeOver) newest = agreement.releaseNumber;
-            else if (number == agreement.releaseNumber) newest = number;
-        }
+        bool isNoticeOver = agreement.releasedFrom <= currentTime();
+        if (agreement.releaseNumber != 0 && isNoticeOver) newest = agreement.releaseNumber;
         require(number > newest, NotNewer({agreement: id, number: number, current: newest}));
     }
 
