@@ -436,18 +436,12 @@ impl Inner {
         tracing::debug!(log = %old.1.display(), keys = frozen.len(), "checkpoint");
         self.staging.flush(&inline)?;
         failpoint("staged-flushed");
-        for step in frozen.iter().collect::<Vec<_>>().chunks(4096) {
-            let mut batch = sled::Batch::default();
-            for (key, value) in step {
-                match value {
-                    Some(value) => batch.insert(key.as_slice(), &value[..]),
-                    None => batch.remove(key.as_slice()),
-                }
-            }
-            self.trees.apply_batch(batch).map_err(trees_error)?;
+        let mut steps = self.trees.steps();
+        for (key, value) in frozen.iter() {
+            steps.set(key, value.as_deref())?;
         }
         failpoint("trees-applied");
-        self.trees.flush().map_err(trees_error)?;
+        steps.finish()?;
         failpoint("trees-flushed");
         self.memory.write().frozen = Arc::default();
         Ok(())

@@ -5,15 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     Error, StagingFiles,
     log::{LogFile, Op},
-    trees::{Trees, trees_error},
+    trees::Trees,
 };
 use crate::base::RangeMap;
 
 /// Bytes of a staging file that the log carries, each run with the offset at which it began.
 type Replayed = RangeMap<(u64, Arc<[u8]>)>;
-
-/// Bytes of keys and values that go into the trees together.
-const STEP_BYTES: usize = 1 << 20;
 
 /// Replays both log files in the order of their epochs into sled and the staging files; returns the newest epoch.
 pub(super) fn replay(files: &[LogFile; 2], trees: &Trees, staging: &dyn StagingFiles) -> Result<u64, Error> {
@@ -21,7 +18,7 @@ pub(super) fn replay(files: &[LogFile; 2], trees: &Trees, staging: &dyn StagingF
     order.sort_by_key(|(epoch, _)| *epoch);
     let mut inline: BTreeMap<u64, Replayed> = BTreeMap::new();
     let mut replayed = 0;
-    let (mut batch, mut batch_bytes) = (sled::Batch::default(), 0);
+    let mut steps = trees.steps();
     for (epoch, file) in order {
         if epoch == 0 {
             continue;
@@ -29,14 +26,8 @@ pub(super) fn replay(files: &[LogFile; 2], trees: &Trees, staging: &dyn StagingF
         for ops in file.replay(epoch)? {
             for op in ops {
                 match op {
-                    Op::Put { key, value } => {
-                        batch_bytes += key.len() + value.len();
-                        batch.insert(key, value);
-                    }
-                    Op::Delete { key } => {
-                        batch_bytes += key.len();
-                        batch.remove(key);
-                    }
+                    Op::Put { key, value } => steps.set(&key, Some(&value))?,
+                    Op::Delete { key } => steps.set(&key, None)?,
                     Op::Inline { ino, offset, bytes } => {
                         let range = offset..offset + bytes.len() as u64;
                         inline.entry(ino).or_default().insert(range, (offset, bytes.into()));
@@ -47,15 +38,11 @@ pub(super) fn replay(files: &[LogFile; 2], trees: &Trees, staging: &dyn StagingF
                         }
                     }
                 }
-                if batch_bytes >= STEP_BYTES {
-                    trees.apply_batch(std::mem::take(&mut batch)).map_err(trees_error)?;
-                    batch_bytes = 0;
-                }
             }
             replayed += 1;
         }
     }
-    trees.apply_batch(batch).map_err(trees_error)?;
+    steps.finish()?;
     for (ino, ranges) in &inline {
         for (range, (offset, bytes)) in ranges.iter() {
             let slice = (range.start - offset) as usize..(range.end - offset) as usize;
@@ -63,7 +50,6 @@ pub(super) fn replay(files: &[LogFile; 2], trees: &Trees, staging: &dyn StagingF
         }
     }
     staging.flush(&inline.keys().copied().collect())?;
-    trees.flush().map_err(trees_error)?;
     if replayed > 0 {
         tracing::info!(batches = replayed, "replayed the intent log");
     }

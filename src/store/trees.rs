@@ -55,6 +55,41 @@ extern "C" fn sync_file_range(_: c_int, _: i64, _: i64, _: c_uint) -> c_int {
     -1
 }
 
+/// Bytes of keys and values that go into the trees together. When eight writes of sled's wait for the lock behind which it
+/// waits for a truncation, nobody is left to truncate, and it waits for ever: so not too many at a time.
+const STEP_BYTES: usize = 1 << 20;
+
+/// Changes of keys on their way into the trees, in steps that are flushed one after the other. What was not
+/// [finished](Steps::finish) may be there in part.
+pub(super) struct Steps<'a> {
+    trees: &'a Trees,
+    batch: sled::Batch,
+    bytes: usize,
+}
+
+impl Steps<'_> {
+    /// A key has this value from now on, or none.
+    pub fn set(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
+        self.bytes += key.len() + value.map_or(0, <[u8]>::len);
+        match value {
+            Some(value) => self.batch.insert(key, value),
+            None => self.batch.remove(key),
+        }
+        if self.bytes >= STEP_BYTES { self.apply() } else { Ok(()) }
+    }
+
+    /// All of it is durable.
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.apply()
+    }
+
+    fn apply(&mut self) -> Result<(), Error> {
+        self.bytes = 0;
+        self.trees.db.apply_batch(std::mem::take(&mut self.batch)).map_err(trees_error)?;
+        self.trees.flush().map_err(trees_error)
+    }
+}
+
 /// An open database of sled.
 pub(super) struct Trees {
     db: sled::Db,
@@ -84,11 +119,9 @@ impl Trees {
         Ok(trees)
     }
 
-    /// Changes these keys, durably. Not too many at a time: when eight writes of sled's wait for the lock behind which it waits
-    /// for a truncation, nobody is left to truncate, and it waits for ever.
-    pub fn apply_batch(&self, batch: sled::Batch) -> Result<(), sled::Error> {
-        self.db.apply_batch(batch)?;
-        self.flush()
+    /// Changes keys, durably.
+    pub fn steps(&self) -> Steps<'_> {
+        Steps { trees: self, batch: sled::Batch::default(), bytes: 0 }
     }
 
     /// Makes everything durable.
