@@ -309,6 +309,7 @@ abstract contract Books is Holdings {
         uint256 expected = q.step < 2 ? BOND : 0;
         vm.assertEq(vault.contentOf(address(disputes), Pots.bond(q.id)), expected, "bond");
         vm.assertEq(vault.contentOf(address(disputes), Pots.repair(q.id)), q.repair, "money for repair");
+        vm.assertEq(disputes.disputeOf(q.id).repair, q.repair, "what the dispute says is left for repair");
         return expected + q.repair;
     }
 
