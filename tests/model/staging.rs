@@ -68,7 +68,7 @@ fn a_write_fails_after_thirty_seconds_in_which_nothing_drains() {
         let error = fixture.bucket.write(ino, 0, vec![2; 4096].into()).await.expect_err("no room");
         let (took, text) = (begun.elapsed(), error.to_string());
         assert_eq!(error.kind(), ErrorKind::Full);
-        assert!(text.contains("the staging area (1.0 MiB) is full") && text.contains("consumers"), "{text}");
+        assert!(text.contains("the staging area (1.00 MiB) is full") && text.contains("consumers"), "{text}");
         assert!(took >= Duration::from_secs(30) && took < Duration::from_secs(31), "it took {took:?}");
     });
 }
