@@ -9,6 +9,8 @@ mod fixture;
 mod ranges;
 #[path = "model/shattered.rs"]
 mod shattered;
+#[path = "model/staging.rs"]
+mod staging;
 #[path = "model/tree.rs"]
 mod tree;
 

@@ -143,6 +143,12 @@ pub const RETRY_MIN: Duration = Duration::from_secs(1);
 pub const RETRY_MAX: Duration = Duration::from_secs(60);
 /// A writer that finds the staging area full gives up when nothing drained for this long.
 pub const STAGING_TIMEOUT: Duration = Duration::from_secs(30);
+/// While a writer waits for room, failed uploads are tried again, and the disk looked at, this often.
+pub const STAGING_RETRY: Duration = Duration::from_secs(2);
+/// Chunks that are under way when a writer would give up are waited for so much longer, at most.
+pub const STAGING_FLIGHT_TIMEOUT: Duration = Duration::from_secs(150);
+/// Bytes of cached copies that are given up at least, when the disk is short.
+pub const CACHE_GIVEN_UP_BYTES: u64 = 16 << 20;
 /// Extended attributes of one inode, at most.
 pub const XATTRS: usize = 1024;
 /// Bytes of the names of an inode's extended attributes, each with its NUL (XATTR_LIST_MAX).

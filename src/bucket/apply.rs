@@ -139,16 +139,8 @@ impl Inner {
         if cell.lock().dirty.covers(range.clone()) {
             return Ok(());
         }
-        loop {
-            let drained = self.staging.drained();
-            if self.staging.has_room(u64::from(extent.bytes)) {
-                break;
-            }
-            self.uploader.wake();
-            if tokio::time::timeout(limits::STAGING_TIMEOUT, drained).await.is_err() {
-                return Err(Error::Full("staging is full and nothing drains".to_owned()));
-            }
-        }
+        let length = u64::from(extent.bytes);
+        self.wait_for_room(length, || Ok(self.staging.has_room(length).then_some(()))).await?;
         let mut bytes = BytesMut::zeroed(extent.bytes as usize);
         self.fill(extent, true, &mut bytes).await?;
         let (inner, cell) = (Arc::clone(self), Arc::clone(cell));

@@ -61,6 +61,8 @@ pub(super) struct CellState {
     pub problem: Option<String>,
     pub failures: u32,
     pub retry_at: Instant,
+    /// When it last failed.
+    pub failed_at: Option<Instant>,
     /// Somebody waits for its upload.
     pub is_urgent: bool,
     /// Whether it has extended attributes, once somebody has looked.
@@ -98,6 +100,7 @@ impl Cell {
                 problem: None,
                 failures: 0,
                 retry_at: now,
+                failed_at: None,
                 is_urgent: false,
                 has_attributes: None,
                 is_gone: false,
@@ -167,6 +170,12 @@ impl CellState {
     pub fn is_idle(&self) -> bool {
         let is_used = self.lookups > 0 || self.handles > 0;
         !is_used && !self.is_changed && self.dirty.is_empty() && self.waste.is_empty()
+    }
+
+    /// Whether what failed may be tried before its time: something has changed since then.
+    pub fn is_released(&self, now: Instant, released_at: Option<Instant>) -> bool {
+        let Some((failed_at, released_at)) = self.failed_at.zip(released_at) else { return false };
+        failed_at < released_at && now >= failed_at + limits::RETRY_MIN
     }
 
     /// Adds the inode's record to a batch: no byte counted that a crash could lose.

@@ -44,6 +44,10 @@ impl Inner {
                 self.uploader.set_problem(Some(why));
             }
         }
+        self.uploader.ended(job.flight);
+        // It held staging files open that are removed since: their space is free only now.
+        drop(job);
+        self.staging.note_freed();
         self.note_change();
         self.uploader.wake();
     }
@@ -149,6 +153,8 @@ impl Inner {
         if let Err(error) = punch(&mut state) {
             tracing::warn!(file = cell.ino.0, %error, "cannot give staging space back; it is freed with the file");
         }
+        drop(state);
+        self.staging.note_freed();
     }
 
     /// Puts the bytes of a failed upload back in line, later each time.
@@ -161,6 +167,7 @@ impl Inner {
                 state.retry_at = Instant::now() + wait;
                 state.failures += 1;
             }
+            state.failed_at = Some(Instant::now());
             state.is_urgent = false;
             state.problem = Some(why.to_owned());
         }

@@ -6,7 +6,8 @@
 //!
 //! - `tree` and `rename`: names and directories; `attributes`: stat and extended attributes; `acl`: access control lists
 //! - `write`: write, fsync and the intent log; `staging` and `staged`: the files or the memory below that; `ranges`: what is staged
-//! - `upload`: what goes to consumers next; `commit` and `land`: how it gets there; `pressure`: when it yields
+//! - `upload`: what goes to consumers next; `commit` and `land`: how it gets there; `pressure`: when it yields; `room`: who
+//!   waits for it
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
 //! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
@@ -45,6 +46,7 @@ mod reap;
 mod records;
 mod rename;
 mod report;
+mod room;
 mod share;
 mod sparse;
 mod staged;

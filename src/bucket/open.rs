@@ -1,6 +1,11 @@
 //! Opening and closing a bucket.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -51,22 +56,26 @@ impl Bucket {
     /// Opens a bucket (its state directory), replays what a crash left, and starts its background work. Blocks on the disk;
     /// call it inside a tokio runtime.
     pub fn start(options: Options, parts: Parts) -> Result<Self, Error> {
+        Self::start_on(options, parts, |path| {
+            Ok(Arc::new(RealDisk::new(path).map_err(store::Error::io("cannot create", path))?))
+        })
+    }
+
+    /// The same with the log, the staging files and the cache on disks of the caller's.
+    pub(super) fn start_on(
+        options: Options,
+        parts: Parts,
+        disk: impl Fn(&Path) -> Result<Arc<dyn Disk>, Error>,
+    ) -> Result<Self, Error> {
         let lock = StateLock::acquire(&options.directory, "mount")?;
-        let disk = |name: &str| -> Result<Arc<RealDisk>, Error> {
-            let path = options.directory.join(name);
-            Ok(Arc::new(RealDisk::new(&path).map_err(store::Error::io("cannot create", &path))?))
-        };
+        let disk = |name| disk(&options.directory.join(name));
         let log_disk = disk("log")?;
-        let staging = Arc::new(Staging::new(disk("staging")? as Arc<dyn Disk>, options.staging_bytes));
+        let staging = Arc::new(Staging::new(disk("staging")?, options.staging_bytes));
         // A killed process may have made them and not flushed their names, which the log stands for until it begins anew.
         staging.flush_entries(&staging.inodes()?)?;
         let files = Arc::clone(&staging) as Arc<dyn StagingFiles>;
         let database = Database::open(&options.directory, &*log_disk, files)?;
-        let cache = cache::BlockCache::open(
-            disk("cache")? as Arc<dyn Disk>,
-            options.cache_memory_bytes,
-            options.cache_disk_bytes,
-        )?;
+        let cache = cache::BlockCache::open(disk("cache")?, options.cache_memory_bytes, options.cache_disk_bytes)?;
         let counters = match database.get(Table::Meta, &[b"counters"])? {
             Some(bytes) => Counters::decode(&bytes).map_err(store::Error::from)?,
             None => Counters::default(),

@@ -18,6 +18,12 @@ use crate::{
 
 /// A bucket in a directory whose consumers are all away.
 pub(super) fn open(directory: &Path) -> Bucket {
+    let (options, parts) = setting(directory);
+    Bucket::start(options, parts).expect("opens")
+}
+
+/// What it is made of.
+pub(super) fn setting(directory: &Path) -> (Options, Parts) {
     let chance = Arc::new(SeededChance::new(1));
     let world = SimulatedWorld::new(chance.clone(), SimulatedOptions::default());
     let peer_key = PeerKey::from_seed([1; 32]);
@@ -46,7 +52,7 @@ pub(super) fn open(directory: &Path) -> Bucket {
         uid: 0,
         gid: 0,
     };
-    Bucket::start(options, Parts { key: BucketKey::new([4; 32]), dispatcher, clock, chance, tasks }).expect("opens")
+    (options, Parts { key: BucketKey::new([4; 32]), dispatcher, clock, chance, tasks })
 }
 
 pub(super) fn new(kind: FileKind) -> NewInode {

@@ -24,12 +24,20 @@ pub(super) struct Staging {
     /// Dirty bytes of all inodes.
     bytes: AtomicU64,
     limit_bytes: u64,
-    drained: Notify,
+    /// Counts the bytes that went away.
+    drained_bytes: AtomicU64,
+    freed: Notify,
 }
 
 impl Staging {
     pub fn new(disk: Arc<dyn Disk>, limit_bytes: u64) -> Self {
-        Self { files: Arc::new(StagedFiles::new(disk)), bytes: AtomicU64::new(0), limit_bytes, drained: Notify::new() }
+        Self {
+            files: Arc::new(StagedFiles::new(disk)),
+            bytes: AtomicU64::new(0),
+            limit_bytes,
+            drained_bytes: AtomicU64::new(0),
+            freed: Notify::new(),
+        }
     }
 
     /// Opens (or makes) the file of an inode.
@@ -50,6 +58,7 @@ impl Staging {
         if let Err(error) = self.files.remove(ino.0) {
             tracing::warn!(%error, "cannot remove a staging file; it is removed at the next mount");
         }
+        self.note_freed();
     }
 
     /// The inodes that have a staging file.
@@ -97,8 +106,12 @@ impl Staging {
 
     /// Whether so many bytes would leave less free than the disk below must keep.
     pub fn is_disk_short(&self, bytes: u64) -> bool {
-        let (free, total) = self.space();
-        total > 0 && free < limits::DISK_RESERVE_BYTES.saturating_add(bytes)
+        self.missing_bytes(bytes) > 0
+    }
+
+    /// What the disk below lacks to keep what it must when so many more bytes are staged.
+    pub fn missing_bytes(&self, bytes: u64) -> u64 {
+        self.files.disk.missing_bytes(bytes)
     }
 
     /// Accounts a change of an inode's dirty bytes and wakes writers when there is more room.
@@ -107,13 +120,24 @@ impl Staging {
             self.bytes.fetch_add(after - before, Ordering::Relaxed);
         } else {
             self.bytes.fetch_sub(before - after, Ordering::Relaxed);
-            self.drained.notify_waiters();
+            self.drained_bytes.fetch_add(before - after, Ordering::Relaxed);
+            self.note_freed();
         }
     }
 
-    /// Wakes when dirty bytes went down.
-    pub fn drained(&self) -> tokio::sync::futures::Notified<'_> {
-        self.drained.notified()
+    /// Wakes writers: there may be room on the disk.
+    pub fn note_freed(&self) {
+        self.freed.notify_waiters();
+    }
+
+    /// Wakes when there may be more room, in the account or on the disk.
+    pub fn freed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.freed.notified()
+    }
+
+    /// Dirty bytes that went away since the start.
+    pub fn drained_bytes(&self) -> u64 {
+        self.drained_bytes.load(Ordering::Relaxed)
     }
 
     /// (free, total) bytes of the disk below.

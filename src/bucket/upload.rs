@@ -37,6 +37,9 @@ pub(super) struct Uploader {
     is_hurried: AtomicBool,
     next_flight: AtomicU64,
     flights: Arc<Semaphore>,
+    under_way: Mutex<BTreeSet<Flight>>,
+    /// What failed before this is tried again before its time.
+    released_at: Mutex<Option<Instant>>,
     /// What programs do meanwhile.
     pub pressure: Pressure,
     problem: Mutex<Option<String>>,
@@ -66,6 +69,8 @@ impl Uploader {
             is_hurried: AtomicBool::new(false),
             next_flight: AtomicU64::new(1),
             flights: Arc::new(Semaphore::new(limits::FLIGHTS)),
+            under_way: Mutex::default(),
+            released_at: Mutex::new(None),
             pressure: Pressure::default(),
             problem: Mutex::new(None),
         }
@@ -88,6 +93,32 @@ impl Uploader {
     pub fn hurry(&self) {
         self.is_hurried.store(true, Ordering::Relaxed);
         self.wake();
+    }
+
+    /// Tries again what has failed up to now, though no more often than `limits::RETRY_MIN`.
+    pub fn release(&self) {
+        *self.released_at.lock() = Some(Instant::now());
+        self.wake();
+    }
+
+    /// A chunk is under way.
+    pub fn begun(&self, flight: Flight) {
+        self.under_way.lock().insert(flight);
+    }
+
+    /// The youngest chunk under way.
+    pub fn last_flight(&self) -> Option<Flight> {
+        self.under_way.lock().last().copied()
+    }
+
+    /// Whether this chunk or an older one is under way.
+    pub fn is_under_way(&self, flight: Flight) -> bool {
+        self.under_way.lock().range(..=flight).next().is_some()
+    }
+
+    /// A chunk has landed, or failed.
+    pub fn ended(&self, flight: Flight) {
+        self.under_way.lock().remove(&flight);
     }
 
     /// Why uploads fail, if the last one did.
@@ -113,11 +144,13 @@ impl Uploader {
 impl Inner {
     /// Uploads until shutdown.
     pub async fn upload_until_shutdown(self: Arc<Self>) {
+        let mut returned = self.dispatcher.returned();
         loop {
             tokio::select! {
                 biased;
                 () = self.tasks.shutdown().started() => return,
                 () = self.uploader.wake.notified() => {}
+                Ok(()) = returned.changed() => self.uploader.release(),
                 () = tokio::time::sleep(TICK) => {}
             }
             if self.uploader.is_hurried.swap(false, Ordering::Relaxed) {
@@ -131,7 +164,10 @@ impl Inner {
                 };
                 let permit = permit.expect("the flights are never closed");
                 match self.next_job() {
-                    Ok(Some(job)) => self.tasks.spawn(Arc::clone(&self).fly(job, permit)),
+                    Ok(Some(job)) => {
+                        self.uploader.begun(job.flight);
+                        self.tasks.spawn(Arc::clone(&self).fly(job, permit));
+                    }
                     Ok(None) => break,
                     Err(error) => {
                         tracing::warn!(%error, "cannot gather staged files");
@@ -172,6 +208,7 @@ impl Inner {
         let candidates: Vec<Ino> = self.uploader.dirty.lock().iter().copied().collect();
         let now = Instant::now();
         let may_flow = self.may_drain(now);
+        let released_at = *self.uploader.released_at.lock();
         let (mut ready, mut bytes, mut is_due) = (Vec::new(), 0, false);
         for ino in candidates {
             let Ok(cell) = self.cell(ino) else {
@@ -187,7 +224,8 @@ impl Inner {
             let linger = if state.handles == 0 { limits::PACK_LINGER } else { limits::LINGER };
             let rested = now.duration_since(state.last_write);
             let is_large = waiting >= limits::CHUNK_BYTES as u64;
-            let is_ready = state.is_urgent || (may_flow && now >= state.retry_at && (rested >= linger || is_large));
+            let may_try = now >= state.retry_at || state.is_released(now, released_at);
+            let is_ready = state.is_urgent || (may_flow && may_try && (rested >= linger || is_large));
             if waiting > 0 && is_ready {
                 ready.push(ino);
                 bytes += waiting;
@@ -220,7 +258,7 @@ impl Inner {
                     // Others that were gathered already must not wait for this one.
                     tracing::warn!(file = ino.0, %error, "a staged file cannot be read; it is tried again");
                     state.problem = Some(error.to_string());
-                    state.retry_at = now + limits::RETRY_MAX;
+                    (state.retry_at, state.failed_at) = (now + limits::RETRY_MAX, Some(now));
                     state.is_urgent = false;
                     continue;
                 }

@@ -231,27 +231,12 @@ impl Bucket {
     }
 
     /// Writes, waiting for the drain while staging is full. Fails with `Full` when nothing drained for
-    /// `limits::STAGING_TIMEOUT`.
+    /// `limits::STAGING_TIMEOUT` and no chunk is under way any more that was then.
     pub async fn write(&self, ino: Ino, offset: u64, data: Bytes) -> Result<u32, Error> {
-        loop {
-            let drained = self.inner.staging.drained();
-            if let Some(written) = self.write_now(ino, offset, &data)? {
-                return Ok(written);
-            }
-            let before = self.inner.staging.bytes();
-            if tokio::time::timeout(limits::STAGING_TIMEOUT, drained).await.is_err()
-                && self.inner.staging.bytes() >= before
-            {
-                let why = self.inner.uploader.problem().unwrap_or_else(|| "uploads make no progress".to_owned());
-                let limit = crate::base::format_bytes(self.inner.staging.limit_bytes());
-                let what = if self.inner.staging.is_disk_short(data.len() as u64) {
-                    "the disk of the state directory is nearly full".to_owned()
-                } else {
-                    format!("the staging area ({limit}) is full")
-                };
-                return Err(Error::Full(format!("{what} and nothing drains: {why}")));
-            }
+        if let Some(written) = self.write_now(ino, offset, &data)? {
+            return Ok(written);
         }
+        self.inner.wait_for_room(data.len() as u64, || self.write_now(ino, offset, &data)).await
     }
 
     /// Notes when a file was last written, which is kept as its data is: stored with the next flush or fsync.

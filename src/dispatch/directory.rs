@@ -36,6 +36,7 @@ pub(super) struct Directory {
     state: Mutex<State>,
     tracker: Option<Arc<TrackerClient>>,
     changed: watch::Sender<u64>,
+    returned: watch::Sender<u64>,
     /// Counts finished tracker queries.
     asked: watch::Sender<u64>,
     wanted: Notify,
@@ -43,8 +44,8 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn new(tracker: Option<Arc<TrackerClient>>) -> Arc<Self> {
-        let (changed, asked) = (watch::Sender::new(0), watch::Sender::new(0));
-        Arc::new(Self { state: Mutex::default(), tracker, changed, asked, wanted: Notify::new() })
+        let (changed, returned, asked) = (watch::Sender::new(0), watch::Sender::new(0), watch::Sender::new(0));
+        Arc::new(Self { state: Mutex::default(), tracker, changed, returned, asked, wanted: Notify::new() })
     }
 
     /// Keeps asking the tracker until shutdown.
@@ -109,7 +110,7 @@ impl Directory {
     /// Takes in consumers; with `is_fresh` they replace what was known of them.
     pub(super) fn merge(&self, candidates: Vec<Candidate>, is_fresh: bool) {
         let mut state = self.state.lock();
-        let mut is_changed = false;
+        let (mut is_changed, mut is_returned) = (false, false);
         for candidate in candidates {
             let peer = candidate.contact.peer;
             let known = state.consumers.get(&peer);
@@ -121,12 +122,21 @@ impl Directory {
             }
             let is_same = |known: &Arc<Candidate>| known.contact == candidate.contact && known.owner == candidate.owner;
             is_changed |= !state.consumers.get(&peer).is_some_and(is_same);
+            let was_online = state.consumers.get(&peer).is_some_and(|known| known.is_online && is_same(known));
+            is_returned |= candidate.is_online && !was_online;
             state.consumers.insert(peer, Arc::new(candidate));
         }
         drop(state);
         if is_changed {
             self.changed.send_modify(|version| *version += 1);
         }
+        if is_returned {
+            self.note_returned();
+        }
+    }
+
+    fn note_returned(&self) {
+        self.returned.send_modify(|count| *count += 1);
     }
 
     pub(super) fn known(&self) -> Vec<Candidate> {
@@ -135,6 +145,10 @@ impl Directory {
 
     pub(super) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    pub(super) fn returned(&self) -> watch::Receiver<u64> {
+        self.returned.subscribe()
     }
 
     pub(super) fn problem(&self) -> Option<String> {
@@ -195,13 +209,17 @@ impl Directory {
     /// It took a shard: it is there, and has so much less space.
     pub(super) fn took(&self, peer: PeerId, bytes: u64, now: UnixMillis) {
         let mut state = self.state.lock();
-        state.resting.remove(&peer);
+        let mut is_returned = state.resting.remove(&peer).is_some();
         state.backing_off.remove(&peer);
         if let Some(known) = state.consumers.get_mut(&peer) {
             let known = Arc::make_mut(known);
             known.free_bytes = known.free_bytes.saturating_sub(bytes);
             known.last_beat = known.last_beat.max(now);
-            known.is_online = true;
+            is_returned |= !std::mem::replace(&mut known.is_online, true);
+        }
+        drop(state);
+        if is_returned {
+            self.note_returned();
         }
     }
 
@@ -230,8 +248,12 @@ impl Directory {
     /// It answered.
     pub(super) fn woke(&self, peer: PeerId) {
         let mut state = self.state.lock();
-        state.resting.remove(&peer);
+        let is_returned = state.resting.remove(&peer).is_some();
         state.lagging.remove(&peer);
+        drop(state);
+        if is_returned {
+            self.note_returned();
+        }
     }
 
     /// Whether reads should rather go elsewhere for a moment.

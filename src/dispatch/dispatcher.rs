@@ -104,6 +104,11 @@ impl Dispatcher {
         self.inner.directory.changed()
     }
 
+    /// Changes whenever a consumer becomes known, or is there again that was away.
+    pub fn returned(&self) -> watch::Receiver<u64> {
+        self.inner.directory.returned()
+    }
+
     /// Why the tracker cannot be asked, if so.
     pub fn tracker_problem(&self) -> Option<String> {
         self.inner.directory.problem()

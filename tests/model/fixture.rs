@@ -39,6 +39,7 @@ pub struct Fixture {
     clock: Arc<dyn Clock>,
     tasks: Tasks,
     directory: tempfile::TempDir,
+    staging_bytes: u64,
     generation: u32,
     producer: PeerId,
     pub client: Arc<ShardClient>,
@@ -59,6 +60,11 @@ impl Fixture {
 
     /// The same in a world that behaves like this.
     pub async fn with(seed: u64, consumers: u8, world: SimulatedOptions) -> Self {
+        Self::with_staging(seed, consumers, world, 256 << 20).await
+    }
+
+    /// The same with a staging area of this size.
+    pub async fn with_staging(seed: u64, consumers: u8, world: SimulatedOptions, staging_bytes: u64) -> Self {
         let chance: Arc<dyn Chance> = Arc::new(SeededChance::new(seed));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let world = SimulatedWorld::new(Arc::clone(&chance), world);
@@ -89,7 +95,7 @@ impl Fixture {
         let tasks = Tasks::new(Shutdown::new());
         let candidates: Vec<_> = nodes.iter().map(Node::candidate).collect();
         let place = directory.path().join("bucket-0");
-        let bucket = open(&place, &client, (&clock, &chance), &tasks, candidates);
+        let bucket = open((&place, staging_bytes), &client, (&clock, &chance), &tasks, candidates);
         Self {
             bucket,
             nodes,
@@ -98,6 +104,7 @@ impl Fixture {
             clock,
             tasks,
             directory,
+            staging_bytes,
             generation: 0,
             producer: peer,
             client,
@@ -112,7 +119,8 @@ impl Fixture {
     fn reopen(&mut self) {
         self.tasks = Tasks::new(Shutdown::new());
         let candidates = self.nodes.iter().map(Node::candidate).collect();
-        self.bucket = open(&self.place(), &self.client, (&self.clock, &self.chance), &self.tasks, candidates);
+        let place = (&*self.place(), self.staging_bytes);
+        self.bucket = open(place, &self.client, (&self.clock, &self.chance), &self.tasks, candidates);
     }
 
     /// Closes the bucket in order and opens it again.
@@ -214,7 +222,7 @@ impl Node {
 }
 
 fn open(
-    place: &Path,
+    (place, staging_bytes): (&Path, u64),
     client: &Arc<ShardClient>,
     (clock, chance): (&Arc<dyn Clock>, &Arc<dyn Chance>),
     tasks: &Tasks,
@@ -237,7 +245,7 @@ fn open(
         id: BucketId([5; 32]),
         directory: place.to_path_buf(),
         scheme: Scheme::BASIC,
-        staging_bytes: 256 << 20,
+        staging_bytes,
         cache_memory_bytes: 4 << 20,
         cache_disk_bytes: 16 << 20,
         read_timeout: READ_TIMEOUT,

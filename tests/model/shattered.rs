@@ -14,7 +14,7 @@ const LATENCY: Duration = Duration::from_millis(20);
 const PIECE: usize = 4096;
 
 /// Time is virtual: nothing but the network takes any.
-fn in_virtual_time(work: impl Future<Output = ()>) {
+pub fn in_virtual_time(work: impl Future<Output = ()>) {
     let _alone = OneThread::enter();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.expect("a runtime").block_on(work);

@@ -82,6 +82,12 @@ impl BlockCache {
         chunks.iter().map(|chunk| self.memory.forget(*chunk) + self.sealed.evict(*chunk)).sum()
     }
 
+    /// Drops chunks from disk that are not pinned, the least recently used first, until so many bytes are free that were
+    /// not, or none is left. Blocks.
+    pub fn give_up(&self, bytes: u64) {
+        self.sealed.give_up(bytes);
+    }
+
     /// Pins or unpins a chunk, cached or not (yet): while pinned it is not evicted from disk. The pins are not
     /// kept over a restart.
     pub fn set_pinned(&self, chunk: ChunkId, is_pinned: bool) {

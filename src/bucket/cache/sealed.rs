@@ -187,7 +187,7 @@ impl Sealed {
         Some((file, generation))
     }
 
-    /// Evicts until so many more bytes fit; false when they cannot.
+    /// Evicts until so many more bytes fit, and the disk keeps free what it must; false when they cannot.
     fn make_room(&self, state: &mut State, more: u64) -> bool {
         if more > self.limit_bytes {
             return false;
@@ -197,7 +197,27 @@ impl Sealed {
             let chunk = *chunk;
             self.remove(state, chunk);
         }
-        true
+        let missing = self.disk.missing_bytes(more);
+        self.evict_some(state, missing) >= missing
+    }
+
+    /// Evicts the least recently used until so many bytes are freed or none is left that may go; returns how many were.
+    fn evict_some(&self, state: &mut State, bytes: u64) -> u64 {
+        let mut freed = 0;
+        while freed < bytes {
+            let Some((chunk, _)) = state.unpinned.peek_lru() else { break };
+            let chunk = *chunk;
+            freed += self.remove(state, chunk);
+        }
+        freed
+    }
+
+    pub(super) fn give_up(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        let freed = self.evict_some(&mut state, bytes);
+        if freed > 0 {
+            tracing::info!(op = "cache", bytes = freed, "the disk is nearly full; cached copies made room for writes");
+        }
     }
 
     /// Drops the entry and its file; returns the bytes freed.
@@ -217,12 +237,7 @@ impl Sealed {
     fn failed(&self, state: &mut State, chunk: ChunkId, error: &io::Error) {
         self.remove(state, chunk);
         if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            let target = state.bytes - state.bytes / limits::CACHE_FULL_SHARE;
-            while state.bytes > target {
-                let Some((chunk, _)) = state.unpinned.peek_lru() else { break };
-                let chunk = *chunk;
-                self.remove(state, chunk);
-            }
+            self.evict_some(state, state.bytes / limits::CACHE_FULL_SHARE);
             tracing::warn!(op = "cache", bytes = state.bytes, "the disk is full; a part of the cache was dropped");
         } else {
             switch_off(state, error);

@@ -13,6 +13,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::base::limits;
+
 pub use faulty::{DiskOp, FaultyDisk};
 pub use real::RealDisk;
 pub use simulated::SimulatedDisk;
@@ -58,4 +60,10 @@ pub trait Disk: Send + Sync + 'static {
     }
     /// (free, total) bytes of the file system.
     fn space(&self) -> io::Result<(u64, u64)>;
+    /// What the file system lacks to keep `limits::DISK_RESERVE_BYTES` free when it takes so many more bytes.
+    fn missing_bytes(&self, more: u64) -> u64 {
+        let (free, total) = self.space().unwrap_or((0, 0));
+        // One that does not tell is not held to it.
+        if total == 0 { 0 } else { limits::DISK_RESERVE_BYTES.saturating_add(more).saturating_sub(free) }
+    }
 }

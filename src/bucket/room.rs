@@ -1,0 +1,241 @@
+//! Waiting for room in the staging area, and what makes room meanwhile.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{Error, Inner, cell::Flight, commit::blocking};
+use crate::base::{format_bytes, limits};
+
+/// How long somebody has waited without anything drained.
+struct Patience {
+    drained_bytes: u64,
+    end: Instant,
+    /// The youngest chunk that was under way at the end.
+    last: Option<Flight>,
+}
+
+impl Patience {
+    fn new(inner: &Inner) -> Self {
+        let end = Instant::now() + limits::STAGING_TIMEOUT;
+        Self { drained_bytes: inner.staging.drained_bytes(), end, last: None }
+    }
+
+    /// Whether there is nothing left to wait for. A chunk may take longer than the wait: those of its end are seen off.
+    fn is_over(&mut self, inner: &Inner) -> bool {
+        if inner.staging.drained_bytes() != self.drained_bytes {
+            *self = Self::new(inner);
+        }
+        let now = Instant::now();
+        if now < self.end {
+            return false;
+        }
+        if self.last.is_none() {
+            self.last = inner.uploader.last_flight();
+        }
+        let is_under_way = self.last.is_some_and(|last| inner.uploader.is_under_way(last));
+        !is_under_way || now >= self.end + limits::STAGING_FLIGHT_TIMEOUT
+    }
+}
+
+impl Inner {
+    /// Waits until `attempt` finds room for so many more bytes. Fails with `Full` when nothing drained for
+    /// `limits::STAGING_TIMEOUT` and no chunk is under way any more that was then.
+    pub(super) async fn wait_for_room<T>(
+        self: &Arc<Self>,
+        bytes: u64,
+        attempt: impl Fn() -> Result<Option<T>, Error>,
+    ) -> Result<T, Error> {
+        let mut patience = Patience::new(self);
+        loop {
+            let freed = self.staging.freed();
+            self.give_up_cached(bytes).await?;
+            if let Some(found) = attempt()? {
+                return Ok(found);
+            }
+            if patience.is_over(self) {
+                return Err(self.full(bytes));
+            }
+            // Consumers may be back before anybody has noticed.
+            self.uploader.release();
+            let (now, next) = (Instant::now(), Instant::now() + limits::STAGING_RETRY);
+            let next = if now < patience.end { next.min(patience.end) } else { next };
+            // Freed or not: others may have made room on the disk.
+            drop(timeout_at(next, freed).await);
+        }
+    }
+
+    /// Cached copies can be fetched again; on a short disk they go before a writer waits.
+    async fn give_up_cached(self: &Arc<Self>, bytes: u64) -> Result<(), Error> {
+        let missing = self.staging.missing_bytes(bytes);
+        if missing == 0 || self.cache.disk_bytes() == 0 {
+            return Ok(());
+        }
+        let inner = Arc::clone(self);
+        let wanted = missing.max(limits::CACHE_GIVEN_UP_BYTES);
+        blocking(move || {
+            inner.cache.give_up(wanted);
+            Ok(())
+        })
+        .await
+    }
+
+    fn full(&self, bytes: u64) -> Error {
+        let why = self.uploader.problem().unwrap_or_else(|| "uploads make no progress".to_owned());
+        let what = if self.staging.is_disk_short(bytes) {
+            "the disk of the state directory is nearly full".to_owned()
+        } else {
+            format!("the staging area ({}) is full", format_bytes(self.staging.limit_bytes()))
+        };
+        Error::Full(format!("{what} and nothing drains: {why}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use tokio::{
+        task::JoinHandle,
+        time::{Duration, sleep},
+    };
+
+    use super::{
+        super::{
+            Bucket,
+            promises::{file, setting, write},
+        },
+        *,
+    };
+    use crate::{
+        base::{ErrorKind, Ino, Kinded, Scheme},
+        coding::{BucketKey, encode},
+        runtime::{Chance, OneThread, SeededChance},
+        store::{Disk, RealDisk, SimulatedDisk},
+    };
+
+    const MIB: u64 = 1 << 20;
+    /// What the disk of these tests has beside its reserve.
+    const DISK_BYTES: u64 = 16 * MIB;
+
+    fn in_virtual_time(work: impl Future<Output = ()>) {
+        let _alone = OneThread::enter();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(work);
+    }
+
+    /// A bucket without consumers whose staging files and cache share a small disk.
+    fn open(directory: &Path, staging_bytes: u64) -> (Bucket, SimulatedDisk) {
+        let small = SimulatedDisk::new(limits::DISK_RESERVE_BYTES + DISK_BYTES);
+        let (mut options, parts) = setting(directory);
+        (options.staging_bytes, options.cache_disk_bytes) = (staging_bytes, 1 << 30);
+        let disk = |path: &Path| -> Result<Arc<dyn Disk>, Error> {
+            let is_log = path.ends_with("log");
+            Ok(if is_log { Arc::new(RealDisk::new(path).expect("made")) } else { Arc::new(small.clone()) })
+        };
+        (Bucket::start_on(options, parts, disk).expect("opens"), small)
+    }
+
+    /// Another program takes all of the disk but the reserve.
+    fn take_all(disk: &SimulatedDisk) -> PathBuf {
+        let path = PathBuf::from("others");
+        disk.open(&path, true).expect("made").write_at(&vec![1; DISK_BYTES as usize], 0).expect("written");
+        path
+    }
+
+    fn begin_write(bucket: &Bucket, ino: Ino) -> JoinHandle<Result<u32, Error>> {
+        let bucket = bucket.clone();
+        tokio::spawn(async move { bucket.write(ino, 0, vec![2; MIB as usize].into()).await })
+    }
+
+    /// Reads so many chunks of 4 MiB, so that they are cached.
+    fn cache_chunks(bucket: &Bucket, count: u64) {
+        for seed in 0..count {
+            let chance = SeededChance::new(seed);
+            let mut plain = vec![0; limits::CHUNK_BYTES];
+            chance.fill(&mut plain);
+            let encoded = encode(&BucketKey::new([4; 32]), &plain, Scheme::BASIC, &chance).expect("encodes");
+            let mut sealed = encoded.shards[..4].concat();
+            sealed.truncate(encoded.layout.sealed_len() as usize);
+            bucket.inner.cache.write_sealed(&encoded.layout, 0..encoded.layout.blocks.len(), &sealed);
+        }
+    }
+
+    #[test]
+    fn the_cache_leaves_the_reserve_and_gives_way_to_writers() {
+        in_virtual_time(async {
+            let directory = tempfile::tempdir().expect("made");
+            let (bucket, disk) = open(directory.path(), 1 << 30);
+            cache_chunks(&bucket, 6);
+            let (free, _) = disk.space().expect("known");
+            assert!(free >= limits::DISK_RESERVE_BYTES, "{free}");
+            let kept = bucket.inner.cache.disk_bytes();
+            assert!(kept > DISK_BYTES / 2, "{kept}");
+            let (ino, begun) = (file(&bucket, b"a"), Instant::now());
+            let data = vec![2; 10 * MIB as usize];
+            assert_eq!(bucket.write_now(ino, 0, &data).expect("asked"), None);
+            assert_eq!(bucket.write(ino, 0, data.into()).await.expect("written"), 10 * MIB as u32);
+            assert_eq!(begun.elapsed(), Duration::ZERO);
+        });
+    }
+
+    #[test]
+    fn space_that_another_program_frees_is_found() {
+        in_virtual_time(async {
+            let directory = tempfile::tempdir().expect("made");
+            let (bucket, disk) = open(directory.path(), 1 << 30);
+            let (ino, others) = (file(&bucket, b"a"), take_all(&disk));
+            let write = begin_write(&bucket, ino);
+            sleep(limits::STAGING_TIMEOUT - Duration::from_secs(1)).await;
+            assert!(!write.is_finished());
+            disk.remove(&others).expect("removed");
+            assert_eq!(write.await.expect("no panic").expect("written"), MIB as u32);
+        });
+    }
+
+    #[test]
+    fn a_disk_that_stays_full_fails_the_write_in_time() {
+        in_virtual_time(async {
+            let directory = tempfile::tempdir().expect("made");
+            let (bucket, disk) = open(directory.path(), 1 << 30);
+            let ino = file(&bucket, b"a");
+            take_all(&disk);
+            let begun = Instant::now();
+            let error = begin_write(&bucket, ino).await.expect("no panic").expect_err("no space");
+            assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::Full, 30));
+            assert!(error.to_string().contains("the disk of the state directory is nearly full"), "{error}");
+        });
+    }
+
+    #[test]
+    fn a_chunk_under_way_is_seen_off() {
+        in_virtual_time(async {
+            let directory = tempfile::tempdir().expect("made");
+            let (bucket, _) = open(directory.path(), MIB);
+            let ino = file(&bucket, b"a");
+            write(&bucket, ino, 0, &vec![1; MIB as usize]);
+            let (slow, begun) = (Flight(1 << 40), Instant::now());
+            bucket.inner.uploader.begun(slow);
+            let write = begin_write(&bucket, ino);
+            sleep(Duration::from_secs(50)).await;
+            assert!(!write.is_finished());
+            // One that began later is not waited for.
+            bucket.inner.uploader.begun(Flight(slow.0 + 1));
+            bucket.inner.uploader.ended(slow);
+            assert_eq!(write.await.expect("no panic").expect_err("no room").kind(), ErrorKind::Full);
+            assert!(begun.elapsed() <= Duration::from_secs(50) + limits::STAGING_RETRY, "{:?}", begun.elapsed());
+            // Nor is one that never ends, for ever.
+            let write = begin_write(&bucket, ino);
+            assert_eq!(write.await.expect("no panic").expect_err("no room").kind(), ErrorKind::Full);
+        });
+    }
+
+    #[tokio::test]
+    async fn the_removal_of_a_staging_file_wakes_writers() {
+        let directory = tempfile::tempdir().expect("made");
+        let (bucket, _) = open(directory.path(), MIB);
+        let freed = bucket.inner.staging.freed();
+        bucket.inner.staging.remove(Ino(77));
+        tokio::time::timeout(Duration::from_secs(5), freed).await.expect("woken");
+    }
+}
