@@ -57,7 +57,7 @@ async fn mistakes_on_a_chain_cost_nothing() {
     let desk = Desk::new().await;
     let send = ["wallet", "send", PAYEE, "1 ETH"];
     let other = [&send[..], &["--chain-id", "1"]].concat();
-    desk.fails(&other, 1, &["is of chain 31337, not 1"]);
+    desk.fails(&other, 1, &["is of chain 31337, not of chain 1"]);
     let much = ["wallet", "send", PAYEE, "100 ETH"];
     desk.fails(&much, 1, &[&account().to_string(), "lacks 0.0000", "with gas and has 100 ETH"]);
     refused(desk.home.run(&send), 2, &["no terminal to ask on", "--yes"]);
