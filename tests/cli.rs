@@ -53,6 +53,8 @@ fn wrong_use_is_one_line_and_exit_code_2() {
     refused(at, &["tracker", "start"], 2, &["--dir"]);
     refused(at, &["devnet", "/mnt"], 2, &["--state"]);
     refused(at, &["devnet", "/mnt", "--state", "/x", "--consumers", "0"], 2, &["--consumers"]);
+    refused(at, &["devnet", "/mnt", "--state", "/x", "--chain", "main"], 2, &["--chain"]);
+    refused(at, &["devnet", "/mnt", "--state", "/x", "--anvil", "/nowhere/anvil"], 1, &["/nowhere/anvil", "--anvil"]);
     refused(at, &["sync", "/mnt", "--timeout", "soon"], 2, &["'soon' is not a time"]);
     refused(at, &["sync", "/mnt", "--level", "gone"], 2, &["--level"]);
 }
@@ -164,7 +166,7 @@ fn init_is_safe_to_run_twice_and_restores_the_same_keys() {
 #[test]
 fn help_fits_80_columns_and_is_no_error() {
     let home = tempfile::tempdir().expect("a temporary directory");
-    let commands: [&[&str]; 27] = [
+    let commands: [&[&str]; 41] = [
         &[],
         &["init"],
         &["mount"],
@@ -191,6 +193,20 @@ fn help_fits_80_columns_and_is_no_error() {
         &["wallet", "default"],
         &["wallet", "export"],
         &["wallet", "password"],
+        &["wallet", "balance"],
+        &["wallet", "send"],
+        &["contract", "deploy"],
+        &["contract", "show"],
+        &["contract", "offers"],
+        &["contract", "settle"],
+        &["contract", "topup"],
+        &["contract", "withdraw"],
+        &["producer", "activate"],
+        &["consumer", "activate"],
+        &["consumer", "withdraw"],
+        &["consumer", "offer", "create"],
+        &["consumer", "offer", "cancel"],
+        &["consumer", "offer", "ls"],
         &["version"],
     ];
     for command in commands {

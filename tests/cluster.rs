@@ -8,6 +8,8 @@ mod crashes;
 mod fixture;
 #[path = "cluster/loss.rs"]
 mod loss;
+#[path = "cluster/money.rs"]
+mod money;
 #[path = "cluster/operations.rs"]
 mod operations;
 #[path = "cluster/refusals.rs"]

@@ -298,6 +298,9 @@ pub struct DevnetArgs {
     /// The chain to run
     #[arg(long, value_enum, default_value_t = Chain::None)]
     pub chain: Chain,
+    /// The program of Anvil [default: that of contracts/node_modules, else that of PATH]
+    #[arg(long, value_name = "PATH")]
+    pub anvil: Option<PathBuf>,
     /// Space of each consumer
     #[arg(long, value_name = "SIZE", default_value = "10 GB")]
     pub limit: ByteSize,
@@ -313,6 +316,8 @@ pub struct DevnetArgs {
 pub enum Chain {
     /// No chain: everything but payment works
     None,
+    /// Anvil, a development chain; without it, when it is not found
+    Anvil,
 }
 
 #[derive(Debug, Subcommand)]
@@ -321,11 +326,27 @@ pub enum DevnetCommand {
     Start(DevnetProcessArgs),
     /// Stop a process of a running devnet
     Stop(DevnetProcessArgs),
+    /// Become its chain
+    #[command(hide = true)]
+    Anvil(DevnetAnvilArgs),
+}
+
+/// How a devnet starts its chain.
+#[derive(Debug, Args)]
+pub struct DevnetAnvilArgs {
+    #[arg(long)]
+    pub program: PathBuf,
+    #[arg(long)]
+    pub port: u16,
+    #[arg(long)]
+    pub state: PathBuf,
+    #[command(flatten)]
+    pub child: ChildArgs,
 }
 
 #[derive(Debug, Args)]
 pub struct DevnetProcessArgs {
-    /// Its name in devnet.json: tracker, consumer-1, mount
+    /// Its name in devnet.json: tracker, chain, consumer-1, mount
     pub name: String,
     /// The devnet's state directory
     #[arg(long, value_name = "STATE")]

@@ -19,7 +19,7 @@ use crate::{
         args::Global,
         output,
         progress::Spinner,
-        wallet::{self, Terminal, password},
+        wallet::{self, Terminal, existing_password},
     },
     config::Layer,
     keys::EthereumAddress,
@@ -67,7 +67,7 @@ impl Actor {
         let chain = Chain::of(global, &args.chain, above)?;
         chain.check().await?;
         consent(args.yes, &words(account))?;
-        let password = password::existing(args.password.password_file.as_deref())?;
+        let password = existing_password(args.password.password_file.as_deref())?;
         let key = wallet.unlock_on(&CpuPool::new(1), account, password).await?;
         Self::open(chain, &wallet, Signer::new(&key), args.timeout).await
     }

@@ -13,7 +13,7 @@ mod offer;
 
 use anyhow::Context as _;
 
-pub use activate::{activate_consumer, activate_producer, pay_activation};
+pub use activate::{activate_consumer, activate_producer, owner_of, pay_activation};
 pub use actor::{Actor, Done, random_key};
 pub use addresses::Addresses;
 pub use args::{

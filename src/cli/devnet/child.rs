@@ -20,7 +20,7 @@ use tokio::{
 use crate::cli::child::READY;
 
 /// A process is ready within this, or its start has failed.
-const READY_TIMEOUT: Duration = Duration::from_secs(50);
+pub const READY_TIMEOUT: Duration = Duration::from_secs(50);
 /// The word of a process that is ready is not longer.
 const WORD_BYTES: u64 = 64 << 10;
 
@@ -49,6 +49,12 @@ pub async fn start(arguments: Vec<String>, log: &Path) -> anyhow::Result<(Runnin
         Ok(Err(error)) => Err(error).context("its output cannot be read"),
         Err(_) => bail!("it was not ready within {} s: {}", READY_TIMEOUT.as_secs(), last_line(log)),
     }
+}
+
+/// Starts this program as something that does not say when it is ready.
+pub fn start_other(arguments: Vec<String>, log: &Path) -> anyhow::Result<Running> {
+    let child = command(arguments, log)?.spawn().context("cannot start this program again")?;
+    Ok(Running { child })
 }
 
 fn command(arguments: Vec<String>, log: &Path) -> anyhow::Result<Command> {
@@ -95,7 +101,7 @@ impl Running {
 }
 
 /// The last line of a log, for the words of a failed start.
-fn last_line(log: &Path) -> String {
+pub fn last_line(log: &Path) -> String {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     match text.lines().rev().find(|line| !line.trim().is_empty()) {
         Some(line) => format!("{} (log: {})", line.trim(), log.display()),

@@ -5,7 +5,9 @@
 //! stops and reaps them, and answers `devnet start` and `devnet stop` on
 //! STATE/devnet.socket.
 
+mod anvil;
 mod child;
+mod money;
 mod plan;
 mod supervisor;
 
@@ -18,7 +20,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::{
     UsageError,
-    args::{DevnetArgs, DevnetCommand, DevnetProcessArgs, Global},
+    args::{Chain, DevnetArgs, DevnetCommand, DevnetProcessArgs, Global},
     child::stop_on_signals,
     init, output,
 };
@@ -35,6 +37,7 @@ pub fn run(global: &Global, args: DevnetArgs) -> anyhow::Result<()> {
     match args.command {
         Some(DevnetCommand::Start(process)) => super::client(control(process, true)),
         Some(DevnetCommand::Stop(process)) => super::client(control(process, false)),
+        Some(DevnetCommand::Anvil(args)) => anvil::become_anvil(&args),
         None => supervise(global, args),
     }
 }
@@ -50,8 +53,23 @@ async fn control(args: DevnetProcessArgs, is_start: bool) -> anyhow::Result<()> 
     output::line(&words?)
 }
 
+/// The program of the chain that is asked for; None for no chain, also when it is not found.
+fn chain_program(args: &DevnetArgs) -> anyhow::Result<Option<PathBuf>> {
+    if args.chain == Chain::None && args.anvil.is_none() {
+        return Ok(None);
+    }
+    let found = anvil::find(args.anvil.as_deref())?;
+    if found.is_none() {
+        tracing::warn!(
+            "Anvil is not found: this devnet has no chain; install it with npm ci in contracts/, or give --anvil PATH"
+        );
+    }
+    Ok(found)
+}
+
 fn supervise(_global: &Global, args: DevnetArgs) -> anyhow::Result<()> {
     let options = parse_mount_options(args.options.iter().map(String::as_str), false).map_err(UsageError::of)?;
+    let anvil = chain_program(&args)?;
     let (Some(directory), Some(state)) = (args.directory, args.state) else {
         return Err(UsageError::of("a devnet needs DIR and --state STATE"));
     };
@@ -65,23 +83,26 @@ fn supervise(_global: &Global, args: DevnetArgs) -> anyhow::Result<()> {
     let _lock = StateLock::acquire(&state, "devnet")?;
     check_mountpoint(&directory)?;
     let mountpoint = fs::canonicalize(&directory).with_context(|| words(&directory))?;
-    let plan = plan::Plan::load_or_make(&state, &mountpoint, args.consumers)?;
+    let plan = plan::Plan::load_or_make(&state, &mountpoint, args.consumers, anvil.is_some())?;
     let scheme = args.tier.or(options.layer.tier).unwrap_or(Scheme::BASIC);
-    let consumers = plan.processes.len() - 2;
+    let consumers = plan.consumers();
     if consumers < scheme.n() {
         tracing::warn!(
             "{scheme} keeps a file with {} consumers, but there are {consumers}: files stay on this disk; give --tier or --consumers",
             scheme.n()
         );
     }
+    let phrase = init::ensure(&plan.mount().dir)?;
+    if let Some(phrase) = &phrase {
+        output::line(&format!("phrase: {}", **phrase))?;
+    }
     let settings = supervisor::Settings {
+        anvil,
+        phrase,
         limit_bytes: args.limit.0,
         tier: args.tier.map(|tier| tier.to_string()),
         mount_options: args.options,
     };
-    if let Some(phrase) = init::ensure(&plan.mount().dir)? {
-        output::line(&format!("phrase: {}", *phrase))?;
-    }
     // One thread: the children are to die with it, and the kernel watches the thread that started them.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;

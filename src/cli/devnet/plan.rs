@@ -21,6 +21,7 @@ const CONSUMERS: u16 = 8;
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     Tracker,
+    Chain,
     Consumer,
     Mount,
 }
@@ -29,7 +30,7 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     pub role: Role,
-    /// `tracker`, `consumer-1`, ..., `mount`.
+    /// `tracker`, `chain`, `consumer-1`, ..., `mount`.
     pub name: String,
     /// None while it is down.
     pub pid: Option<u32>,
@@ -48,6 +49,14 @@ pub struct Process {
     pub mountpoint: Option<PathBuf>,
 }
 
+impl Process {
+    /// Where it listens.
+    pub fn port(&self) -> anyhow::Result<u16> {
+        let port = self.addr.rsplit('/').next().and_then(|port| port.parse().ok());
+        port.with_context(|| format!("{} has no port: {}", self.name, self.addr))
+    }
+}
+
 /// All processes of a devnet: the tracker first, the mount last.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -56,8 +65,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The devnet that was here before, with as many consumers as wanted now, or a new one.
-    pub fn load_or_make(state: &Path, mountpoint: &Path, consumers: Option<u16>) -> anyhow::Result<Plan> {
+    /// The devnet that was here before, with as many consumers as wanted now and with a chain or not, or a new one.
+    pub fn load_or_make(
+        state: &Path,
+        mountpoint: &Path,
+        consumers: Option<u16>,
+        has_chain: bool,
+    ) -> anyhow::Result<Plan> {
         let path = state.join(FILE);
         let earlier: Vec<Process> = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
@@ -72,6 +86,7 @@ impl Plan {
             None => format!("devnet-{}", hex::encode(&SystemChance::default().bytes32()[..8])),
         };
         let names = std::iter::once((Role::Tracker, "tracker".to_owned()))
+            .chain(has_chain.then(|| (Role::Chain, "chain".to_owned())))
             .chain((1..=count).map(|number| (Role::Consumer, format!("consumer-{number}"))))
             .chain(std::iter::once((Role::Mount, "mount".to_owned())));
         let mut taken = Vec::new();
@@ -114,6 +129,16 @@ impl Plan {
         self.processes.first().expect("a plan begins with the tracker")
     }
 
+    /// The chain, if there is one.
+    pub fn chain(&self) -> Option<&Process> {
+        self.processes.iter().find(|process| process.role == Role::Chain)
+    }
+
+    /// How many consumers there are.
+    pub fn consumers(&self) -> usize {
+        self.processes.iter().filter(|process| process.role == Role::Consumer).count()
+    }
+
     /// Where a process logs.
     pub fn log(&self, name: &str) -> PathBuf {
         self.state.join("logs").join(format!("{name}.log"))
@@ -154,7 +179,7 @@ mod tests {
     fn the_next_run_has_the_same_addresses_and_group() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mountpoint = Path::new("/mnt");
-        let first = Plan::load_or_make(directory.path(), mountpoint, Some(3)).expect("made");
+        let first = Plan::load_or_make(directory.path(), mountpoint, Some(3), false).expect("made");
         first.save().expect("saved");
         let names: Vec<&str> = first.processes.iter().map(|process| process.name.as_str()).collect();
         assert_eq!(names, ["tracker", "consumer-1", "consumer-2", "consumer-3", "mount"]);
@@ -163,9 +188,12 @@ mod tests {
         addresses.dedup();
         assert_eq!(addresses.len(), 5);
 
-        let again = Plan::load_or_make(directory.path(), mountpoint, None).expect("read");
+        let again = Plan::load_or_make(directory.path(), mountpoint, None, false).expect("read");
         assert_eq!(again.processes, first.processes);
-        let more = Plan::load_or_make(directory.path(), mountpoint, Some(4)).expect("read");
+        let more = Plan::load_or_make(directory.path(), mountpoint, Some(4), true).expect("read");
+        assert_eq!((more.consumers(), more.chain().map(|chain| chain.name.as_str())), (4, Some("chain")));
+        assert_ne!(more.chain().expect("there").port().expect("a port"), 0);
+        let more = Plan::load_or_make(directory.path(), mountpoint, Some(4), false).expect("read");
         assert_eq!(more.processes[..4], first.processes[..4]);
         assert_eq!(more.processes[4].name, "consumer-4");
         assert_eq!(more.mount(), first.mount());

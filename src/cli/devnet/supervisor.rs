@@ -1,15 +1,21 @@
 //! Starts all processes in order, answers start and stop, reaps what ends, stops all in order.
 
-use std::{collections::BTreeMap, process::ExitStatus, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, anyhow, bail};
 use async_trait::async_trait;
 use futures::future::{join_all, select_all};
 use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
 
 use super::{
     child::{self, Running},
-    control_socket,
+    control_socket, money,
     plan::{Plan, Process, Role},
 };
 use crate::{
@@ -28,8 +34,11 @@ const NODE_STOP: Duration = Duration::from_secs(20);
 const CALLS: usize = 16;
 
 /// What the processes are told.
-#[derive(Clone, Debug)]
 pub struct Settings {
+    /// The program of the chain.
+    pub anvil: Option<PathBuf>,
+    /// The phrase of the mount, when it is new.
+    pub phrase: Option<Zeroizing<String>>,
     pub limit_bytes: u64,
     pub tier: Option<String>,
     pub mount_options: Vec<String>,
@@ -119,6 +128,12 @@ impl Supervisor {
 
     async fn start_all(&mut self) -> anyhow::Result<()> {
         self.plan.save()?;
+        if self.plan.chain().is_some() {
+            self.start("chain").await?;
+            let phrase = self.settings.phrase.take();
+            let phrase = phrase.as_ref().map(|phrase| phrase.as_str());
+            money::prepare(&self.plan, self.settings.limit_bytes, phrase).await.context("the chain")?;
+        }
         self.start("tracker").await?;
         let consumers: Vec<Process> =
             self.plan.processes.iter().filter(|process| process.role == Role::Consumer).cloned().collect();
@@ -136,9 +151,31 @@ impl Supervisor {
 
     async fn start(&mut self, name: &str) -> anyhow::Result<()> {
         let process = self.plan.find(name).ok_or_else(|| anyhow!("no process '{name}'"))?.clone();
-        let started = child::start(self.arguments(&process), &self.plan.log(name)).await;
+        let started = match process.role {
+            Role::Chain => self.start_chain(&process).await.map(|running| (running, String::new())),
+            _ => child::start(self.arguments(&process), &self.plan.log(name)).await,
+        };
         let started = started.with_context(|| format!("{name} does not start"))?;
         self.note_started(name, started).await
+    }
+
+    /// Starts the chain, and waits until it answers.
+    async fn start_chain(&self, process: &Process) -> anyhow::Result<Running> {
+        let log = self.plan.log(&process.name);
+        let chain = money::chain(&self.plan, None)?;
+        std::fs::create_dir_all(&process.dir).with_context(|| format!("cannot make {}", process.dir.display()))?;
+        let mut running = child::start_other(self.arguments(process), &log)?;
+        let end = Instant::now() + child::READY_TIMEOUT;
+        while chain.node.head().await.is_err() {
+            // Between two looks.
+            if tokio::time::timeout(Duration::from_millis(50), running.ended()).await.is_ok() {
+                bail!("it ended before it was ready: {}", child::last_line(&log));
+            }
+            if Instant::now() >= end {
+                bail!("it was not ready within {} s: {}", child::READY_TIMEOUT.as_secs(), child::last_line(&log));
+            }
+        }
+        Ok(running)
     }
 
     async fn note_started(&mut self, name: &str, (running, words): (Running, String)) -> anyhow::Result<()> {
@@ -150,6 +187,7 @@ impl Supervisor {
                     process.peer = peer;
                 }
             }
+            Role::Chain => {}
             Role::Tracker | Role::Consumer => {
                 process.peer = words.split(' ').next().unwrap_or_default().to_owned();
             }
@@ -168,6 +206,15 @@ impl Supervisor {
         let dir = process.dir.display().to_string();
         let mut words: Vec<String> = Vec::new();
         match process.role {
+            Role::Chain => {
+                // It has a port, or would not have been planned.
+                let port = process.port().unwrap_or_default().to_string();
+                let program = self.settings.anvil.as_deref().unwrap_or("anvil".as_ref()).display().to_string();
+                let state = process.dir.join("anvil.json").display().to_string();
+                let flags = ["devnet", "anvil", "--program", &program, "--port", &port, "--state", &state];
+                words.extend(flags.map(String::from));
+                return words;
+            }
             Role::Tracker => words.extend(["tracker", "start", "--dir", &dir].map(String::from)),
             Role::Consumer => {
                 let limit = self.settings.limit_bytes.to_string();

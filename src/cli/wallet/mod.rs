@@ -1,7 +1,7 @@
 //! `wallet`: the accounts of a phrase, their encrypted keys, their password. Those that ask a chain are in `cli/chain`.
 
 mod args;
-pub mod password;
+mod password;
 mod terminal;
 
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ pub use args::{PasswordArgs, WalletArgs, WalletCommand};
 use args::{
     WalletAccountsArgs, WalletCreateArgs, WalletDefaultArgs, WalletExportArgs, WalletPasswordArgs, WalletRestoreArgs,
 };
+pub use password::existing as existing_password;
 pub use terminal::Terminal;
 
 use super::{UsageError, args::Global, chain, client, init::read_phrase, locate, output};
