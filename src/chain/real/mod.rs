@@ -40,7 +40,13 @@ pub struct RealLedgerParts {
 pub struct RealLedger {
     parts: RealLedgerParts,
     domains: Domains,
-    followed: Mutex<Option<(Arc<dyn LedgerHandler>, Arc<Follower>)>>,
+    followed: Mutex<Option<Followed>>,
+}
+
+/// A handler, and the follower that serves it.
+struct Followed {
+    handler: Arc<dyn LedgerHandler>,
+    follower: Arc<Follower>,
 }
 
 impl RealLedger {
@@ -73,14 +79,12 @@ impl RealLedger {
 
     fn follower(&self, handler: &Arc<dyn LedgerHandler>) -> Arc<Follower> {
         let mut followed = self.followed.lock();
-        if let Some((known, follower)) = &*followed
-            && Arc::ptr_eq(known, handler)
-        {
-            return Arc::clone(follower);
+        if let Some(known) = followed.as_ref().filter(|known| Arc::ptr_eq(&known.handler, handler)) {
+            return Arc::clone(&known.follower);
         }
         let reader = Arc::new(Reader { contracts: self.parts.contracts, handler: Arc::clone(handler) });
         let follower = Arc::new(Follower::new(self.parts.node.clone(), self.parts.follower.clone(), reader));
-        *followed = Some((Arc::clone(handler), Arc::clone(&follower)));
+        *followed = Some(Followed { handler: Arc::clone(handler), follower: Arc::clone(&follower) });
         follower
     }
 }
