@@ -51,7 +51,7 @@ impl FromStr for Wei {
         };
         let (_, decimals) = UNITS.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(fail)?;
         let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-        let is_number = !(whole.is_empty() && part.is_empty()) && !part.contains('.');
+        let is_number = !(whole.is_empty() && part.is_empty() || part.contains('.'));
         if !is_number || part.len() > decimals as usize {
             return Err(fail());
         }
@@ -70,7 +70,8 @@ impl fmt::Display for Wei {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The largest unit in which six decimals say it all.
         let is_short = |decimals: u32| {
-            self.0 % 10u128.pow(decimals.saturating_sub(6)) == 0 && self.0 >= 10u128.pow(decimals.saturating_sub(6))
+            self.0.is_multiple_of(10u128.pow(decimals.saturating_sub(6)))
+                && self.0 >= 10u128.pow(decimals.saturating_sub(6))
         };
         let (name, decimals) = UNITS.into_iter().find(|(_, decimals)| is_short(*decimals)).unwrap_or(("wei", 0));
         if self.0 == 0 {
