@@ -1,5 +1,7 @@
 //! The chain: transport, outbox, follower and ledger against Anvil, and against nodes that fail, hang and lie.
 
+#[path = "chain/accounts.rs"]
+mod accounts;
 #[path = "chain/anvil.rs"]
 mod anvil;
 #[path = "chain/chapters.rs"]

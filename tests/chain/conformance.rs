@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The simulated clock begins here, and Anvil's.
-const START_SECONDS: u64 = 1_000_000_000;
+pub const START_SECONDS: u64 = 1_000_000_000;
 
 /// A chain on which the life is lived.
 #[async_trait]
@@ -51,15 +51,15 @@ impl World for Simulated {
     }
 }
 
-struct Real {
-    anvil: Anvil,
+pub struct Real {
+    pub anvil: Anvil,
     ledgers: Vec<Arc<dyn Ledger>>,
-    senders: Vec<Sender>,
+    pub senders: Vec<Sender>,
     _state: tempfile::TempDir,
 }
 
 impl Real {
-    async fn start(anvil: Anvil, contracts: Contracts) -> Self {
+    pub async fn start(anvil: Anvil, contracts: Contracts) -> Self {
         let state = tempfile::tempdir().expect("a directory");
         let (mut ledgers, mut senders) = (Vec::new(), Vec::new());
         for person in Person::ALL {

@@ -220,12 +220,15 @@ async fn ranges_shrink_to_what_a_node_gives() {
     assert_eq!(kept.words(), doubled(1..=3));
 }
 
+/// What a node makes of the logs.
+type Lie = fn(&mut Value);
+
 #[tokio::test]
 async fn a_node_that_lies_about_logs_is_not_believed() {
     let anvil = start(&[]).await;
     log(&anvil, 1).await;
     let honest = anvil.ask("eth_getLogs", json!([{ "fromBlock": "0x0", "toBlock": "0x1" }])).await;
-    let lies: [(&str, fn(&mut Value)); 5] = [
+    let lies: [(&str, Lie); 5] = [
         ("address", |logs| logs[0]["address"] = json!(account(1).to_string())),
         ("block", |logs| logs[0]["blockNumber"] = json!("0x77")),
         ("hash", |logs| logs[0]["blockHash"] = json!(format!("0x{}", "22".repeat(32)))),

@@ -58,13 +58,24 @@ pub struct Life<'a> {
     lines: Vec<String>,
     agreements: Vec<AgreementId>,
     steps: usize,
+    acts: Vec<(Person, Action)>,
 }
 
-impl Life<'_> {
+impl<'a> Life<'a> {
+    pub fn new(world: &'a mut dyn World) -> Self {
+        Self { world, time: 10_000, lines: Vec::new(), agreements: Vec::new(), steps: 0, acts: Vec::new() }
+    }
+
+    /// What was tried so far, the first under the key `step/1`.
+    pub fn acts(&self) -> Vec<(Person, Action)> {
+        self.acts.clone()
+    }
+
     /// A moment later, does something, and writes down what came of it and who has what now.
     pub async fn act(&mut self, person: Person, action: Action) -> Result<Vec<Event>, String> {
         self.time += 10;
         self.steps += 1;
+        self.acts.push((person, action.clone()));
         self.world.set_time(self.time).await;
         let ledger = self.world.ledger(person);
         let came = told(&*ledger, &format!("step/{}", self.steps), &action).await;
@@ -204,7 +215,7 @@ impl Life<'_> {
 
 /// Lives it, and gives what happened, line by line.
 pub async fn live(world: &mut dyn World) -> Vec<String> {
-    let mut life = Life { world, time: 10_000, lines: Vec::new(), agreements: Vec::new(), steps: 0 };
+    let mut life = Life::new(world);
     life.begin().await;
     life.offer().await;
     let first = life.run_one().await;

@@ -45,7 +45,13 @@ pub struct RealLedger {
     contracts: Contracts,
     following: FollowerOptions,
     domains: Domains,
-    followed: Mutex<Option<(Arc<dyn LedgerHandler>, Arc<Follower>)>>,
+    followed: Mutex<Option<Followed>>,
+}
+
+/// A handler, and the follower that serves it.
+struct Followed {
+    handler: Arc<dyn LedgerHandler>,
+    follower: Arc<Follower>,
 }
 
 impl RealLedger {
@@ -100,14 +106,12 @@ impl RealLedger {
 
     fn follower(&self, handler: &Arc<dyn LedgerHandler>) -> Arc<Follower> {
         let mut followed = self.followed.lock();
-        if let Some((known, follower)) = &*followed
-            && Arc::ptr_eq(known, handler)
-        {
-            return Arc::clone(follower);
+        if let Some(known) = followed.as_ref().filter(|known| Arc::ptr_eq(&known.handler, handler)) {
+            return Arc::clone(&known.follower);
         }
         let reader = Arc::new(Reader { contracts: self.contracts, handler: Arc::clone(handler) });
         let follower = Arc::new(Follower::new(self.node.clone(), self.following.clone(), reader));
-        *followed = Some((Arc::clone(handler), Arc::clone(&follower)));
+        *followed = Some(Followed { handler: Arc::clone(handler), follower: Arc::clone(&follower) });
         follower
     }
 }
