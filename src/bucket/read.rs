@@ -16,7 +16,6 @@ use super::{
 use crate::{
     base::{ChunkId, Ino, RangeSet, limits},
     coding,
-    dispatch::{self, Gathered},
     runtime::spawn_blocking,
     store::Table,
 };
@@ -211,22 +210,14 @@ impl Inner {
         if let Some(plain) = self.open_cached(chunk, blocks.clone()).await {
             return Ok((plain, None));
         }
-        let gathered = self.gather(chunk, blocks.clone()).await?;
-        let (inner, record, sealed) = (Arc::clone(self), Arc::clone(chunk), gathered.clone());
-        let opened = self.pool.run(move || coding::open_blocks(&inner.key, &record.layout, blocks, &sealed)).await?;
-        Ok((opened, Some(gathered)))
-    }
-
-    /// Sealed blocks from consumers. Shards that turn out bad or absent are noted, whether the others suffice or not.
-    async fn gather(&self, chunk: &Chunk, blocks: Range<usize>) -> Result<Bytes, Error> {
-        let gathered = self.dispatcher.gather_blocks(&chunk.layout, &chunk.roots, &chunk.placements, blocks).await;
-        match &gathered {
-            Ok(Gathered { suspects, .. }) | Err(dispatch::Error::Unreadable { suspects, .. }) => {
-                self.note_suspects(chunk, suspects);
-            }
-            Err(_) => {}
+        let gathered =
+            self.dispatcher.gather_blocks(&chunk.layout, &chunk.roots, &chunk.placements, blocks.clone()).await?;
+        if !gathered.suspects.is_empty() {
+            self.note_suspects(chunk, &gathered.suspects);
         }
-        Ok(gathered?.sealed)
+        let (inner, record, sealed) = (Arc::clone(self), Arc::clone(chunk), gathered.sealed.clone());
+        let opened = self.pool.run(move || coding::open_blocks(&inner.key, &record.layout, blocks, &sealed)).await?;
+        Ok((opened, Some(gathered.sealed)))
     }
 
     /// Brings a whole chunk into the disk tier and waits until it is there.
@@ -236,10 +227,11 @@ impl Inner {
         if self.open_cached(&record, all.clone()).await.is_some() {
             return Ok(());
         }
-        let sealed = self.gather(&record, all.clone()).await?;
+        let gathered =
+            self.dispatcher.gather_blocks(&record.layout, &record.roots, &record.placements, all.clone()).await?;
         let inner = Arc::clone(self);
         super::commit::blocking(move || {
-            inner.cache.write_sealed(&record.layout, all, &sealed);
+            inner.cache.write_sealed(&record.layout, all, &gathered.sealed);
             Ok(())
         })
         .await

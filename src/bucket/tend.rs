@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{Error, Inner, commit::blocking, records::Chunk};
 use crate::{
     base::{ChunkId, ErrorKind, Kinded, PeerId, ShardId, limits},
-    dispatch::{self, Health, Placement, Rebuilt},
+    dispatch::{Health, Placement},
     runtime::failpoint,
     store::{Batch, Table},
 };
@@ -191,14 +191,7 @@ impl Inner {
         let Some(chunk) = self.chunk(id)? else { return Ok(()) };
         let missing: Vec<usize> =
             (0..chunk.roots.len()).filter(|index| chunk.placements[*index].health != Health::Held).collect();
-        let rebuilt = self.dispatcher.rebuild(&chunk.layout, &chunk.roots, &chunk.placements, &missing).await;
-        match &rebuilt {
-            Ok(Rebuilt { suspects, .. }) | Err(dispatch::Error::Unreadable { suspects, .. }) => {
-                self.note_suspects(&chunk, suspects);
-            }
-            Err(_) => {}
-        }
-        let shards = rebuilt?.shards;
+        let shards = self.dispatcher.rebuild(&chunk.layout, &chunk.roots, &chunk.placements, &missing).await?;
         let announced = self.announce(id);
         let announcer = announced.announcer();
         let mut placements = chunk.placements.clone();
@@ -247,9 +240,6 @@ impl Inner {
 
     /// A read of this chunk, as its record was then, found shards bad or absent.
     pub fn note_suspects(&self, read: &Chunk, suspects: &[usize]) {
-        if suspects.is_empty() {
-            return;
-        }
         let id = read.layout.chunk;
         let note = || -> Result<(), Error> {
             let accounts = self.accounts.lock();

@@ -5,7 +5,8 @@ use tracing_subscriber::EnvFilter;
 /// Starts logging. A filter that cannot be read is said, and the default used.
 pub fn start(verbose: u8) {
     let default = match verbose {
-        0 => "warn,openbucket=info",
+        // At each start sled warns of files of ours that it takes for its own and leaves alone: see `store::trees`.
+        0 => "warn,sled::pagecache::blob_io=error,openbucket=info",
         1 => "info,openbucket=debug",
         _ => "debug,openbucket=trace",
     };

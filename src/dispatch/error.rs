@@ -13,12 +13,11 @@ pub enum Error {
         "a chunk needs {needed} consumers and {online} are known to be online: {why}; start more consumers or choose a smaller k+m"
     )]
     NotEnough { needed: usize, online: usize, why: String },
-    /// Fewer than k shards of a chunk could be had before the deadline. `suspects` are those that their consumers do not
-    /// have any more, or sent wrong bytes of.
+    /// Fewer than k shards of a chunk could be had before the deadline.
     #[error(
         "chunk {chunk} cannot be read: {have} of the {need} shards needed answer ({why}); bring its consumers back"
     )]
-    Unreadable { chunk: ChunkId, have: usize, need: usize, why: String, suspects: Vec<usize> },
+    Unreadable { chunk: ChunkId, have: usize, need: usize, why: String },
     /// The consumer was unreachable a moment ago and is left alone for a few seconds.
     #[error("consumer {0} was unreachable a moment ago; it is tried again in a few seconds")]
     Resting(PeerId),

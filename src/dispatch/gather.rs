@@ -29,15 +29,6 @@ pub struct Gathered {
     pub suspects: Vec<usize>,
 }
 
-/// Whole shards, computed from others.
-#[derive(Clone, Debug)]
-pub struct Rebuilt {
-    /// In the order in which they were asked for, each checked against its root.
-    pub shards: Vec<Bytes>,
-    /// As of [`Gathered`].
-    pub suspects: Vec<usize>,
-}
-
 impl Dispatcher {
     /// Fetches the sealed bytes of these blocks: from the data shards that hold them, and where one is away,
     /// bad or slow, the same range from k others. May be dropped.
@@ -83,7 +74,7 @@ impl Dispatcher {
         roots: &[ShardId],
         placements: &[Placement],
         missing: &[usize],
-    ) -> Result<Rebuilt, Error> {
+    ) -> Result<Vec<Bytes>, Error> {
         layout.validate()?;
         let mut gather = Gather::new(&self.inner, layout, roots, placements)?;
         if let Some(index) = missing.iter().find(|index| **index >= roots.len()) {
@@ -103,11 +94,10 @@ impl Dispatcher {
                 Some(root) => Err(root),
             }
         });
-        let shards = checked.await.map_err(|root| {
+        checked.await.map_err(|root| {
             let why = "the shard computed from k verified others is another one";
             Error::Coding(crate::coding::Error::Proof { shard: root.to_string(), why })
-        })?;
-        Ok(Rebuilt { shards, suspects: gather.suspects() })
+        })
     }
 }
 
@@ -256,7 +246,6 @@ impl<'a> Gather<'a> {
             have: have.unwrap_or(0),
             need: self.layout.scheme.k(),
             why: self.why.clone().unwrap_or_else(|| "its shards are placed nowhere".to_owned()),
-            suspects: self.suspects(),
         }
     }
 

@@ -143,7 +143,7 @@ async fn the_threshold_commits_and_the_rest_is_named_missing() {
     tokio::time::sleep(limits::PUT_BACK_OFF).await; // virtual time
     let holders: Vec<_> = placements.iter().filter_map(|placement| placement.consumer).collect();
     let rebuilt = scene.dispatcher.rebuild(&encoded.layout, &encoded.roots, &placements, &missing).await;
-    let rebuilt = rebuilt.expect("five are left").shards;
+    let rebuilt = rebuilt.expect("five are left");
     assert_eq!(rebuilt, [encoded.shards[missing[0]].clone()]);
     let (root, announce) = (encoded.roots[missing[0]], scene.announce());
     let placed = scene.dispatcher.place(root, rebuilt[0].clone(), &holders, &announce).await;
@@ -332,7 +332,7 @@ async fn two_that_stall_cost_seconds_also_when_other_leaves_of_each_are_needed()
 
 #[tokio::test(start_paused = true)]
 async fn fewer_than_k_are_an_error_in_time() {
-    for (name, is_damage, fail) in faults() {
+    for (name, _, fail) in faults() {
         if ["late", "slow"].contains(&name) {
             continue;
         }
@@ -344,8 +344,7 @@ async fn fewer_than_k_are_an_error_in_time() {
         let start = Instant::now();
         let read = scene.dispatcher.gather_blocks(&encoded.layout, &encoded.roots, &placements, 0..16).await;
         let error = read.expect_err(name);
-        let Error::Unreadable { have: 0..4, need: 4, suspects, .. } = &error else { panic!("{name}: {error}") };
-        assert_eq!(*suspects, if is_damage { vec![0, 2, 5] } else { vec![] }, "{name}");
+        assert!(matches!(error, Error::Unreadable { have: 0..4, need: 4, .. }), "{name}: {error}");
         assert!(start.elapsed() <= limits::READ_TIMEOUT, "{name}");
         let rebuilt = scene.dispatcher.rebuild(&encoded.layout, &encoded.roots, &placements, &[0]).await;
         assert!(rebuilt.is_err(), "{name}");

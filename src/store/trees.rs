@@ -108,7 +108,9 @@ impl Trees {
         }
         remove_unfinished_snapshots(path)?;
         let config = config.path(path);
-        let opened = if path.join(DATA).try_exists()? { open_up_to_the_barrier(path, &config)? } else { None };
+        // What sled refuses to open stays as it is.
+        let is_ready = path.join(DATA).try_exists()? && is_configuration_whole(path)?;
+        let opened = if is_ready { open_up_to_the_barrier(path, &config)? } else { None };
         let db = opened.map_or_else(|| config.open(), Ok)?;
         let trees = Self { db, path: path.to_path_buf(), flushed: Mutex::default() };
         // Those that a killed process has left, too.
@@ -210,26 +212,28 @@ fn open_up_to_the_barrier(path: &Path, config: &sled::Config) -> Result<Option<s
     let barrier = path.join(BLOBS).join(BARRIER);
     make_directory(&barrier)?;
     let opened = match config.open() {
-        Err(sled::Error::Io(error)) if error.kind() == io::ErrorKind::IsADirectory => None,
-        opened => Some(opened?),
+        Err(sled::Error::Io(error)) if error.kind() == io::ErrorKind::IsADirectory => Ok(None),
+        opened => opened.map(Some),
     };
     File::open(path)?.sync_all()?;
     fs::remove_dir(barrier)?;
-    Ok(opened)
+    opened
 }
 
 /// A configuration that was torn when it was made, before anything was kept here: sled writes the same one again, but refuses
 /// to read it. It ends with the checksum of what is before.
 fn remove_torn_configuration(path: &Path) -> io::Result<()> {
-    let path = path.join(CONFIGURATION);
-    let bytes = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+    let file = path.join(CONFIGURATION);
+    if file.try_exists()? && !is_configuration_whole(path)? { fs::remove_file(file) } else { Ok(()) }
+}
+
+fn is_configuration_whole(path: &Path) -> io::Result<bool> {
+    let bytes = match fs::read(path.join(CONFIGURATION)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         read => read?,
     };
-    match bytes.split_last_chunk::<4>() {
-        Some((body, sum)) if crc32fast::hash(body).to_le_bytes() == *sum && !body.is_empty() => Ok(()),
-        _ => fs::remove_file(&path),
-    }
+    let parts = bytes.split_last_chunk::<4>();
+    Ok(parts.is_some_and(|(body, sum)| crc32fast::hash(body).to_le_bytes() == *sum && !body.is_empty()))
 }
 
 /// Snapshots that sled had not finished when the process was killed or the power went: it takes them for the newest, and then

@@ -61,7 +61,7 @@ impl Turn<'_> {
         self.pay(agreement.producer, agreement.allowance);
         self.pay(agreement.consumer, agreement.collateral);
         agreement.state = AgreementState::Cancelled;
-        agreement.collateral = Wei(0);
+        (agreement.funded, agreement.allowance, agreement.collateral) = (Wei(0), Wei(0), Wei(0));
         self.keep(id, agreement);
         self.tell(Event::Cancelled { agreement: id, by: self.caller });
         Ok(())
@@ -85,6 +85,8 @@ impl Turn<'_> {
         require(agreement.mandate != MandateId::default(), "NotMandated")?;
         // Who released is back: nobody signs over its head.
         require(agreement.release_number == 0, "ReleasePending")?;
+        // A delegate takes no shard out of a dispute.
+        require(agreement.open_disputes == 0, "DisputesOpen")?;
         let delegate = self.delegate_of(agreement.mandate, agreement.producer, agreement.bucket.0)?;
         let domain = self.domains.agreements;
         self.check(&domain, revision, delegate_signature, delegate)?;
@@ -132,11 +134,11 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// A release with a higher number stands in the way only once its notice is over.
+    /// A release stands in the way only once its notice is over, whatever number it has.
     fn require_newer(&self, agreement: &Agreement, number: u64) -> Result<(), Refusal> {
         let mut newest = agreement.number;
         let is_over = agreement.released_from <= self.now;
-        if agreement.release_number != 0 && (is_over || number == agreement.release_number) {
+        if agreement.release_number != 0 && is_over {
             newest = agreement.release_number;
         }
         require(number > newest, "NotNewer")

@@ -85,6 +85,10 @@ fn forfeit(agreement: &Agreement, limit: u128) -> u128 {
     if agreement.state != AgreementState::Closing || agreement.earliest_end <= ended {
         return 0;
     }
-    let owed = agreement.billed_by(agreement.earliest_end).0 - agreement.billed_by(ended).0;
-    owed.min(limit)
+    let mut covered = agreement.billed_by(ended).0;
+    if !agreement.is_ended_by_consumer {
+        // What the producer paid too much is a credit for this time.
+        covered = covered.max(agreement.paid.0);
+    }
+    agreement.billed_by(agreement.earliest_end).0.saturating_sub(covered).min(limit)
 }
