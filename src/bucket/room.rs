@@ -186,7 +186,7 @@ mod tests {
             let (bucket, disk) = open(directory.path(), 1 << 30);
             let (ino, others) = (file(&bucket, b"a"), take_all(&disk));
             let write = begin_write(&bucket, ino);
-            sleep(limits::STAGING_TIMEOUT - Duration::from_secs(1)).await;
+            sleep(limits::STAGING_TIMEOUT - Duration::from_secs(1)).await; // virtual time
             assert!(!write.is_finished());
             disk.remove(&others).expect("removed");
             assert_eq!(write.await.expect("no panic").expect("written"), MIB as u32);
@@ -217,7 +217,7 @@ mod tests {
             let (slow, begun) = (Flight(1 << 40), Instant::now());
             bucket.inner.uploader.begun(slow);
             let write = begin_write(&bucket, ino);
-            sleep(Duration::from_secs(50)).await;
+            sleep(Duration::from_secs(50)).await; // virtual time
             assert!(!write.is_finished());
             // One that began later is not waited for.
             bucket.inner.uploader.begun(Flight(slow.0 + 1));

@@ -32,9 +32,9 @@ fn a_write_soon_after_an_outage_succeeds() {
     for seconds in [130, 150, 180] {
         in_virtual_time(async move {
             let (mut fixture, ino) = full(51).await;
-            sleep(Duration::from_secs(seconds)).await;
+            sleep(Duration::from_secs(seconds)).await; // virtual time
             set_all_up(&mut fixture, true);
-            sleep(Duration::from_secs(1)).await;
+            sleep(Duration::from_secs(1)).await; // virtual time
             let begun = Instant::now();
             let written = fixture.bucket.write(ino, STAGING_BYTES as u64, vec![2; 4096].into()).await;
             assert!(written.is_ok(), "after {seconds} s: {written:?}");
@@ -51,7 +51,7 @@ fn a_waiting_write_ends_soon_after_the_drain_begins_again() {
         sleep(Duration::from_secs(130)).await;
         let bucket = fixture.bucket.clone();
         let write = tokio::spawn(async move { bucket.write(ino, 0, vec![2; 4096].into()).await });
-        sleep(Duration::from_secs(11)).await;
+        sleep(Duration::from_secs(11)).await; // virtual time
         assert!(!write.is_finished());
         set_all_up(&mut fixture, true);
         let begun = Instant::now();
