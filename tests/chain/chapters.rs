@@ -156,13 +156,14 @@ impl Life<'_> {
         let passed = self.revise(&passed, Producer, Consumer);
         self.refused(Consumer, passed, "not newer").await;
         self.done(Delegate, Action::Settle { agreement: id }).await;
-        // The next release builds on the first, whose number stays used.
+        // The next release builds on the first, whose number stays used; its own is not taken before its notice is over.
         self.done(Producer, another).await;
-        for used in [4, 5] {
-            let used = self.revision(id, used, &[1, 2, 3], 1_400_000);
-            let used = self.revise(&used, Producer, Consumer);
-            self.refused(Consumer, used, "not newer").await;
-        }
+        let used = self.revision(id, 4, &[1, 2, 3], 1_400_000);
+        let used = self.revise(&used, Producer, Consumer);
+        self.refused(Consumer, used, "not newer").await;
+        let same = self.revision(id, 5, &[1, 2, 3], 1_400_000);
+        let same = self.revise(&same, Producer, Consumer);
+        self.done(Consumer, same).await;
         let newer = Revision { stored_bytes: 3 * GIB, ..self.revision(id, 6, &[1, 2, 3], 1_500_000) };
         let newer = self.revise(&newer, Producer, Consumer);
         self.done(Consumer, newer).await;
