@@ -7,6 +7,8 @@ mod collect;
 mod fixture;
 #[path = "model/ranges.rs"]
 mod ranges;
+#[path = "model/reads.rs"]
+mod reads;
 #[path = "model/shattered.rs"]
 mod shattered;
 #[path = "model/staging.rs"]

@@ -93,7 +93,7 @@ struct Inner {
     database: Database,
     staging: Arc<staging::Staging>,
     cache: cache::BlockCache,
-    flights: cache::Flights<(ChunkId, u16, u16), Arc<Vec<Bytes>>, String>,
+    flights: cache::Flights<(ChunkId, usize, usize), (usize, Arc<Vec<Bytes>>), String>,
     dispatcher: Arc<Dispatcher>,
     pool: CpuPool,
     clock: Arc<dyn Clock>,

@@ -39,7 +39,7 @@ impl Plan {
 }
 
 /// Blocks of chunks, by the first of each run.
-type Fetched = BTreeMap<(ChunkId, usize), Arc<Vec<Bytes>>>;
+type Fetched = BTreeMap<(ChunkId, usize), Vec<Bytes>>;
 
 /// What of an extent at an offset of its file lies in a window.
 fn clipped(at: u64, extent: Extent, window: &Range<u64>) -> (Range<u64>, Extent) {
@@ -159,7 +159,8 @@ impl Inner {
                 continue;
             }
             let runs = blocks.within(0..all.end as u64).map(|(run, ())| run.start as usize..run.end as usize);
-            fetches.extend(runs.map(|run| (Arc::clone(&chunk), run)));
+            let parts = runs.flat_map(|run| self.split_by_flights(id, run));
+            fetches.extend(parts.map(|part| (Arc::clone(&chunk), part)));
         }
         let fetches = fetches.into_iter().map(|(chunk, run)| {
             let inner = Arc::clone(self);
@@ -176,14 +177,29 @@ impl Inner {
         futures::stream::iter(fetches).buffer_unordered(limits::READ_FETCHES).try_collect().await
     }
 
-    /// Blocks of a chunk from the disk tier or the consumers, one fetch for all who ask for the same.
-    async fn blocks(self: &Arc<Self>, chunk: Arc<Chunk>, blocks: Range<usize>) -> Result<Arc<Vec<Bytes>>, Error> {
-        let key = (chunk.layout.chunk, blocks.start as u16, blocks.end as u16);
+    /// Cuts a run of blocks where fetches that are under way begin and end, so that what they bring is waited for, and
+    /// only the rest is asked for.
+    fn split_by_flights(&self, id: ChunkId, run: Range<usize>) -> Vec<Range<usize>> {
+        let under_way = self.flights.keys(|key| key.0 == id);
+        let mut cuts: BTreeSet<usize> = under_way.iter().flat_map(|(_, start, end)| [*start, *end]).collect();
+        cuts.retain(|cut| run.contains(cut));
+        cuts.extend([run.start, run.end]);
+        cuts.iter().zip(cuts.iter().skip(1)).map(|(start, end)| *start..*end).collect()
+    }
+
+    /// Blocks of a chunk from the disk tier or the consumers; one fetch for all who ask for some of the same.
+    async fn blocks(self: &Arc<Self>, chunk: Arc<Chunk>, blocks: Range<usize>) -> Result<Vec<Bytes>, Error> {
+        let key = (chunk.layout.chunk, blocks.start, blocks.end);
         let inner = Arc::clone(self);
-        let fetched = self.flights.run(key, move || async move {
-            inner.fetch(chunk, blocks).await.map(Arc::new).map_err(|error| error.to_string())
+        let is_enough = |(id, start, end): &(ChunkId, usize, usize)| *id == key.0 && *start <= key.1 && key.2 <= *end;
+        let wanted = blocks.clone();
+        let fetched = self.flights.run(key, is_enough, move || async move {
+            let first = wanted.start;
+            let fetched = inner.fetch(chunk, wanted).await.map_err(|error| error.to_string())?;
+            Ok((first, Arc::new(fetched)))
         });
-        fetched.await.map_err(|error| Error::Unreadable(error.to_string()))
+        let (first, fetched) = fetched.await.map_err(|error| Error::Unreadable(error.to_string()))?;
+        Ok(fetched[blocks.start - first..blocks.end - first].to_vec())
     }
 
     async fn fetch(self: Arc<Self>, chunk: Arc<Chunk>, blocks: Range<usize>) -> Result<Vec<Bytes>, Error> {
@@ -210,14 +226,16 @@ impl Inner {
         if let Some(plain) = self.open_cached(chunk, blocks.clone()).await {
             return Ok((plain, None));
         }
-        let gathered =
-            self.dispatcher.gather_blocks(&chunk.layout, &chunk.roots, &chunk.placements, blocks.clone()).await?;
-        if !gathered.suspects.is_empty() {
-            self.note_suspects(chunk, &gathered.suspects);
-        }
-        let (inner, record, sealed) = (Arc::clone(self), Arc::clone(chunk), gathered.sealed.clone());
+        let gathered = self.gather(chunk, blocks.clone()).await?;
+        let (inner, record, sealed) = (Arc::clone(self), Arc::clone(chunk), gathered.clone());
         let opened = self.pool.run(move || coding::open_blocks(&inner.key, &record.layout, blocks, &sealed)).await?;
-        Ok((opened, Some(gathered.sealed)))
+        Ok((opened, Some(gathered)))
+    }
+
+    /// Sealed blocks of a chunk from consumers. Shards that are bad are noted, whatever comes of it.
+    async fn gather(&self, chunk: &Chunk, blocks: Range<usize>) -> Result<Bytes, Error> {
+        let suspects = |found: &[usize]| self.note_suspects(chunk, found);
+        Ok(self.dispatcher.gather_blocks(chunk.shards(&suspects), blocks).await?)
     }
 
     /// Brings a whole chunk into the disk tier and waits until it is there.
@@ -227,11 +245,10 @@ impl Inner {
         if self.open_cached(&record, all.clone()).await.is_some() {
             return Ok(());
         }
-        let gathered =
-            self.dispatcher.gather_blocks(&record.layout, &record.roots, &record.placements, all.clone()).await?;
+        let sealed = self.gather(&record, all.clone()).await?;
         let inner = Arc::clone(self);
         super::commit::blocking(move || {
-            inner.cache.write_sealed(&record.layout, all, &gathered.sealed);
+            inner.cache.write_sealed(&record.layout, all, &sealed);
             Ok(())
         })
         .await

@@ -6,7 +6,7 @@ use super::{Attr, FileKind, Timestamp};
 use crate::{
     base::{ChunkId, Ino, Record, RecordError, Scheme, ShardId},
     coding::Layout,
-    dispatch::{Health, Placement},
+    dispatch::{Health, Placement, Shards},
 };
 
 /// An inode as stored. `size` counts only bytes that survive a crash.
@@ -129,6 +129,11 @@ impl Chunk {
     /// Whether all its shards are confirmed.
     pub fn is_whole(&self) -> bool {
         self.placements.iter().all(|placement| placement.health == Health::Held)
+    }
+
+    /// Its shards, for the dispatcher, which tells of bad ones.
+    pub fn shards<'a>(&'a self, suspects: &'a (dyn Fn(&[usize]) + Sync)) -> Shards<'a> {
+        Shards { layout: &self.layout, roots: &self.roots, placements: &self.placements, suspects }
     }
 }
 

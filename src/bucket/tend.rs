@@ -191,13 +191,21 @@ impl Inner {
         let Some(chunk) = self.chunk(id)? else { return Ok(()) };
         let missing: Vec<usize> =
             (0..chunk.roots.len()).filter(|index| chunk.placements[*index].health != Health::Held).collect();
-        let shards = self.dispatcher.rebuild(&chunk.layout, &chunk.roots, &chunk.placements, &missing).await?;
+        let rebuilt = {
+            let suspects = |found: &[usize]| self.note_suspects(&chunk, found);
+            self.dispatcher.rebuild(chunk.shards(&suspects), &missing).await?
+        };
         let announced = self.announce(id);
         let announcer = announced.announcer();
         let mut placements = chunk.placements.clone();
         let (mut failure, mut surplus) = (None, Vec::new());
-        for (index, data) in missing.into_iter().zip(shards) {
+        for (index, data) in missing.into_iter().zip(rebuilt.shards) {
             let shard = chunk.roots[index];
+            if let Some(consumer) = placements[index].consumer.filter(|_| rebuilt.sound.contains(&index)) {
+                // Its consumer has it after all.
+                placements[index] = Placement::held(consumer);
+                continue;
+            }
             let mut others: Vec<PeerId> = holders(&placements, index).collect();
             others.extend(self.deleters(shard)?);
             if let (Health::Suspect, Some(consumer)) = (placements[index].health, placements[index].consumer) {
@@ -238,12 +246,13 @@ impl Inner {
         Ok(deleters)
     }
 
-    /// A read of this chunk, as its record was then, found shards bad or absent.
+    /// Shards of this chunk, as its record was then, were found bad or absent.
     pub fn note_suspects(&self, read: &Chunk, suspects: &[usize]) {
         let id = read.layout.chunk;
         let note = || -> Result<(), Error> {
             let accounts = self.accounts.lock();
             let Some(mut chunk) = self.chunk(id)? else { return Ok(()) };
+            let before = chunk.placements.clone();
             for index in suspects {
                 // One that was placed anew meanwhile is not meant.
                 let asked = read.placements.get(*index).and_then(|placement| placement.consumer);
@@ -252,13 +261,16 @@ impl Inner {
                     placement.health = Health::Suspect;
                 }
             }
+            if chunk.placements == before {
+                return Ok(());
+            }
+            tracing::warn!(chunk = %id, shards = ?suspects, "shards are bad or absent");
             let mut batch = Batch::new();
             self.put_chunk(&chunk, &mut batch)?;
             self.database.commit(batch)?;
             drop(accounts);
             Ok(())
         };
-        tracing::warn!(chunk = %id, shards = ?suspects, "shards are bad or absent");
         if let Err(error) = note() {
             tracing::warn!(chunk = %id, %error, "cannot note a bad shard");
         }

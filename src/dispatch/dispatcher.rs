@@ -209,7 +209,7 @@ impl Inner {
                 Ok(())
             }
             Err(error) => {
-                count(&self.counting.failures, 1);
+                self.counting.failed(&error);
                 tracing::debug!(op = "put", %peer, %shard, %error);
                 match error.kind() {
                     ErrorKind::Full => self.directory.is_full(peer),

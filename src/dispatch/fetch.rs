@@ -56,7 +56,7 @@ impl Fetch {
                 count(&inner.counting.range_bytes, bytes.len());
             }
             Err(error) => {
-                count(&inner.counting.failures, 1);
+                inner.counting.failed(error);
                 if error.kind() == ErrorKind::Unavailable {
                     inner.directory.rest(self.consumer);
                 }

@@ -20,77 +20,81 @@ use crate::{
     coding::{Layout, leaf_range, merkle, reconstruct_range},
 };
 
-/// The sealed bytes of some blocks.
+/// The shards of one chunk: what they are, where they lie, and who is told of bad ones.
+#[derive(Clone, Copy)]
+pub struct Shards<'a> {
+    pub layout: &'a Layout,
+    /// The root of each shard.
+    pub roots: &'a [ShardId],
+    /// Where each shard is.
+    pub placements: &'a [Placement],
+    /// Told once of the shards, if any, that their consumers do not have any more or sent wrong bytes of: whether what
+    /// was asked for could be had or not, and also when it is waited for no longer.
+    pub suspects: &'a (dyn Fn(&[usize]) + Sync),
+}
+
+/// Shards that were asked for whole.
 #[derive(Clone, Debug)]
-pub struct Gathered {
-    /// The bytes of `layout.sealed_range(blocks)`, every leaf verified against its shard's root.
-    pub sealed: Bytes,
-    /// Shards that their consumers do not have any more, or sent wrong bytes of.
-    pub suspects: Vec<usize>,
+pub struct Rebuilt {
+    /// Their bytes, in the order asked for.
+    pub shards: Vec<Bytes>,
+    /// Those of them that were not computed: their own consumers, suspected before, have them whole and right.
+    pub sound: Vec<usize>,
 }
 
 impl Dispatcher {
-    /// Fetches the sealed bytes of these blocks: from the data shards that hold them, and where one is away,
-    /// bad or slow, the same range from k others. May be dropped.
+    /// Fetches the bytes of `layout.sealed_range(blocks)`, every leaf verified against its shard's root: from the data
+    /// shards that hold them, and where one is away, bad or slow, the same range from k others. May be dropped.
     ///
     /// # Errors
     /// [`Error::Unreadable`] when fewer than k shards could be had within the read timeout;
     /// [`Error::Invalid`] and [`Error::Coding`] when the arguments do not fit each other.
-    pub async fn gather_blocks(
-        &self,
-        layout: &Layout,
-        roots: &[ShardId],
-        placements: &[Placement],
-        blocks: Range<usize>,
-    ) -> Result<Gathered, Error> {
+    pub async fn gather_blocks(&self, shards: Shards<'_>, blocks: Range<usize>) -> Result<Bytes, Error> {
+        let layout = shards.layout;
         if blocks.start >= blocks.end || blocks.end > layout.blocks.len() {
             return Err(Error::Invalid(format!("blocks {blocks:?} of a chunk of {}", layout.blocks.len())));
         }
         layout.validate()?;
         let slices = layout.slices(layout.sealed_range(blocks));
         let wants = slices.iter().map(|slice| Want::new(slice.shard_index, leaf_range(slice.range.clone()))).collect();
-        let mut gather = Gather::new(&self.inner, layout, roots, placements)?;
-        let pieces = gather.collect(wants).await?;
+        let pieces = Gather::new(&self.inner, shards)?.collect(wants).await?;
         let ranges = slices.into_iter().map(|slice| {
             let start = slice.range.start as usize / LEAF_BYTES * LEAF_BYTES;
             slice.range.start as usize - start..slice.range.end as usize - start
         });
         let mut parts: Vec<Bytes> = pieces.into_iter().zip(ranges).map(|(piece, range)| piece.slice(range)).collect();
-        let sealed = match parts.len() {
+        Ok(match parts.len() {
             1 => parts.remove(0),
             _ => self.inner.pool.run(move || Bytes::from(parts.concat())).await,
-        };
-        Ok(Gathered { sealed, suspects: gather.suspects() })
+        })
     }
 
-    /// Computes whole shards from any k verified others, and checks them against their roots. May be dropped.
+    /// Computes whole shards from any k verified others, and checks them against their roots. Where there are fewer
+    /// than k, suspected ones are asked for again, those that are missing among them. May be dropped.
     ///
     /// # Errors
     /// As [`gather_blocks`](Self::gather_blocks); a shard that does not match its root after all is
     /// [`Error::Coding`]: the recorded roots are not those of one chunk.
-    pub async fn rebuild(
-        &self,
-        layout: &Layout,
-        roots: &[ShardId],
-        placements: &[Placement],
-        missing: &[usize],
-    ) -> Result<Vec<Bytes>, Error> {
+    pub async fn rebuild(&self, shards: Shards<'_>, missing: &[usize]) -> Result<Rebuilt, Error> {
+        let Shards { layout, roots, placements, .. } = shards;
         layout.validate()?;
-        let mut gather = Gather::new(&self.inner, layout, roots, placements)?;
+        let mut gather = Gather::new(&self.inner, shards)?;
         if let Some(index) = missing.iter().find(|index| **index >= roots.len()) {
             return Err(Error::Invalid(format!("shard {index} of a chunk of {}", roots.len())));
         }
-        for index in missing {
+        for index in missing.iter().filter(|index| placements[**index].health != Health::Suspect) {
             gather.sources[*index].state = State::Absent;
         }
         let leaves = merkle::leaf_count(layout.shard_len as usize);
         let wants = missing.iter().map(|index| Want::new(*index, 0..leaves)).collect();
         let shards = gather.collect(wants).await?;
+        let has_own = |index: &usize| gather.sources[*index].piece(&(0..leaves)).is_some();
+        let sound = missing.iter().copied().filter(has_own).collect();
         let expected: Vec<ShardId> = missing.iter().map(|index| roots[*index]).collect();
         let checked = self.inner.pool.run(move || {
             let wrong = shards.iter().zip(expected).find(|(shard, root)| merkle::root(shard) != *root);
             match wrong.map(|(_, root)| root) {
-                None => Ok(shards),
+                None => Ok(Rebuilt { shards, sound }),
                 Some(root) => Err(root),
             }
         });
@@ -175,6 +179,7 @@ struct Gather<'a> {
     inner: &'a Inner,
     layout: &'a Layout,
     roots: &'a [ShardId],
+    suspects: &'a (dyn Fn(&[usize]) + Sync),
     sources: Vec<Source>,
     wants: Vec<Want>,
     requests: FuturesUnordered<BoxFuture<'a, Fetched>>,
@@ -185,12 +190,8 @@ struct Gather<'a> {
 }
 
 impl<'a> Gather<'a> {
-    fn new(
-        inner: &'a Inner,
-        layout: &'a Layout,
-        roots: &'a [ShardId],
-        placements: &[Placement],
-    ) -> Result<Self, Error> {
+    fn new(inner: &'a Inner, shards: Shards<'a>) -> Result<Self, Error> {
+        let Shards { layout, roots, placements, suspects } = shards;
         let n = layout.scheme.n();
         if roots.len() != n || placements.len() != n {
             let (roots, placements) = (roots.len(), placements.len());
@@ -208,12 +209,18 @@ impl<'a> Gather<'a> {
             pieces: Vec::new(),
         };
         let sources = placements.iter().map(source).collect();
-        let (requests, flights) = (FuturesUnordered::new(), Vec::new());
-        Ok(Self { inner, layout, roots, sources, wants: Vec::new(), requests, flights, hedge_bytes: 0, why: None })
-    }
-
-    fn suspects(&self) -> Vec<usize> {
-        (0..self.sources.len()).filter(|index| self.sources[*index].state == State::Damaged).collect()
+        Ok(Self {
+            inner,
+            layout,
+            roots,
+            suspects,
+            sources,
+            wants: Vec::new(),
+            requests: FuturesUnordered::new(),
+            flights: Vec::new(),
+            hedge_bytes: 0,
+            why: None,
+        })
     }
 
     /// The bytes of each want, within the read timeout.
@@ -232,7 +239,6 @@ impl<'a> Gather<'a> {
         };
         // Losers are dropped with their streams.
         self.requests.clear();
-        self.flights.clear();
         if !is_complete {
             return Err(self.unreadable());
         }
@@ -418,4 +424,16 @@ impl<'a> Gather<'a> {
 
 fn count_hedge(inner: &Inner) {
     count(&inner.counting.hedges, 1);
+}
+
+impl Drop for Gather<'_> {
+    fn drop(&mut self) {
+        let late = self.flights.iter().filter(|flight| flight.is_slow).count();
+        count(&self.inner.counting.late, late);
+        let is_bad = |index: &usize| self.sources[*index].state == State::Damaged;
+        let bad: Vec<usize> = (0..self.sources.len()).filter(is_bad).collect();
+        if !bad.is_empty() {
+            (self.suspects)(&bad);
+        }
+    }
 }

@@ -28,5 +28,5 @@ mod tests;
 pub use counters::Counters;
 pub use dispatcher::{Dispatcher, Options, Parts};
 pub use error::Error;
-pub use gather::Gathered;
+pub use gather::{Rebuilt, Shards};
 pub use scatter::{Announce, Health, Placement, Rest, Scattered};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::{Announce, Dispatcher, Error, Options, Parts, Placement, Scattered};
+use super::{Announce, Dispatcher, Error, Options, Parts, Placement, Rebuilt, Scattered, Shards};
 use crate::{
     base::{ErrorKind, OwnerId, PeerId, Scheme, ShardId, UnixMillis, limits},
     coding::{BucketKey, Encoded, encode},
@@ -214,6 +215,29 @@ impl Scene {
                 self.dispatcher.delete(peer, shard).await.expect("gone or deleted");
             }
         }
+    }
+
+    /// Fetches blocks of a chunk; with the shards that turned out bad.
+    pub(super) async fn gather(
+        &self,
+        (encoded, placements): (&Encoded, &[Placement]),
+        blocks: Range<usize>,
+    ) -> (Result<Bytes, Error>, Vec<usize>) {
+        let bad = Mutex::new(Vec::new());
+        let suspects = |found: &[usize]| bad.lock().extend_from_slice(found);
+        let shards = Shards { layout: &encoded.layout, roots: &encoded.roots, placements, suspects: &suspects };
+        let gathered = self.dispatcher.gather_blocks(shards, blocks).await;
+        (gathered, bad.into_inner())
+    }
+
+    /// Computes shards of a chunk.
+    pub(super) async fn rebuild(
+        &self,
+        (encoded, placements): (&Encoded, &[Placement]),
+        missing: &[usize],
+    ) -> Result<Rebuilt, Error> {
+        let shards = Shards { layout: &encoded.layout, roots: &encoded.roots, placements, suspects: &|_| () };
+        self.dispatcher.rebuild(shards, missing).await
     }
 
     /// Breaks the way to a consumer, or heals it with the default plan.

@@ -49,6 +49,17 @@ fn consumer(placements: &[Placement], index: usize) -> crate::base::PeerId {
     placements[index].consumer.expect("held")
 }
 
+/// What has failed so far, by how.
+fn failures(scene: &Scene) -> [(&'static str, u64); 4] {
+    let counters = scene.dispatcher.counters();
+    [
+        ("unreachable", counters.unreachable),
+        ("late", counters.late),
+        ("wrong", counters.wrong),
+        ("refused", counters.refused),
+    ]
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_shard_gets_a_consumer_of_its_own_and_comes_back() {
     let scene = Scene::new(8, 1);
@@ -60,16 +71,15 @@ async fn every_shard_gets_a_consumer_of_its_own_and_comes_back() {
         assert_eq!(on_shelf.as_ref(), Some(&encoded.shards[index]));
         assert_eq!(scene.copies(*root), 1);
     }
-    let layout = &encoded.layout;
     for blocks in [0..16, 0..1, 3..5, 15..16] {
-        let got = scene.dispatcher.gather_blocks(layout, &encoded.roots, &placements, blocks.clone()).await;
-        let got = got.expect("all is well");
-        assert_eq!(got.sealed, sealed(&encoded, blocks));
-        assert!(got.suspects.is_empty());
+        let (got, suspects) = scene.gather((&encoded, &placements), blocks.clone()).await;
+        assert_eq!(got.expect("all is well"), sealed(&encoded, blocks));
+        assert!(suspects.is_empty());
     }
     let counters = scene.dispatcher.counters();
-    assert_eq!((counters.shards_sent, counters.failures, counters.reconstructions), (6, 0, 0));
-    assert_eq!(counters.bytes_sent, 6 * u64::from(layout.shard_len));
+    assert_eq!((counters.shards_sent, counters.reconstructions), (6, 0));
+    assert_eq!(failures(&scene), [("unreachable", 0), ("late", 0), ("wrong", 0), ("refused", 0)]);
+    assert_eq!(counters.bytes_sent, 6 * u64::from(encoded.layout.shard_len));
     assert!(scene.dispatcher.known().len() == 8 && scene.dispatcher.tracker_problem().is_none());
 }
 
@@ -77,7 +87,7 @@ async fn every_shard_gets_a_consumer_of_its_own_and_comes_back() {
 async fn a_small_read_moves_little() {
     let scene = Scene::new(6, 2);
     let (encoded, placements) = stored(&scene, 4 << 20).await;
-    let read = |blocks| scene.dispatcher.gather_blocks(&encoded.layout, &encoded.roots, &placements, blocks);
+    let read = async |blocks| scene.gather((&encoded, &placements), blocks).await.0;
     read(5..6).await.expect("all is well");
     let one = scene.dispatcher.counters().bytes_received;
     assert!(one <= 66 << 10, "{one} bytes for a block");
@@ -142,8 +152,7 @@ async fn the_threshold_commits_and_the_rest_is_named_missing() {
     scene.fault(scene.nodes[2].peer, FaultPlan::default());
     tokio::time::sleep(limits::PUT_BACK_OFF).await; // virtual time
     let holders: Vec<_> = placements.iter().filter_map(|placement| placement.consumer).collect();
-    let rebuilt = scene.dispatcher.rebuild(&encoded.layout, &encoded.roots, &placements, &missing).await;
-    let rebuilt = rebuilt.expect("five are left");
+    let rebuilt = scene.rebuild((&encoded, &placements), &missing).await.expect("five are left").shards;
     assert_eq!(rebuilt, [encoded.shards[missing[0]].clone()]);
     let (root, announce) = (encoded.roots[missing[0]], scene.announce());
     let placed = scene.dispatcher.place(root, rebuilt[0].clone(), &holders, &announce).await;
@@ -229,8 +238,8 @@ async fn it_works_from_memory_while_the_tracker_is_down() {
     scene.dispatcher.learn(scene.nodes.iter().map(|node| node.candidate.clone()).collect());
     let (encoded, placements) = stored(&scene, 50_000).await;
     assert!(scene.dispatcher.tracker_problem().is_some());
-    let got = scene.dispatcher.gather_blocks(&encoded.layout, &encoded.roots, &placements, 0..1).await;
-    assert_eq!(got.expect("six are there").sealed, sealed(&encoded, 0..1));
+    let (got, _) = scene.gather((&encoded, &placements), 0..1).await;
+    assert_eq!(got.expect("six are there"), sealed(&encoded, 0..1));
 
     // A new consumer becomes known once the tracker is back.
     let mut changed = scene.dispatcher.changed();
@@ -247,19 +256,31 @@ async fn it_works_from_memory_while_the_tracker_is_down() {
 
 type Fault = Box<dyn Fn(&Scene, crate::base::PeerId)>;
 
-/// The ways in which a consumer fails a reader: name, whether the shard itself is bad, how.
-fn faults() -> Vec<(&'static str, bool, Fault)> {
+/// The ways in which a consumer fails a reader: name, whether the shard itself is bad, as what it is counted, how.
+fn faults() -> Vec<(&'static str, bool, &'static [&'static str], Fault)> {
     let plan = |plan: FaultPlan| move |scene: &Scene, peer| scene.fault(peer, plan.clone());
     vec![
-        ("down", false, Box::new(|scene, peer| scene.world.set_up(peer, false))),
-        ("refused", false, Box::new(plan(FaultPlan { is_refused: true, ..FaultPlan::default() }))),
-        ("hanging", false, Box::new(plan(FaultPlan { is_hanging: true, ..FaultPlan::default() }))),
-        ("cut", false, Box::new(plan(FaultPlan { cut_after_bytes: Some(3000), ..FaultPlan::default() }))),
-        ("stalled", false, Box::new(plan(FaultPlan { stall_after_bytes: Some(3000), ..FaultPlan::default() }))),
-        ("late", false, Box::new(plan(FaultPlan { delay: Duration::from_secs(9), ..FaultPlan::default() }))),
+        ("down", false, &["unreachable"], Box::new(|scene, peer| scene.world.set_up(peer, false))),
+        ("refused", false, &["unreachable"], Box::new(plan(FaultPlan { is_refused: true, ..FaultPlan::default() }))),
+        ("hanging", false, &["late"], Box::new(plan(FaultPlan { is_hanging: true, ..FaultPlan::default() }))),
+        (
+            "cut",
+            false,
+            &["unreachable"],
+            Box::new(plan(FaultPlan { cut_after_bytes: Some(3000), ..FaultPlan::default() })),
+        ),
+        (
+            "stalled",
+            false,
+            &["late"],
+            Box::new(plan(FaultPlan { stall_after_bytes: Some(3000), ..FaultPlan::default() })),
+        ),
+        ("late", false, &["late"], Box::new(plan(FaultPlan { delay: Duration::from_secs(9), ..FaultPlan::default() }))),
         (
             "wrong",
             true,
+            // Of the whole the reader sees it, of a part the consumer itself.
+            &["wrong", "refused"],
             Box::new(|scene, peer| {
                 for data in scene.node(peer).shelf.shards.lock().values_mut() {
                     *data = data.iter().map(|byte| byte ^ 1).collect();
@@ -269,6 +290,7 @@ fn faults() -> Vec<(&'static str, bool, Fault)> {
         (
             "short",
             true,
+            &["wrong", "refused"],
             Box::new(|scene, peer| {
                 scene
                     .node(peer)
@@ -279,10 +301,11 @@ fn faults() -> Vec<(&'static str, bool, Fault)> {
                     .for_each(|data| *data = Bytes::from_static(&[0; 1024]));
             }),
         ),
-        ("gone", true, Box::new(|scene, peer| scene.node(peer).shelf.shards.lock().clear())),
+        ("gone", true, &["refused"], Box::new(|scene, peer| scene.node(peer).shelf.shards.lock().clear())),
         (
             "slow",
             false,
+            &["late"],
             Box::new(|scene, peer| {
                 scene.node(peer).shelf.manner.lock().get_delay = Duration::from_secs(8);
             }),
@@ -292,24 +315,28 @@ fn faults() -> Vec<(&'static str, bool, Fault)> {
 
 #[tokio::test(start_paused = true)]
 async fn reads_survive_two_of_each_fault_and_name_the_bad() {
-    for (name, is_damage, fail) in faults() {
+    for (name, is_damage, counted, fail) in faults() {
         let scene = Scene::new(6, 8);
         let (encoded, placements) = stored(&scene, 1 << 20).await;
-        let read = |blocks| scene.dispatcher.gather_blocks(&encoded.layout, &encoded.roots, &placements, blocks);
-        read(0..16).await.expect("all is well");
+        let read = |blocks| scene.gather((&encoded, &placements), blocks);
+        read(0..16).await.0.expect("all is well");
         for index in [0, 2] {
             fail(&scene, consumer(&placements, index));
         }
         for blocks in [0..16, 1..2, 8..10] {
             let start = Instant::now();
-            let got = read(blocks.clone()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(got.sealed, sealed(&encoded, blocks.clone()), "{name}");
+            let (got, suspects) = read(blocks.clone()).await;
+            let got = got.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(got, sealed(&encoded, blocks.clone()), "{name}");
             let took = start.elapsed();
             assert!(took < Duration::from_secs(1), "{name} {blocks:?} took {took:?}");
             if is_damage && blocks == (0..16) {
-                assert_eq!(got.suspects, [0, 2], "{name}");
+                assert_eq!(suspects, [0, 2], "{name}");
             }
-            assert!(is_damage || got.suspects.is_empty(), "{name}: {:?}", got.suspects);
+            assert!(is_damage || suspects.is_empty(), "{name}: {suspects:?}");
+        }
+        for (how, count) in failures(&scene) {
+            assert_eq!(count >= 2, counted.contains(&how), "{name}: {count} {how}");
         }
     }
 }
@@ -324,15 +351,15 @@ async fn two_that_stall_cost_seconds_also_when_other_leaves_of_each_are_needed()
     }
     let start = Instant::now();
     // The end of the first shard and the beginning of the second.
-    let read = scene.dispatcher.gather_blocks(&encoded.layout, &encoded.roots, &placements, 3..5).await;
-    assert_eq!(read.expect("four are left").sealed, sealed(&encoded, 3..5));
+    let (read, _) = scene.gather((&encoded, &placements), 3..5).await;
+    assert_eq!(read.expect("four are left"), sealed(&encoded, 3..5));
     // One that stalls may also be asked in place of the other, before it is known for it.
     assert!(start.elapsed() < limits::HEDGE_CEILING * 4, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn fewer_than_k_are_an_error_in_time() {
-    for (name, _, fail) in faults() {
+    for (name, is_damage, _, fail) in faults() {
         if ["late", "slow"].contains(&name) {
             continue;
         }
@@ -342,27 +369,53 @@ async fn fewer_than_k_are_an_error_in_time() {
             fail(&scene, consumer(&placements, index));
         }
         let start = Instant::now();
-        let read = scene.dispatcher.gather_blocks(&encoded.layout, &encoded.roots, &placements, 0..16).await;
+        let (read, suspects) = scene.gather((&encoded, &placements), 0..16).await;
         let error = read.expect_err(name);
+        assert_eq!(suspects, if is_damage { vec![0, 2, 5] } else { Vec::new() }, "{name}: noted although it failed");
         assert!(matches!(error, Error::Unreadable { have: 0..4, need: 4, .. }), "{name}: {error}");
         assert!(start.elapsed() <= limits::READ_TIMEOUT, "{name}");
-        let rebuilt = scene.dispatcher.rebuild(&encoded.layout, &encoded.roots, &placements, &[0]).await;
+        let rebuilt = scene.rebuild((&encoded, &placements), &[0]).await;
         assert!(rebuilt.is_err(), "{name}");
         // What does not need the lost ones can be read all the same.
-        let got = scene.dispatcher.gather_blocks(&encoded.layout, &encoded.roots, &placements, 5..6).await;
-        assert_eq!(got.expect(name).sealed, sealed(&encoded, 5..6));
+        let (got, _) = scene.gather((&encoded, &placements), 5..6).await;
+        assert_eq!(got.expect(name), sealed(&encoded, 5..6));
     }
+}
+
+/// What was bad may have been so for a moment only, and may be what is left.
+#[tokio::test(start_paused = true)]
+async fn suspected_shards_are_used_where_there_are_too_few_others() {
+    let scene = Scene::new(6, 14);
+    let (encoded, mut placements) = stored(&scene, 1 << 20).await;
+    for index in [0, 3, 5] {
+        placements[index].health = Health::Suspect;
+    }
+    let asked = |index| *scene.node(consumer(&placements, index)).shelf.asked.lock();
+    let before = [0, 3, 5].map(asked);
+    let rebuilt = scene.rebuild((&encoded, &placements), &[0]).await.expect("all are there");
+    assert_eq!((rebuilt.shards, rebuilt.sound), (vec![encoded.shards[0].clone()], vec![0]));
+    scene.node(consumer(&placements, 0)).shelf.shards.lock().clear();
+    let rebuilt = scene.rebuild((&encoded, &placements), &[0, 3, 5]).await.expect("five are there");
+    assert_eq!(rebuilt.shards, [0, 3, 5].map(|index: usize| encoded.shards[index].clone()));
+    assert!(!rebuilt.sound.contains(&0) && !rebuilt.sound.is_empty(), "{:?}", rebuilt.sound);
+    assert!([0, 3, 5].map(asked) != before);
+    // Not while there are enough others.
+    placements[3].health = Health::Held;
+    let before = *scene.node(consumer(&placements, 5)).shelf.asked.lock();
+    let rebuilt = scene.rebuild((&encoded, &placements), &[5]).await.expect("four are sound");
+    assert_eq!((rebuilt.shards, rebuilt.sound), (vec![encoded.shards[5].clone()], vec![]));
+    assert_eq!(*scene.node(consumer(&placements, 5)).shelf.asked.lock(), before);
 }
 
 #[tokio::test(start_paused = true)]
 async fn all_slow_is_waited_for_and_a_short_absence_too() {
     let scene = Scene::new(6, 10);
     let (encoded, placements) = stored(&scene, 1 << 20).await;
-    let read = || scene.dispatcher.gather_blocks(&encoded.layout, &encoded.roots, &placements, 0..16);
+    let read = async || scene.gather((&encoded, &placements), 0..16).await.0;
     for node in &scene.nodes {
         node.shelf.manner.lock().get_delay = Duration::from_secs(7);
     }
-    assert_eq!(read().await.expect("late, but there").sealed, sealed(&encoded, 0..16));
+    assert_eq!(read().await.expect("late, but there"), sealed(&encoded, 0..16));
     for node in &scene.nodes {
         node.shelf.manner.lock().get_delay = Duration::ZERO;
         scene.world.set_up(node.peer, false);
@@ -372,7 +425,7 @@ async fn all_slow_is_waited_for_and_a_short_absence_too() {
         scene.nodes.iter().for_each(|node| scene.world.set_up(node.peer, true));
     };
     let (got, ()) = tokio::join!(read(), back);
-    assert_eq!(got.expect("back in time").sealed, sealed(&encoded, 0..16));
+    assert_eq!(got.expect("back in time"), sealed(&encoded, 0..16));
 }
 
 #[tokio::test(start_paused = true)]
