@@ -1,6 +1,8 @@
 //! The bucket against a model, over a simulated network of real consumers: random operations, crashes and
 //! reopenings among them. `OPENBUCKET_SEED` and `OPENBUCKET_STEPS` choose another run.
 
+#[path = "model/awaited.rs"]
+mod awaited;
 #[path = "model/collect.rs"]
 mod collect;
 #[path = "model/fixture.rs"]

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Error, Inner,
+    awaited::AllAwaited,
     ranges::{DirtyRanges, LoggedRanges},
     records::Inode,
 };
@@ -63,8 +64,10 @@ pub(super) struct CellState {
     pub retry_at: Instant,
     /// When it last failed.
     pub failed_at: Option<Instant>,
-    /// Somebody waits for its upload.
+    /// All of it goes at once.
     pub is_urgent: bool,
+    /// Who waits for what of it to be on consumers.
+    pub awaited: AllAwaited,
     /// Whether it has extended attributes, once somebody has looked.
     pub has_attributes: Option<bool>,
     /// The inode is gone; nothing may be stored for it any more.
@@ -102,6 +105,7 @@ impl Cell {
                 retry_at: now,
                 failed_at: None,
                 is_urgent: false,
+                awaited: AllAwaited::default(),
                 has_attributes: None,
                 is_gone: false,
             }),
@@ -196,6 +200,7 @@ impl CellState {
     pub fn forget_staged(&mut self, range: Range<u64>) {
         self.dirty.remove(range.clone());
         self.unlogged.remove(range.clone());
+        self.awaited.settle(&range);
         self.logged.take(range);
     }
 

@@ -97,7 +97,7 @@ impl Inner {
         committed
     }
 
-    fn encode_job(&self, job: &Job) -> Result<Encoded, Error> {
+    pub(super) fn encode_job(&self, job: &Job) -> Result<Encoded, Error> {
         let mut plain = vec![0; job.bytes];
         for piece in &job.pieces {
             let start = piece.chunk_offset as usize;
@@ -108,6 +108,10 @@ impl Inner {
                 && !piece.cell.lock().unmodified_since(job.flight, piece.range.clone()).is_empty()
             {
                 return Err(crate::store::Error::io("cannot read", "staging")(error).into());
+            }
+            let state = piece.cell.lock();
+            if !state.awaited.is_empty() {
+                piece.intact.get_or_init(|| state.unmodified_since(job.flight, piece.range.clone()));
             }
         }
         Ok(coding::encode(&self.key, &plain, job.scheme, &*self.chance)?)

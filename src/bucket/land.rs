@@ -3,6 +3,9 @@
 //! A batch may only hold so much, and a chunk may replace a great many small extents. Each batch is right by itself: it
 //! lands some parts, with their extents, what these replace, and that they are staged no more. The first one also stores
 //! the chunk. After a crash between two of them the other parts are staged still, and go with another chunk.
+//!
+//! What was written anew meanwhile stays staged. Where somebody waits for what was there before, that lands beneath it:
+//! otherwise a program that writes the same bytes again and again would keep an fsync on consumers from ever returning.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -12,10 +15,10 @@ use super::{
     commit::Delivery,
     extents::ExtentChange,
     records::Extent,
-    upload::Job,
+    upload::{Job, Piece},
 };
 use crate::{
-    base::{Ino, limits},
+    base::{Ino, RangeSet, limits},
     runtime::failpoint,
     store::{Batch, Sequence},
 };
@@ -33,7 +36,28 @@ struct Landing<'a> {
 }
 
 /// What a batch lands, by inode.
-type Parts = BTreeMap<Ino, Vec<Range<u64>>>;
+#[derive(Default)]
+struct Parts {
+    /// Is staged no more.
+    taken: BTreeMap<Ino, Vec<Range<u64>>>,
+    /// Lies beneath what is staged.
+    beneath: BTreeMap<Ino, Vec<Range<u64>>>,
+}
+
+impl Parts {
+    fn is_empty(&self) -> bool {
+        self.taken.is_empty() && self.beneath.is_empty()
+    }
+
+    /// All of each file.
+    fn by_file(&self) -> BTreeMap<Ino, Vec<Range<u64>>> {
+        let mut all = self.taken.clone();
+        for (ino, ranges) in &self.beneath {
+            all.entry(*ino).or_default().extend(ranges.iter().cloned());
+        }
+        all
+    }
+}
 
 impl Landing<'_> {
     fn is_done(&self) -> bool {
@@ -47,12 +71,11 @@ impl Landing<'_> {
         change: &mut ExtentChange<'_>,
         batch: &mut Batch,
     ) -> Result<Parts, Error> {
-        let (mut parts, mut count) = (Parts::new(), 0);
+        let (mut parts, mut count) = (Parts::default(), 0);
         while let Some(piece) = self.job.pieces.get(self.next.0) {
             let (ino, state) = (piece.cell.ino, locked.of(piece.cell.ino));
             let rest = piece.range.start.max(self.next.1)..piece.range.end;
-            let unmodified = if state.is_gone { Vec::new() } else { state.unmodified_since(self.job.flight, rest) };
-            for part in unmodified {
+            for (part, is_beneath) in self.job.landing_parts(piece, state, rest) {
                 let has_room = count < limits::PIECES_PER_CHUNK;
                 let reached = if has_room { change.cut(ino, part.clone(), batch)? } else { part.start };
                 if reached > part.start {
@@ -63,8 +86,11 @@ impl Landing<'_> {
                         chunk_offset: piece.chunk_offset + skipped,
                     };
                     change.insert(ino, part.start, extent, batch);
-                    batch.supersede(ino.0, part.start, reached);
-                    parts.entry(ino).or_default().push(part.start..reached);
+                    if !is_beneath {
+                        batch.supersede(ino.0, part.start, reached);
+                    }
+                    let landed = if is_beneath { &mut parts.beneath } else { &mut parts.taken };
+                    landed.entry(ino).or_default().push(part.start..reached);
                     count += 1;
                 }
                 if reached < part.end {
@@ -75,6 +101,27 @@ impl Landing<'_> {
             self.next = (self.next.0 + 1, 0);
         }
         Ok(parts)
+    }
+}
+
+impl Job {
+    /// What of the rest of a piece can land, in order, and whether beneath what is staged.
+    fn landing_parts(&self, piece: &Piece, state: &CellState, rest: Range<u64>) -> Vec<(Range<u64>, bool)> {
+        if state.is_gone {
+            return Vec::new();
+        }
+        let mut beneath = RangeSet::new();
+        for part in piece.intact.get().into_iter().flatten() {
+            let part = part.start.max(rest.start)..part.end.min(rest.end);
+            let wanted = state.awaited.wanted_from(self.flight, &part);
+            wanted.iter().for_each(|(part, ())| beneath.insert(part, ()));
+        }
+        let unmodified = state.unmodified_since(self.flight, rest);
+        unmodified.iter().for_each(|part| beneath.remove(part.clone()));
+        let mut parts: Vec<_> = unmodified.into_iter().map(|part| (part, false)).collect();
+        parts.extend(beneath.iter().map(|(part, ())| (part, true)));
+        parts.sort_unstable_by_key(|(part, _)| part.start);
+        parts
     }
 }
 
@@ -117,13 +164,16 @@ impl Inner {
         let mut batch = Batch::new();
         let parts = landing.take_some(&mut locked, &mut change, &mut batch)?;
         let mut taken = Vec::new();
-        for (ino, ranges) in &parts {
+        let by_file = parts.by_file();
+        for (ino, ranges) in &by_file {
             let state = locked.of(*ino);
             state.count_extents(change.gained(*ino));
             landing.is_pinned |= state.inode.is_pinned;
             // All in this batch: without the extents in it the ranges must stay. They are no more than a few for each
             // part, because whoever changes ranges tells the database before it lets go of the file.
-            taken.extend(ranges.iter().flat_map(|range| state.logged.take(range.clone())).map(|range| (*ino, range)));
+            for range in parts.taken.get(ino).into_iter().flatten() {
+                taken.extend(state.logged.take(range.clone()).into_iter().map(|range| (*ino, range)));
+            }
             while !state.logged.put(*ino, &mut batch) {}
             state.put_sized(*ino, landed_size(state, ranges), &mut batch);
         }
@@ -140,12 +190,17 @@ impl Inner {
         failpoint("chunk-committed");
         landing.is_stored |= !parts.is_empty();
         // Only now, so that a commit that fails leaves everything staged.
-        for (ino, ranges) in &parts {
-            self.note_landed(locked.of(*ino), ranges, committed);
+        for (ino, ranges) in &by_file {
+            let state = locked.of(*ino);
+            state.logged_size = landed_size(state, ranges);
+            self.note_landed(state, parts.taken.get(ino).map_or(&[], Vec::as_slice), committed);
+            for range in parts.beneath.get(ino).into_iter().flatten() {
+                state.awaited.settle_beneath(job.flight, range);
+            }
         }
         drop(change);
         drop(locked);
-        for piece in pieces.iter().filter(|piece| parts.contains_key(&piece.cell.ino)) {
+        for piece in pieces.iter().filter(|piece| by_file.contains_key(&piece.cell.ino)) {
             landing.cells.entry(piece.cell.ino).or_insert_with(|| Arc::clone(&piece.cell));
         }
         self.forget_chunks(&dead);
@@ -155,7 +210,6 @@ impl Inner {
     /// A locked cell after ranges of it went into a chunk.
     fn note_landed(&self, state: &mut CellState, ranges: &[Range<u64>], committed: Sequence) {
         let before = state.dirty.covered_bytes();
-        state.logged_size = landed_size(state, ranges);
         for range in ranges {
             state.forget_staged(range.clone());
             state.waste.insert(range.clone(), committed);
@@ -184,13 +238,14 @@ fn landed_size(state: &CellState, ranges: &[Range<u64>]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use super::{
         super::{
             Bucket, FsckOptions, FsckProgress,
             cell::Flight,
             promises::{copy, file, open, write},
             records::Chunk,
-            upload::Piece,
         },
         *,
     };
@@ -242,7 +297,7 @@ mod tests {
         state.dirty.insert(0..extents, Some(flight));
         let file = inner.staging_file(&cell, &mut state).expect("there");
         drop(state);
-        let piece = Piece { cell, file, range: 0..extents, chunk_offset: 0 };
+        let piece = Piece { cell, file, range: 0..extents, chunk_offset: 0, intact: OnceLock::new() };
         let job = Job { flight, scheme: Scheme::FREE, pieces: vec![piece], bytes: extents as usize };
         (job, delivery(2, extents as usize))
     }

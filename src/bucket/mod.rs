@@ -6,8 +6,8 @@
 //!
 //! - `tree` and `rename`: names and directories; `attributes`: stat and extended attributes; `acl`: access control lists
 //! - `write`: write, fsync and the intent log; `staging` and `staged`: the files or the memory below that; `ranges`: what is staged
-//! - `upload`: what goes to consumers next; `commit` and `land`: how it gets there; `pressure`: when it yields; `room`: who
-//!   waits for it
+//! - `upload`: what goes to consumers next; `commit` and `land`: how it gets there; `pressure`: when it yields; `room` and
+//!   `awaited`: who waits for it
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
 //! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
@@ -23,6 +23,7 @@ mod apply;
 mod attempts;
 mod attr;
 mod attributes;
+mod awaited;
 mod cache;
 mod carve;
 mod cell;

@@ -108,6 +108,7 @@ impl Inner {
         state.dirty = Default::default();
         state.unlogged = Default::default();
         state.logged.take(0..u64::MAX);
+        state.awaited.settle(&(0..u64::MAX));
         self.staging.account(staged, 0);
         drop(state);
         Ok(Some(cell))

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     ops::Range,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -51,6 +51,8 @@ pub(super) struct Piece {
     pub file: Arc<dyn DiskFile>,
     pub range: Range<u64>,
     pub chunk_offset: u32,
+    /// The parts of it that nobody changed until they were read, if somebody waits for the file.
+    pub intact: OnceLock<Vec<Range<u64>>>,
 }
 
 /// A chunk in the making.
@@ -99,6 +101,11 @@ impl Uploader {
     pub fn release(&self) {
         *self.released_at.lock() = Some(Instant::now());
         self.wake();
+    }
+
+    /// The youngest chunk that was begun.
+    pub fn newest_flight(&self) -> Flight {
+        Flight(self.next_flight.load(Ordering::Relaxed) - 1)
     }
 
     /// A chunk is under way.
@@ -225,18 +232,19 @@ impl Inner {
             let rested = now.duration_since(state.last_write);
             let is_large = waiting >= limits::CHUNK_BYTES as u64;
             let may_try = now >= state.retry_at || state.is_released(now, released_at);
-            let is_ready = state.is_urgent || (may_flow && may_try && (rested >= linger || is_large));
+            let is_urgent = state.is_urgent || (may_try && state.is_awaited());
+            let is_ready = is_urgent || (may_flow && may_try && (rested >= linger || is_large));
             if waiting > 0 && is_ready {
                 ready.push(ino);
                 bytes += waiting;
-                is_due |= state.is_urgent || rested >= limits::PACK_WINDOW;
+                is_due |= is_urgent || rested >= limits::PACK_WINDOW;
             }
         }
         if is_due || bytes >= limits::CHUNK_BYTES as u64 { ready } else { Vec::new() }
     }
 
     /// Gathers the next chunk from files that are ready: one large file, or many small ones of one policy.
-    fn next_job(&self) -> Result<Option<Job>, Error> {
+    pub(super) fn next_job(&self) -> Result<Option<Job>, Error> {
         let flight = Flight(self.uploader.next_flight.fetch_add(1, Ordering::Relaxed));
         let mut job: Option<Job> = None;
         let now = Instant::now();
@@ -275,7 +283,8 @@ impl Inner {
                 state.dirty.insert(range.clone(), Some(flight));
                 let chunk_offset = job.bytes as u32;
                 job.bytes += (range.end - range.start) as usize;
-                job.pieces.push(Piece { cell: Arc::clone(&cell), file: Arc::clone(&file), range, chunk_offset });
+                let (cell, file) = (Arc::clone(&cell), Arc::clone(&file));
+                job.pieces.push(Piece { cell, file, range, chunk_offset, intact: OnceLock::new() });
             }
             if job.bytes == limits::CHUNK_BYTES || job.pieces.len() >= limits::PIECES_PER_CHUNK {
                 break;

@@ -280,32 +280,16 @@ impl Bucket {
         let logged = self.inner.log_cell(&cell)?;
         self.inner.database.sync(logged)?;
         if self.inner.options.is_durability_network {
-            Handle::current().block_on(self.upload_and_wait(&cell))?;
+            Handle::current().block_on(self.inner.upload_and_wait(&cell))?;
         }
         Ok(())
     }
 
-    /// Has a file uploaded now and waits until nothing of it is only here, at most `limits::DURABILITY_TIMEOUT`.
+    /// Has a file uploaded now and waits until nothing that is staged of it now is only here, at most
+    /// `limits::DURABILITY_TIMEOUT`.
     pub async fn upload(&self, ino: Ino) -> Result<(), Error> {
         let cell = self.inner.cell(ino)?;
-        self.upload_and_wait(&cell).await
-    }
-
-    async fn upload_and_wait(&self, cell: &Cell) -> Result<(), Error> {
-        let mut changes = self.changes();
-        let end = tokio::time::Instant::now() + limits::DURABILITY_TIMEOUT;
-        // Once: what fails waits for its retry.
-        cell.lock().is_urgent = true;
-        self.inner.uploader.wake();
-        loop {
-            if cell.lock().dirty.is_empty() {
-                return Ok(());
-            }
-            if !matches!(tokio::time::timeout_at(end, changes.changed()).await, Ok(Ok(()))) {
-                let why = cell.lock().problem.clone().unwrap_or_else(|| "the upload has not ended".to_owned());
-                return Err(Error::Unreadable(format!("the file is safe here but not on consumers: {why}")));
-            }
-        }
+        self.inner.upload_and_wait(&cell).await
     }
 
     /// Makes everything durable on the local disk. Blocks on the disk.

@@ -74,7 +74,8 @@
 //! | | | | 7 Deleted | |
 //! | | | | 8 Page | count, (shard 32, bytes u32) each, is_last 1 |
 //!
-//! - **Put.** The client sends data only after `Ready`: the server has then set space aside. After `Ready`
+//! - **Put.** The client sends data only after `Ready`: the server has then set space aside, and what a
+//!   client that gave up has left behind in the network is no shard (see Delete). After `Ready`
 //!   the server reads all data before it answers. `Held` means that the server has this shard already,
 //!   intact; no data follows. After `Ready` only a receipt says where the shard is: when the put is
 //!   refused then, or its stream ends, the server may have the shard, or come to have it (a flush that
