@@ -4,6 +4,8 @@
 
 #[path = "cluster/crashes.rs"]
 mod crashes;
+#[path = "cluster/durability.rs"]
+mod durability;
 #[path = "devnet/fixture.rs"]
 mod fixture;
 #[path = "cluster/loss.rs"]
