@@ -3,21 +3,24 @@
 //! What sled 0.34 flushes it hands to sync_file_range(2) on Linux, which writes pages out but flushes neither the length of the
 //! file nor the cache of the disk; and it reuses space on the strength of that. So this program has a sync_file_range of
 //! its own: one that says that there is none, upon which sled calls fsync. What sled flushes nowhere is flushed here: its
-//! directory, its configuration, and the files of large values. Files that a kill or a cut left half made, and that sled
+//! directory, its configuration, and the files of large values, these before that fsync: a log that names a value which is torn
+//! ends there for sled. Files that a kill or a cut left half made, and that sled
 //! would not open with, are removed: the configuration of trees that were never opened, which it writes again, and a snapshot,
 //! before which there is another. A configuration that is damaged later is not: with another one sled may find nothing.
 //!
 //! An opening writes a snapshot of all that is in sled's log, and then wipes the segments that this one needs no more. With the
 //! snapshot before, which comes back with its name when the power goes, a wiped segment is a torn log: all after that snapshot
 //! would be taken for lost, and wiped. So it is opened twice, and what the first time has written is flushed before the second.
+//! What the disk cannot read would be such an end of the log, too: so all is read before sled opens it.
 
 use std::{
     collections::BTreeSet,
     ffi::{OsString, c_int, c_uint},
     fs::{self, File},
-    io,
+    io::{self, Read},
     ops::Deref,
     path::{Path, PathBuf},
+    sync::{Arc, Weak},
 };
 
 use parking_lot::Mutex;
@@ -47,12 +50,66 @@ const BARRIER: &str = "9223372036854775807";
 /// How the name of a snapshot ends that sled has not finished.
 const UNFINISHED: &str = ".generating";
 
-/// Stands before the C library's for all of this program.
+/// Bytes read at a time where only the reading matters.
+const READ_BYTES: usize = 1 << 20;
+
+/// The large values of all trees that are open.
+static OPEN: Mutex<Vec<Weak<Blobs>>> = Mutex::new(Vec::new());
+
+/// Stands before the C library's for all of this program. sled calls it before it relies on what it has written.
 #[allow(unsafe_code, reason = "the linker is to find this one; nothing in it is unsafe")]
 #[unsafe(no_mangle)]
 extern "C" fn sync_file_range(_: c_int, _: i64, _: i64, _: c_uint) -> c_int {
-    errno::set_errno(errno::Errno(rustix::io::Errno::NOSYS.raw_os_error()));
+    let open: Vec<_> = OPEN.lock().iter().filter_map(Weak::upgrade).collect();
+    let errno = match open.iter().try_for_each(|blobs| blobs.flush()) {
+        Ok(()) => rustix::io::Errno::NOSYS,
+        Err(error) => rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO),
+    };
+    errno::set_errno(errno::Errno(errno.raw_os_error()));
     -1
+}
+
+/// sled's files of large values, which are written once.
+struct Blobs {
+    directory: PathBuf,
+    flushed: Mutex<BTreeSet<OsString>>,
+}
+
+impl Blobs {
+    fn register(path: &Path) -> Arc<Self> {
+        let blobs = Arc::new(Self { directory: path.join(BLOBS), flushed: Mutex::default() });
+        let mut open = OPEN.lock();
+        open.retain(|blobs| blobs.strong_count() > 0);
+        open.push(Arc::downgrade(&blobs));
+        blobs
+    }
+
+    /// Makes those durable that are not.
+    fn flush(&self) -> io::Result<()> {
+        let mut flushed = self.flushed.lock();
+        let mut found = BTreeSet::new();
+        let entries = match fs::read_dir(&self.directory) {
+            // Not made yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if !flushed.contains(&entry.file_name()) {
+                match File::open(entry.path()) {
+                    // Replaced meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    opened => opened?.sync_all()?,
+                }
+            }
+            found.insert(entry.file_name());
+        }
+        if !found.is_subset(&flushed) {
+            File::open(&self.directory)?.sync_all()?;
+        }
+        *flushed = found;
+        Ok(())
+    }
 }
 
 /// Bytes of keys and values that go into the trees together. When eight writes of sled's wait for the lock behind which it
@@ -93,9 +150,7 @@ impl Steps<'_> {
 /// An open database of sled.
 pub(super) struct Trees {
     db: sled::Db,
-    path: PathBuf,
-    /// Files of large values that were flushed: they are written once.
-    flushed: Mutex<BTreeSet<OsString>>,
+    blobs: Arc<Blobs>,
 }
 
 impl Trees {
@@ -107,14 +162,16 @@ impl Trees {
             remove_torn_configuration(path)?;
         }
         remove_unfinished_snapshots(path)?;
+        read_all(path)?;
+        let blobs = Blobs::register(path);
         let config = config.path(path);
         // What sled refuses to open stays as it is.
         let is_ready = path.join(DATA).try_exists()? && is_configuration_whole(path)?;
         let opened = if is_ready { open_up_to_the_barrier(path, &config)? } else { None };
         let db = opened.map_or_else(|| config.open(), Ok)?;
-        let trees = Self { db, path: path.to_path_buf(), flushed: Mutex::default() };
+        let trees = Self { db, blobs };
         // Those that a killed process has left, too.
-        trees.flush_blobs()?;
+        trees.blobs.flush()?;
         File::open(path.join(CONFIGURATION))?.sync_all()?;
         File::create(made)?;
         File::open(path)?.sync_all()?;
@@ -129,29 +186,7 @@ impl Trees {
     /// Makes everything durable.
     pub fn flush(&self) -> Result<(), sled::Error> {
         self.db.flush()?;
-        self.flush_blobs()?;
-        Ok(())
-    }
-
-    fn flush_blobs(&self) -> io::Result<()> {
-        let mut flushed = self.flushed.lock();
-        let directory = self.path.join(BLOBS);
-        let mut found = BTreeSet::new();
-        for entry in fs::read_dir(&directory)? {
-            let entry = entry?;
-            if !flushed.contains(&entry.file_name()) {
-                match File::open(entry.path()) {
-                    // Replaced meanwhile.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    opened => opened?.sync_all()?,
-                }
-            }
-            found.insert(entry.file_name());
-        }
-        if !found.is_subset(&flushed) {
-            File::open(&directory)?.sync_all()?;
-        }
-        *flushed = found;
+        self.blobs.flush()?;
         Ok(())
     }
 }
@@ -218,6 +253,29 @@ fn open_up_to_the_barrier(path: &Path, config: &sled::Config) -> Result<Option<s
     File::open(path)?.sync_all()?;
     fs::remove_dir(barrier)?;
     opened
+}
+
+/// Reads what sled will read.
+fn read_all(path: &Path) -> io::Result<()> {
+    let mut buffer = vec![0; READ_BYTES];
+    for directory in [path.to_path_buf(), path.join(BLOBS)] {
+        let entries = match fs::read_dir(directory) {
+            // Nothing was ever kept here.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_dir() {
+                continue;
+            }
+            let unreadable =
+                |error: io::Error| io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()));
+            let mut file = File::open(&path).map_err(unreadable)?;
+            while file.read(&mut buffer).map_err(unreadable)? > 0 {}
+        }
+    }
+    Ok(())
 }
 
 /// A configuration that was torn when it was made, before anything was kept here: sled writes the same one again, but refuses
@@ -320,6 +378,32 @@ mod tests {
         trees.insert("large", vec![1; 1 << 20]).expect("kept");
         trees.flush().expect("flushed");
         let blobs = fs::read_dir(directory.path().join(BLOBS)).expect("listed").count();
-        assert!(blobs > 0 && trees.flushed.lock().len() == blobs, "{blobs}");
+        assert!(blobs > 0 && trees.blobs.flushed.lock().len() == blobs, "{blobs}");
+    }
+
+    /// Where it relies on its log, the log may name values of other files.
+    #[test]
+    fn large_values_are_durable_before_sled_relies_on_its_log() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let trees = Trees::open(directory.path(), sled::Config::new().flush_every_ms(None)).expect("made");
+        trees.insert("large", vec![1; 1 << 20]).expect("kept");
+        assert!(trees.blobs.flushed.lock().is_empty());
+        trees.db.flush().expect("flushed");
+        assert!(!trees.blobs.flushed.lock().is_empty(), "what sled flushes by itself comes with its values");
+    }
+
+    #[test]
+    fn trees_that_the_disk_cannot_read_are_not_opened() {
+        let directory = tempfile::tempdir().expect("a directory");
+        open(directory.path()).expect("made").insert("a", "b").expect("kept");
+        let (data, kept) = (directory.path().join(DATA), directory.path().join("kept"));
+        fs::rename(&data, &kept).expect("moved");
+        // Its first page is nobody's: reading it is an I/O error.
+        std::os::unix::fs::symlink("/proc/self/mem", &data).expect("linked");
+        let error = open(directory.path()).map(drop).expect_err("unreadable");
+        assert!(matches!(&error, sled::Error::Io(error) if error.to_string().contains("cannot read")), "{error:?}");
+        fs::remove_file(&data).expect("unlinked");
+        fs::rename(&kept, &data).expect("moved back");
+        assert_eq!(open(directory.path()).expect("opens").get("a").expect("reads").as_deref(), Some(&b"b"[..]));
     }
 }
