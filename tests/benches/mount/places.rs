@@ -67,6 +67,16 @@ pub struct Places {
     _watched: oneshot::Sender<()>,
 }
 
+/// The product in a home of its own, told nothing by the environment.
+fn product(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_openbucket"));
+    command.env("HOME", home);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("XDG_") || name.starts_with("OPENBUCKET_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 impl Places {
     /// Starts everything in a new directory below $TMPDIR.
     pub fn open() -> anyhow::Result<Self> {
@@ -78,14 +88,9 @@ impl Places {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(empty::WORD).arg(path("empty"));
         let empty = Process::start(command, &path("empty"))?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_openbucket"));
+        let mut command = product(&path("home"));
         command.arg("devnet").arg(path("bucket")).arg("--state").arg(path("state")).args(["--consumers", CONSUMERS]);
-        command.env("HOME", path("home")).stderr(fs::File::create(path("devnet.log"))?);
-        for (name, _) in
-            std::env::vars().filter(|(name, _)| name.starts_with("XDG_") || name.starts_with("OPENBUCKET_"))
-        {
-            command.env_remove(name);
-        }
+        command.stderr(fs::File::create(path("devnet.log"))?);
         let devnet = Process::start(command, &path("bucket")).with_context(|| {
             format!("the network does not start:\n{}", fs::read_to_string(path("devnet.log")).unwrap_or_default())
         })?;
@@ -154,8 +159,7 @@ impl Places {
 
     /// Runs a command of the product to its end and gives what it prints.
     pub fn openbucket(&self, words: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_openbucket"));
-        machine::run(command.args(words).env("HOME", self.scratch("home")), COMMAND)
+        machine::run(product(&self.scratch("home")).args(words), COMMAND)
     }
 
     /// Waits until nothing of the bucket is on its way to the consumers, so that a row does not pay for the one before.
