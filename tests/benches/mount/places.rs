@@ -80,6 +80,7 @@ impl Places {
         let empty = Process::start(command, &path("empty"))?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_openbucket"));
         command.arg("devnet").arg(path("bucket")).arg("--state").arg(path("state")).args(["--consumers", CONSUMERS]);
+        command.args(["--chain", "none"]);
         command.env("HOME", path("home")).stderr(fs::File::create(path("devnet.log"))?);
         for (name, _) in
             std::env::vars().filter(|(name, _)| name.starts_with("XDG_") || name.starts_with("OPENBUCKET_"))
