@@ -22,6 +22,8 @@ mod life;
 mod outbox;
 #[path = "chain/outbox_troubles.rs"]
 mod outbox_troubles;
+#[path = "chain/quarrels.rs"]
+mod quarrels;
 #[path = "chain/simulated.rs"]
 mod simulated;
 #[path = "chain/transport.rs"]

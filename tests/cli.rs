@@ -166,7 +166,7 @@ fn init_is_safe_to_run_twice_and_restores_the_same_keys() {
 #[test]
 fn help_fits_80_columns_and_is_no_error() {
     let home = tempfile::tempdir().expect("a temporary directory");
-    let commands: [&[&str]; 41] = [
+    let commands: [&[&str]; 42] = [
         &[],
         &["init"],
         &["mount"],
@@ -195,6 +195,7 @@ fn help_fits_80_columns_and_is_no_error() {
         &["wallet", "password"],
         &["wallet", "balance"],
         &["wallet", "send"],
+        &["wallet", "pending"],
         &["contract", "deploy"],
         &["contract", "show"],
         &["contract", "offers"],

@@ -68,12 +68,14 @@ impl FromStr for Wei {
 
 impl fmt::Display for Wei {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The largest unit in which six decimals say it all.
+        // The largest unit in which six decimals say it all, or in which it is no tiny part.
         let is_short = |decimals: u32| {
             let least = 10u128.pow(decimals.saturating_sub(6));
             self.0.is_multiple_of(least) && self.0 >= least
         };
-        let (name, decimals) = UNITS.into_iter().find(|(_, decimals)| is_short(*decimals)).unwrap_or(("wei", 0));
+        let is_large = |decimals: u32| self.0 >= 10u128.pow(decimals) / 1000;
+        let fits = |decimals: u32| is_short(decimals) || is_large(decimals);
+        let (name, decimals) = UNITS.into_iter().find(|(_, decimals)| fits(*decimals)).unwrap_or(("wei", 0));
         if self.0 == 0 {
             return f.write_str("0 ETH");
         }
@@ -117,7 +119,12 @@ mod tests {
         assert_eq!(print(10u128.pow(16)), "0.01 ETH");
         assert_eq!(print(5 * 10u128.pow(9)), "5 gwei");
         assert_eq!(print(1), "1 wei");
-        assert_eq!(print(1_500_000_000_000_000_001), "1500000000000000001 wei");
+        assert_eq!(print(1_500_000_000_000_000_001), "1.500000000000000001 ETH");
+        assert_eq!(print(99_998_809_770_352_450_508), "99.998809770352450508 ETH");
+        assert_eq!(print(99_998_811_480_865_446_000), "99.998811480865446 ETH");
+        assert_eq!(print(21_101_269_203_000), "21101.269203 gwei");
+        assert_eq!(print(179_183_218_003_738), "179183.218003738 gwei");
+        assert_eq!(print(999_999), "999999 wei");
     }
 
     proptest! {

@@ -363,6 +363,8 @@ pub const TRANSACTION_GAS: u64 = 15_000_000;
 pub const GAS_CEILING: Wei = Wei(100 * Wei::GWEI.0);
 /// Offers that are listed, at most.
 pub const OFFERS_SHOWN: u64 = 1000;
+/// The addresses of offers are looked for in the logs of a chain for so long.
+pub const OFFER_ADDRESSES_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two looks at the chain.
 pub const CHAIN_POLL: Duration = Duration::from_secs(2);
 /// A transaction or an event counts when its block and those after it are so many, unless configured.
@@ -383,6 +385,8 @@ pub const OUTBOX_COMMANDS: usize = 64;
 pub const OUTBOX_WAITERS: usize = 1024;
 /// Outcomes looked through in one step.
 pub const OUTBOX_PAGE: usize = 1024;
+/// Actions that have ended and are listed, at most.
+pub const OUTBOX_SHOWN: usize = 100;
 /// What became of an action is kept for so long: 400 days.
 pub const OUTBOX_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
 /// Blocks whose events are asked for at a time, at most; fewer when a node does not give so many.

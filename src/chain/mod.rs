@@ -4,6 +4,7 @@
 //! `transport` asks nodes, `node` types what is asked, `outbox` sends transactions once, `follower` hands over events once,
 //! `ledger` is the seam, with `real`, `simulated` and `faulty` behind it.
 
+mod blocking;
 mod deploy;
 mod error;
 mod faulty;
@@ -31,7 +32,10 @@ pub use ledger::{
     Revision, Terms, Timestamp, Voucher, holds, perform, price_of_bytes, storage_charge, windows,
 };
 pub use node::{At, Header, Node, RawLog, Receipt};
-pub use outbox::{ActionReport, Outbox, OutboxOptions, OutboxParts, OutboxReport, Outcome, Progress, Until};
+pub use outbox::{
+    ActionReport, EndedReport, Outbox, OutboxOptions, OutboxParts, OutboxPlace, OutboxReport, OutboxView, Outcome,
+    Progress, Until,
+};
 pub use real::{RealLedger, RealLedgerParts};
 pub use signer::{Signature, Signer};
 pub use simulated::{SimulatedChain, SimulatedChainOptions, SimulatedLedger};

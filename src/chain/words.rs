@@ -88,6 +88,21 @@ impl fmt::Debug for ActionKey {
     }
 }
 
+/// Addresses as their 20 bytes.
+pub(super) mod address {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::keys::EthereumAddress;
+
+    pub fn serialize<S: Serializer>(address: &EthereumAddress, serializer: S) -> Result<S::Ok, S::Error> {
+        address.0.serialize(serializer)
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<EthereumAddress, D::Error> {
+        <[u8; 20]>::deserialize(deserializer).map(EthereumAddress)
+    }
+}
+
 /// What a transaction does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {

@@ -295,10 +295,10 @@ pub struct DevnetArgs {
     /// How many consumers [default: as many as before, at first 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub consumers: Option<u16>,
-    /// The chain to run
-    #[arg(long, value_enum, default_value_t = Chain::None)]
-    pub chain: Chain,
-    /// The program of Anvil [default: that of contracts/node_modules, else that of PATH]
+    /// The chain to run [default: anvil where it is found, else none]
+    #[arg(long, value_enum)]
+    pub chain: Option<Chain>,
+    /// The program of Anvil [default: that of contracts/node_modules/.bin, else that of PATH]
     #[arg(long, value_name = "PATH")]
     pub anvil: Option<PathBuf>,
     /// Space of each consumer
@@ -316,7 +316,7 @@ pub struct DevnetArgs {
 pub enum Chain {
     /// No chain: everything but payment works
     None,
-    /// Anvil, a development chain; without it, when it is not found
+    /// Anvil, a development chain; no chain, when it is not found
     Anvil,
 }
 

@@ -4,7 +4,7 @@ use openbucket::{
     base::{BucketId, Wei},
     chain::{
         Action, AgreementId, Challenge, DisputeId, Event, Mandate, MandateId, OfferId, Party, Placement, Release,
-        Revision, Terms, Timestamp,
+        Revision, Signature, Terms, Timestamp,
     },
     coding::merkle,
 };
@@ -170,12 +170,58 @@ impl Life<'_> {
     }
 
     pub fn challenge(&self, agreement: AgreementId, number: u64, index: u32, leaf_index: u32) -> Action {
-        let shards = [1, 2, 3];
+        Self::challenge_of(&[1, 2, 3], (agreement, number), (index, leaf_index), MandateId::default())
+    }
+
+    /// Asks for a leaf of one of these shards, which are what the revision has.
+    pub fn challenge_of(
+        shards: &[u8],
+        (agreement, number): (AgreementId, u64),
+        (index, leaf_index): (u32, u32),
+        mandate: MandateId,
+    ) -> Action {
         let of = held(shards[index as usize]);
         let challenge =
             Challenge { agreement, number, shard: of.shard, leaf_count: of.leaf_count, shard_index: index, leaf_index };
-        let path = tree(&shards).path(index).expect("a shard");
-        Action::Challenge { challenge, path, mandate: MandateId::default() }
+        let path = tree(shards).path(index).expect("a shard");
+        Action::Challenge { challenge, path, mandate }
+    }
+
+    /// The producer lets somebody re-place its shards; the mandate is made known.
+    pub async fn empower(&mut self, delegate: Person, days: u64, salt: u8) -> (Mandate, Signature) {
+        let mandate = Mandate {
+            producer: Producer.signer().address(),
+            delegate: delegate.signer().address(),
+            bucket: BucketId([8; 32]),
+            storage_price: Wei(1_000_003),
+            capacity_bytes: 5 * GIB,
+            expiry: self.now().plus(days * DAY),
+            salt: [salt; 32],
+        };
+        let signature = self.ledger().domains().mandates.sign(&mandate, &Producer.signer());
+        self.done(Delegate, Action::AcceptMandate { mandate: mandate.clone(), signature }).await;
+        (mandate, signature)
+    }
+
+    pub fn mandate_id(&self, mandate: &Mandate) -> MandateId {
+        MandateId(self.ledger().domains().mandates.digest(mandate))
+    }
+
+    /// A revision of the delegate and a consumer, of shards that stand in the root of another agreement.
+    pub fn place(&self, revision: Revision, consumer: Person, placements: Vec<Placement>) -> Action {
+        Action::Place {
+            delegate_signature: self.sign(&revision, Delegate),
+            consumer_signature: self.sign(&revision, consumer),
+            placements,
+            revision,
+        }
+    }
+
+    /// One of the shards that an agreement holds now.
+    pub fn from_source(source: AgreementId, shards: &[u8], index: u32) -> Placement {
+        let of = held(shards[index as usize]);
+        let source_path = tree(shards).path(index).expect("a shard");
+        Placement { shard: of.shard, leaf_count: of.leaf_count, source, source_index: index, source_path }
     }
 
     pub fn answer(dispute: u64, number: u8, leaf: u32) -> Action {
@@ -217,41 +263,19 @@ impl Life<'_> {
 
     /// A delegate re-places the lost shard with another consumer, and is paid for it.
     pub async fn repair(&mut self, source: AgreementId) -> AgreementId {
-        let mandate = Mandate {
-            producer: Producer.signer().address(),
-            delegate: Delegate.signer().address(),
-            bucket: BucketId([8; 32]),
-            storage_price: Wei(1_000_003),
-            capacity_bytes: 5 * GIB,
-            expiry: self.now().plus(100 * DAY),
-            salt: [4; 32],
-        };
-        let domains = self.ledger().domains();
-        let signature = domains.mandates.sign(&mandate, &Producer.signer());
-        self.done(Delegate, Action::AcceptMandate { mandate: mandate.clone(), signature }).await;
+        let (mandate, signature) = self.empower(Delegate, 100, 4).await;
         self.refused(Other, Action::AcceptMandate { mandate: mandate.clone(), signature }, "already accepted").await;
-        let mandate = MandateId(domains.mandates.digest(&mandate));
+        let mandate = self.mandate_id(&mandate);
         let greedy = Terms { mandate, earliest_end: Timestamp(0), ..self.terms(Other, 2, 5) };
         let (_, open) = self.open(&greedy, Delegate, Other);
         self.refused(Delegate, open, "outside mandate").await;
         let terms = Terms { allowance: Wei(0), held: Wei(2_000_000), ..greedy };
         let (id, open) = self.open(&terms, Delegate, Other);
         self.done(Delegate, open).await;
-        let placements = vec![Placement {
-            shard: held(3).shard,
-            leaf_count: 4,
-            source,
-            source_index: 0,
-            source_path: tree(&[3, 1]).path(0).expect("a shard"),
-        }];
+        let placements = vec![Self::from_source(source, &[3, 1], 0)];
         for (shards, refusal) in [(&[2u8][..], Some("wrong placements")), (&[3][..], None)] {
             let revision = self.revision(id, 1, shards, 0);
-            let place = Action::Place {
-                delegate_signature: self.sign(&revision, Delegate),
-                consumer_signature: self.sign(&revision, Other),
-                placements: placements.clone(),
-                revision,
-            };
+            let place = self.place(revision, Other, placements.clone());
             match refusal {
                 Some(why) => self.refused(Delegate, place, why).await,
                 None => drop(self.done(Delegate, place).await),

@@ -19,6 +19,7 @@ use crate::{
     contracts::{deploy, settings},
     life::{self, Person},
     outbox::{LIMIT, Sender, open, options},
+    quarrels,
 };
 
 /// The simulated clock begins here, and Anvil's.
@@ -113,13 +114,22 @@ fn simulated(contracts: Contracts) -> Simulated {
 
 #[tokio::test]
 async fn one_life_is_the_same_on_both_chains() {
+    is_the_same_on_both_chains(async |world| life::live(world).await).await;
+}
+
+#[tokio::test]
+async fn quarrels_delegates_and_credits_are_the_same_on_both_chains() {
+    is_the_same_on_both_chains(async |world| quarrels::live(world).await).await;
+}
+
+async fn is_the_same_on_both_chains(live: impl AsyncFn(&mut dyn World) -> Vec<String>) {
     let anvil = Anvil::start(&["--timestamp", &START_SECONDS.to_string()]);
     let contracts = deploy(&anvil).await;
     let mut real = Real::start(anvil, contracts).await;
     let mut simulated = simulated(contracts);
-    let on_simulated = life::live(&mut simulated).await;
+    let on_simulated = live(&mut simulated).await;
     assert!(simulated.chain.is_conserved());
-    let on_real = life::live(&mut real).await;
+    let on_real = live(&mut real).await;
     for (real, simulated) in on_real.iter().zip(&on_simulated) {
         assert_eq!(real, simulated, "the contracts (left) and the simulation (right) differ");
     }

@@ -66,6 +66,11 @@ impl<'a> Life<'a> {
         Self { world, time: 10_000, lines: Vec::new(), agreements: Vec::new(), steps: 0, acts: Vec::new() }
     }
 
+    /// What was written down.
+    pub fn lines(self) -> Vec<String> {
+        self.lines
+    }
+
     /// What was tried so far, the first under the key `step/1`.
     pub fn acts(&self) -> Vec<(Person, Action)> {
         self.acts.clone()
@@ -113,8 +118,9 @@ impl<'a> Life<'a> {
         for number in 1..=ledger.offer_count().await.expect("asked") {
             self.lines.push(format!("    {:?}", ledger.offer(OfferId(number)).await.expect("asked")));
         }
-        for number in 1..=3 {
-            self.lines.push(format!("    {:?}", ledger.dispute(DisputeId(number)).await.expect("asked")));
+        for number in 1.. {
+            let Some(dispute) = ledger.dispute(DisputeId(number)).await.expect("asked") else { break };
+            self.lines.push(format!("    {dispute:?}"));
         }
     }
 
@@ -226,7 +232,7 @@ pub async fn live(world: &mut dyn World) -> Vec<String> {
     life.finish(first, second).await;
     let open = life.ledger().open_dispute(first, ShardId([0; 32])).await.expect("asked");
     life.lines.push(format!("{open:?} {:?}", life.ledger().bond().await.expect("asked")));
-    life.lines
+    life.lines()
 }
 
 /// What a follower is handed.

@@ -126,6 +126,29 @@ async fn many_actions_keep_their_order_and_are_all_done() {
 }
 
 #[tokio::test]
+async fn an_action_is_final_no_sooner_than_its_block_is_deep_enough() {
+    const NEEDED: u64 = 4;
+    let anvil = Anvil::paused();
+    let payer = signer(1);
+    anvil.give(payer.address(), Wei::ETHER).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let cautious = OutboxOptions { confirmations: NEEDED, ..options(directory.path()) };
+    let sender = open(cautious, &anvil.node, &payer).await.expect("opens");
+    sender.outbox.submit(&key("pay"), transfer(0xaa, 9)).await.expect("sent");
+    for now in 1..NEEDED {
+        anvil.mine(1).await;
+        let head = anvil.node.head().await.expect("a head").number;
+        eventually("the block is looked at", async || (sender.outbox.report().head == Some(head)).then_some(())).await;
+        let progress = sender.outbox.progress(&key("pay")).await.expect("known");
+        let Progress::Mined { depth, needed, .. } = progress else { panic!("{now} deep: {progress:?}") };
+        assert_eq!((depth, needed), (now, NEEDED));
+        assert_eq!(progress.to_string(), format!("in block 1, {now} of {NEEDED} confirmations"));
+    }
+    anvil.mine(1).await;
+    done(sender.outbox.wait(&key("pay"), Until::Final, LIMIT).await.expect("deep enough"));
+}
+
+#[tokio::test]
 async fn who_cannot_pay_is_told_how_much_is_missing_and_may_come_again() {
     let anvil = Anvil::start(&["--block-base-fee-per-gas", "1000000000"]);
     let payer = signer(1);

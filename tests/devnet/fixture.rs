@@ -82,7 +82,9 @@ impl Cluster {
             fs::create_dir(base.path().join(name)).unwrap();
         }
         let count = consumers.to_string();
-        let flags = ["--consumers", &count].iter().chain(flags).map(|flag| (*flag).to_owned()).collect();
+        // A chain is for those who ask for one.
+        let chain = if flags.contains(&"--chain") { &[][..] } else { &["--chain", "none"] };
+        let flags = ["--consumers", &count].iter().chain(chain).chain(flags).map(|flag| (*flag).to_owned()).collect();
         let (watched, end) = mpsc::channel();
         let mut cluster =
             Self { base, flags, supervisor: None, others: Vec::new(), watched: Some(watched), _machine: machine };

@@ -27,9 +27,14 @@ impl Desk {
 
     /// The configuration, with more lines.
     pub fn configure(&self, more: &str) {
+        self.configure_for(&self.anvil.url, more);
+    }
+
+    /// The same for another way to the chain.
+    pub fn configure_for(&self, url: &str, more: &str) {
         let directory = self.home.path(".config/openbucket");
         fs::create_dir_all(&directory).unwrap();
-        let text = format!("rpc = ['{}']\nchain-id = 31337\n{more}\n", self.anvil.url);
+        let text = format!("rpc = ['{url}']\nchain-id = 31337\n{more}\n");
         fs::write(directory.join("config.toml"), text).unwrap();
     }
 
@@ -37,10 +42,15 @@ impl Desk {
     pub fn deploy(&self) {
         let text = self.acts(&["contract", "deploy", "--json", "--activation-wait-hours", "0"]);
         fs::write(self.home.path("contracts.json"), text).unwrap();
-        self.configure(&format!("contracts = '{}'", self.home.text("contracts.json")));
+        self.configure(&self.naming_contracts());
     }
 
-    fn words<'a>(&self, words: &[&'a str], password: &'a str) -> Vec<&'a str> {
+    /// The line of the configuration that names the contracts.
+    pub fn naming_contracts(&self) -> String {
+        format!("contracts = '{}'", self.home.text("contracts.json"))
+    }
+
+    pub fn words<'a>(&self, words: &[&'a str], password: &'a str) -> Vec<&'a str> {
         [words, &["--yes", "--password-file", password]].concat()
     }
 
@@ -52,6 +62,12 @@ impl Desk {
     pub fn tries(&self, words: &[&str]) -> Output {
         let password = self.home.text("password");
         self.home.run(&self.words(words, &password))
+    }
+
+    /// The same for a command that asks for nothing but the password.
+    pub fn acts_plain(&self, words: &[&str]) -> String {
+        let password = self.home.text("password");
+        self.home.ok(&[words, &["--password-file", &password]].concat())
     }
 
     /// The same as JSON.

@@ -39,17 +39,22 @@ fn what_is_missing_is_named_with_its_flag() {
 }
 
 #[test]
-fn a_node_that_is_not_there_is_said_and_nothing_is_sent() {
+fn a_node_that_is_not_there_is_said_without_its_secrets_and_nothing_is_sent() {
     let home = Home::with_wallet();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let host = listener.local_addr().unwrap().to_string();
     drop(listener);
     let url = format!("http://{host}/secret-key");
     let chain = ["--rpc", &url, "--chain-id", "31337", "--yes", "--password-file", &home.text("password")];
+    let deployed = home.run(&[&["contract", "deploy"], &chain[..]].concat());
+    assert!(!String::from_utf8_lossy(&deployed.stderr).contains("secret-key"));
+    refused(deployed, 1, &["nothing was sent", &host]);
+    assert!(!home.wallet().join("outbox").exists());
     let sent = home.run(&[&["wallet", "send", PAYEE, "1 ETH"], &chain[..]].concat());
     assert!(!String::from_utf8_lossy(&sent.stderr).contains("secret-key"));
-    refused(sent, 1, &["nothing was sent", &host]);
-    assert!(!home.wallet().join("outbox").exists());
+    refused(sent, 1, &["kept, not sent", &host]);
+    let listed = home.ok(&[&["wallet", "pending"], &chain[..4]].concat());
+    assert!(listed.contains(": queued") && listed.contains(&host) && !listed.contains("secret-key"), "{listed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

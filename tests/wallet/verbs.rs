@@ -47,6 +47,14 @@ fn a_wallet_is_created_once_and_restored_from_its_phrase_or_a_bucket_s() {
     assert_eq!(text, format!("restored: {third}\naccount: {}\n", owner(&of_a_bucket)));
 }
 
+/// What earlier releases wrote is read: `tests/golden/wallet-v1` is the wallet of the phrase "abandon ... art".
+#[test]
+fn the_wallet_of_the_first_release_opens_with_its_password_alone() {
+    let home = Home::with_wallet();
+    assert!(home.opens(PASSWORD) && !home.opens("correct hors"));
+    assert_eq!(ACCOUNTS[0], owner(&format!("{}art", "abandon ".repeat(23))).to_string());
+}
+
 #[test]
 fn accounts_are_listed_and_added() {
     let home = Home::with_wallet();

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 pub use self::cursor::{Cursor, Mark};
 use super::{
     Error, Node,
+    blocking::blocking,
     node::{Header, RawLog},
 };
 use crate::{base::limits, keys::EthereumAddress, runtime::Tasks};
@@ -280,9 +281,4 @@ enum Standing {
     Here,
     NodeIsBehind,
     Rewritten(Cursor),
-}
-
-async fn blocking<T: Send + 'static>(step: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    let done = crate::runtime::spawn_blocking(step).await;
-    done.unwrap_or_else(|error| Err(Error::Closed(format!("a handler of events failed: {error}"))))
 }

@@ -98,21 +98,6 @@ pub mod windows {
     pub const MONTH_SECONDS: u64 = 30 * 24 * 3600;
 }
 
-/// Addresses as their 20 bytes.
-mod address {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::keys::EthereumAddress;
-
-    pub fn serialize<S: Serializer>(address: &EthereumAddress, serializer: S) -> Result<S::Ok, S::Error> {
-        address.0.serialize(serializer)
-    }
-
-    pub fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<EthereumAddress, D::Error> {
-        <[u8; 20]>::deserialize(deserializer).map(EthereumAddress)
-    }
-}
-
 /// As what an account takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Party {
@@ -123,7 +108,7 @@ pub enum Party {
 /// A wish to take part, signed by the account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activation {
-    #[serde(with = "address")]
+    #[serde(with = "crate::chain::words::address")]
     pub account: EthereumAddress,
     /// The owner whose peers act for the account.
     pub owner: [u8; 32],
@@ -159,9 +144,9 @@ pub struct Offer {
 /// What both sign to open an agreement. Its digest is the agreement's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
-    #[serde(with = "address")]
+    #[serde(with = "crate::chain::words::address")]
     pub producer: EthereumAddress,
-    #[serde(with = "address")]
+    #[serde(with = "crate::chain::words::address")]
     pub consumer: EthereumAddress,
     pub offer: OfferId,
     pub bucket: BucketId,
@@ -212,9 +197,9 @@ pub struct Voucher {
 /// A producer lets a delegate re-place shards of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mandate {
-    #[serde(with = "address")]
+    #[serde(with = "crate::chain::words::address")]
     pub producer: EthereumAddress,
-    #[serde(with = "address")]
+    #[serde(with = "crate::chain::words::address")]
     pub delegate: EthereumAddress,
     pub bucket: BucketId,
     pub storage_price: Wei,

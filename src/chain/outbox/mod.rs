@@ -16,7 +16,8 @@
 //!   waits, and says so. All hashes that it ever had are looked for.
 //! - *A nonce that somebody else used.* Once that is as deep as confirmations go, and none of the action's own transactions
 //!   is mined, the action is signed anew: the earlier ones can never be mined any more.
-//! - *Without a node* actions queue, up to a bound. [`OutboxReport`] says what waits and why.
+//! - *Without a node* actions queue, up to a bound. [`OutboxReport`] says what waits and why; [`OutboxPlace`] shows it to other
+//!   processes, which have no key.
 
 mod pass;
 mod record;
@@ -24,20 +25,24 @@ mod report;
 mod sign;
 mod store;
 mod task;
+mod view;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::report::{ActionReport, OutboxReport, Outcome, Progress, Until};
+pub use self::{
+    report::{ActionReport, EndedReport, OutboxReport, Outcome, Progress, Until},
+    view::{OutboxPlace, OutboxView},
+};
 use self::{
     store::OutboxStore,
     task::{Command, OutboxTask},
 };
-use super::{ActionKey, Call, Error, Node, Signer};
+use super::{ActionKey, Call, Error, Node, Signer, blocking::blocking};
 use crate::{
     base::{Wei, limits},
-    runtime::{Clock, Tasks, spawn_blocking},
+    runtime::{Clock, Tasks},
 };
 
 /// How an outbox works.
@@ -60,6 +65,8 @@ pub struct OutboxOptions {
     pub resend: Duration,
     /// Actions that may wait.
     pub queue: usize,
+    /// Somebody looks at the report: that the chain cannot be reached is not logged, too.
+    pub is_watched: bool,
 }
 
 impl OutboxOptions {
@@ -74,6 +81,7 @@ impl OutboxOptions {
             poll: limits::CHAIN_POLL,
             resend: limits::OUTBOX_RESEND,
             queue: limits::OUTBOX_ACTIONS,
+            is_watched: false,
         }
     }
 }
@@ -98,8 +106,7 @@ impl Outbox {
     pub async fn open(options: OutboxOptions, parts: OutboxParts, tasks: &Tasks) -> Result<Self, Error> {
         let (chain, account) = (parts.node.chain(), parts.signer.address());
         let place = (options.directory.clone(), options.role.clone());
-        let opened = spawn_blocking(move || OutboxStore::open(&place.0, &place.1, chain, account)).await;
-        let (store, live) = opened.map_err(|error| Error::Closed(format!("opening it failed: {error}")))??;
+        let (store, live) = blocking(move || OutboxStore::open(&place.0, &place.1, chain, account)).await?;
         let (commands, received) = mpsc::channel(limits::OUTBOX_COMMANDS);
         let (task, report) = OutboxTask::new(options, parts, store, live);
         let shutdown = tasks.shutdown().clone();

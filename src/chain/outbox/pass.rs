@@ -44,7 +44,7 @@ impl OutboxTask {
     async fn follow(&mut self, sequence: u64, head: &Header, count: u64) -> Result<(), Error> {
         let mut flight = self.live[&sequence].flight.clone().expect("an action that was signed");
         if count > flight.nonce {
-            return match self.find_mined(&flight).await? {
+            return match flight.find_mined(&self.parts.node).await? {
                 Some(mined) => self.mined(sequence, flight, mined, head).await,
                 None => self.nonce_taken(sequence, &flight, head).await,
             };
@@ -58,21 +58,8 @@ impl OutboxTask {
         self.keep_sending(sequence, flight, head, count).await
     }
 
-    /// Which of the attempts is in a block of the chain as it is now.
-    async fn find_mined(&self, flight: &Flight) -> Result<Option<Mined>, Error> {
-        for attempt in flight.attempts.iter().rev() {
-            let Some(receipt) = self.parts.node.receipt(attempt.hash).await? else { continue };
-            let header = self.parts.node.header(receipt.block).await?;
-            if header.is_some_and(|header| header.hash == receipt.block_hash) {
-                return Ok(Some(receipt.into()));
-            }
-        }
-        Ok(None)
-    }
-
     async fn mined(&mut self, sequence: u64, mut flight: Flight, mined: Mined, head: &Header) -> Result<(), Error> {
-        let depth = (head.number + 1).saturating_sub(mined.block);
-        if depth < self.options.confirmations {
+        if mined.depth(head.number) < self.options.confirmations {
             if flight.mined != Some(mined) {
                 failpoint("transaction-mined");
                 flight.mined = Some(mined);

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::Outcome;
+use super::report::{ActionReport, Outcome, Progress};
 use crate::{
     base::{ErrorKind, Record, UnixMillis, Wei},
-    chain::{ActionKey, BlockHash, Call, TxHash, fees::Fees, node::Receipt},
+    chain::{ActionKey, BlockHash, Call, Error, Node, TxHash, fees::Fees, node::Receipt},
     keys::EthereumAddress,
 };
 
@@ -21,6 +21,22 @@ pub(super) struct Action {
 
 impl Record for Action {
     const NAME: &'static str = "outbox action";
+}
+
+impl Action {
+    /// What is said of it, when it is so far and waits for this.
+    pub fn report(&self, progress: Progress, note: Option<String>) -> ActionReport {
+        let flight = self.flight.as_ref();
+        ActionReport {
+            key: self.key.clone(),
+            what: self.call.what().to_owned(),
+            accepted_at: self.accepted_at,
+            progress,
+            fee: flight.map(|flight| Wei(flight.last().fees.max)),
+            attempts: flight.map_or(0, |flight| flight.attempts.len()),
+            note,
+        }
+    }
 }
 
 /// A [`Call`] as it is kept.
@@ -78,6 +94,24 @@ impl Flight {
         self.attempts.last_mut().expect("a flight has an attempt")
     }
 
+    /// Which of the attempts is in a block of the chain as it is now.
+    pub async fn find_mined(&self, node: &Node) -> Result<Option<Mined>, Error> {
+        for attempt in self.attempts.iter().rev() {
+            let Some(receipt) = node.receipt(attempt.hash).await? else { continue };
+            let header = node.header(receipt.block).await?;
+            if header.is_some_and(|header| header.hash == receipt.block_hash) {
+                return Ok(Some(receipt.into()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How far it is while it is in no block.
+    pub fn signed(&self) -> Progress {
+        let last = self.last();
+        Progress::Signed { hash: last.hash, nonce: self.nonce, is_sent: last.is_sent }
+    }
+
     /// What it can cost, at most.
     pub fn cost(&self, value: Wei) -> u128 {
         let gas = u128::from(self.gas).saturating_mul(self.last().fees.max);
@@ -104,6 +138,19 @@ pub(super) struct Mined {
     pub block_hash: BlockHash,
     pub is_success: bool,
     pub fee: Wei,
+}
+
+impl Mined {
+    /// How deep its block is below the newest one.
+    pub fn depth(&self, head: u64) -> u64 {
+        (head + 1).saturating_sub(self.block)
+    }
+
+    /// How far a transaction in this block is, as the newest block that was seen has it.
+    pub fn progress(&self, head: Option<u64>, needed: u64) -> Progress {
+        let depth = head.map_or(0, |head| self.depth(head));
+        Progress::Mined { hash: self.hash, block: self.block, is_success: self.is_success, depth, needed }
+    }
 }
 
 impl From<Receipt> for Mined {

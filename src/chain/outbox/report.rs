@@ -5,20 +5,20 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{UnixMillis, Wei},
+    base::{Record, UnixMillis, Wei},
     chain::{ActionKey, ChainId, TxHash},
     keys::EthereumAddress,
 };
 
 /// How far an action is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Progress {
     /// Stored, nothing is signed; why, if it waits for something.
     Queued { note: Option<String> },
     /// Signed and stored, maybe sent.
     Signed { hash: TxHash, nonce: u64, is_sent: bool },
-    /// In a block that is not deep enough yet.
-    Mined { hash: TxHash, block: u64, is_success: bool },
+    /// In a block that is not deep enough yet: it and those after it are `depth`, and must be `needed`.
+    Mined { hash: TxHash, block: u64, is_success: bool, depth: u64, needed: u64 },
     /// On the chain for good.
     Final(Outcome),
 }
@@ -62,15 +62,26 @@ impl fmt::Display for Progress {
             Progress::Queued { .. } => f.write_str("queued"),
             Progress::Signed { is_sent: false, .. } => f.write_str("signed, not sent yet"),
             Progress::Signed { nonce, .. } => write!(f, "sent with nonce {nonce}"),
-            Progress::Mined { block, .. } => write!(f, "in block {block}, waiting for confirmations"),
-            Progress::Final(Outcome::Done { block, .. }) => write!(f, "done in block {block}"),
-            Progress::Final(Outcome::Reverted { why, .. }) => write!(f, "refused by the contract: {why}"),
+            Progress::Mined { block, is_success, depth, needed, .. } => {
+                let refused = if *is_success { "" } else { "refused by the contract " };
+                write!(f, "{refused}in block {block}, {depth} of {needed} confirmations")
+            }
+            Progress::Final(outcome) => outcome.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Done { block, .. } => write!(f, "done in block {block}"),
+            Outcome::Reverted { why, .. } => write!(f, "refused by the contract: {why}"),
         }
     }
 }
 
 /// An action that is not final.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionReport {
     pub key: ActionKey,
     /// For people.
@@ -88,6 +99,9 @@ pub struct ActionReport {
 impl fmt::Display for ActionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.progress.fmt(f)?;
+        if self.attempts > 1 {
+            write!(f, ", priced {} times", self.attempts)?;
+        }
         match &self.note {
             Some(note) => write!(f, " ({note})"),
             None => Ok(()),
@@ -95,9 +109,30 @@ impl fmt::Display for ActionReport {
     }
 }
 
-/// The state of an outbox.
+/// An action that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedReport {
+    pub key: ActionKey,
+    /// For people.
+    pub what: String,
+    pub ended_at: UnixMillis,
+    /// What became of it on the chain, or why nothing was signed.
+    pub outcome: Result<Outcome, String>,
+}
+
+impl fmt::Display for EndedReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            Ok(outcome) => outcome.fmt(f),
+            Err(why) => write!(f, "nothing was sent: {why}"),
+        }
+    }
+}
+
+/// The state of an outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxReport {
+    #[serde(with = "crate::chain::words::address")]
     pub account: EthereumAddress,
     pub chain: ChainId,
     /// The newest block seen.
@@ -108,9 +143,44 @@ pub struct OutboxReport {
     pub actions: Vec<ActionReport>,
 }
 
+impl Record for OutboxReport {
+    const NAME: &'static str = "outbox report";
+}
+
 impl OutboxReport {
     /// The report of an action that is not final.
     pub fn action(&self, key: &ActionKey) -> Option<&ActionReport> {
         self.actions.iter().find(|action| action.key == *key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_an_action_is_reads_as_a_sentence() {
+        let hash = TxHash([1; 32]);
+        let mined = |is_success| Progress::Mined { hash, block: 12, is_success, depth: 3, needed: 6 };
+        assert_eq!(mined(true).to_string(), "in block 12, 3 of 6 confirmations");
+        assert_eq!(mined(false).to_string(), "refused by the contract in block 12, 3 of 6 confirmations");
+        let report = ActionReport {
+            key: ActionKey::new("pay").unwrap(),
+            what: "payment".to_owned(),
+            accepted_at: UnixMillis(1),
+            progress: Progress::Signed { hash, nonce: 4, is_sent: true },
+            fee: Some(Wei(9)),
+            attempts: 3,
+            note: Some("gas is dear".to_owned()),
+        };
+        assert_eq!(report.to_string(), "sent with nonce 4, priced 3 times (gas is dear)");
+        let whole = OutboxReport {
+            account: EthereumAddress([7; 20]),
+            chain: ChainId(1),
+            head: Some(14),
+            trouble: None,
+            actions: vec![report],
+        };
+        assert_eq!(OutboxReport::decode(&whole.encode()).unwrap(), whole);
     }
 }

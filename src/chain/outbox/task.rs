@@ -10,13 +10,13 @@ use tokio::{
 use super::{
     OutboxOptions, OutboxParts,
     record::{Action, End, Flight},
-    report::{ActionReport, OutboxReport, Progress, Until},
+    report::{OutboxReport, Progress, Until},
     store::{Live, OutboxStore},
 };
 use crate::{
-    base::{Kinded, UnixMillis, Wei, limits},
-    chain::{ActionKey, Call, Error},
-    runtime::{Shutdown, failpoint, spawn_blocking},
+    base::{Kinded, Record, UnixMillis, limits},
+    chain::{ActionKey, Call, Error, blocking::blocking},
+    runtime::{Shutdown, failpoint},
 };
 
 /// What an outbox is asked.
@@ -89,7 +89,7 @@ impl OutboxTask {
             trouble: None,
             report,
         };
-        task.publish();
+        task.report.send_replace(Arc::new(task.make_report()));
         (task, receiver)
     }
 
@@ -108,6 +108,7 @@ impl OutboxTask {
         if let Err(error) = self.stored(move |store| store.forget(now)).await {
             return self.end(&error);
         }
+        self.tell(self.make_report().encode()).await;
         let mut failures = 0u32;
         let mut next_look = Instant::now();
         loop {
@@ -134,7 +135,7 @@ impl OutboxTask {
                 next_look = Instant::now() + back_off.min(limits::RETRY_MAX).max(self.options.poll);
             }
             self.answer_waiters();
-            self.publish();
+            self.publish().await;
         }
     }
 
@@ -153,7 +154,7 @@ impl OutboxTask {
             Err(error) if error.is_of_the_way() => Some(error.to_string()),
             Err(error) => return Err(error),
         };
-        if trouble != self.trouble {
+        if trouble != self.trouble && !self.options.is_watched {
             match &trouble {
                 Some(why) => tracing::warn!(%why, "the chain cannot be reached; actions wait"),
                 None => tracing::info!("the chain is reached again"),
@@ -238,8 +239,7 @@ impl OutboxTask {
         step: impl FnOnce(&OutboxStore) -> Result<(), Error> + Send + 'static,
     ) -> Result<(), Error> {
         let store = Arc::clone(&self.store);
-        let done = spawn_blocking(move || step(&store)).await;
-        done.unwrap_or_else(|error| Err(Error::Closed(format!("a step on the disk failed: {error}"))))
+        blocking(move || step(&store)).await
     }
 
     /// Changes the flight of an action and stores it, durably.
@@ -294,13 +294,8 @@ impl OutboxTask {
     fn progress_of(&self, sequence: u64, action: &Action) -> Progress {
         match &action.flight {
             None => Progress::Queued { note: self.note_of(sequence) },
-            Some(Flight { mined: Some(mined), .. }) => {
-                Progress::Mined { hash: mined.hash, block: mined.block, is_success: mined.is_success }
-            }
-            Some(flight) => {
-                let last = flight.last();
-                Progress::Signed { hash: last.hash, nonce: flight.nonce, is_sent: last.is_sent }
-            }
+            Some(Flight { mined: Some(mined), .. }) => mined.progress(self.head, self.options.confirmations),
+            Some(flight) => flight.signed(),
         }
     }
 
@@ -321,16 +316,7 @@ impl OutboxTask {
 
     fn make_report(&self) -> OutboxReport {
         let of = |(sequence, action): (&u64, &Action)| {
-            let flight = action.flight.as_ref();
-            ActionReport {
-                key: action.key.clone(),
-                what: action.call.what().to_owned(),
-                accepted_at: action.accepted_at,
-                progress: self.progress_of(*sequence, action),
-                fee: flight.map(|flight| Wei(flight.last().fees.max)),
-                attempts: flight.map_or(0, |flight| flight.attempts.len()),
-                note: self.note_of(*sequence),
-            }
+            action.report(self.progress_of(*sequence, action), self.note_of(*sequence))
         };
         OutboxReport {
             account: self.parts.signer.address(),
@@ -341,8 +327,21 @@ impl OutboxTask {
         }
     }
 
-    fn publish(&self) {
-        self.report.send_replace(Arc::new(self.make_report()));
+    async fn publish(&self) {
+        let report = self.make_report();
+        if **self.report.borrow() == report {
+            return;
+        }
+        let told = report.encode();
+        self.report.send_replace(Arc::new(report));
+        self.tell(told).await;
+    }
+
+    /// Lets other processes read the report. No payment waits for that: a disk that is full is told by what must be kept.
+    async fn tell(&self, told: Vec<u8>) {
+        if let Err(error) = self.stored(move |store| store.tell(&told)).await {
+            tracing::warn!(%error, "what the outbox does cannot be told to other processes");
+        }
     }
 
     /// Refuses an action before anything is signed: nothing is spent, and its key may come again.

@@ -3,6 +3,7 @@
 mod bindings;
 mod decode;
 mod encode;
+mod records;
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +11,10 @@ use async_trait::async_trait;
 use ethers::abi::{AbiDecode, AbiEncode};
 use parking_lot::Mutex;
 
-use self::bindings::{agreements, disputes, mandates, registry, vault};
+use self::{
+    bindings::{agreements, disputes, mandates, registry, vault},
+    records::Abi,
+};
 use super::{
     ActionKey, Call, Cursor, Error, EventHandler, Follower, FollowerOptions, Node, Outbox, Progress, RawLog, Step,
     TxHash, Until,
@@ -57,19 +61,29 @@ struct Followed {
 impl RealLedger {
     /// Refused when the contracts are not there.
     pub async fn open(parts: RealLedgerParts) -> Result<Self, Error> {
+        Self::check(&parts.node, &parts.contracts).await?;
+        Ok(Self::open_unchecked(parts))
+    }
+
+    /// While no node answers: what is done waits in the outbox. What carries ether is not to be done, since nobody knows
+    /// whether the contracts are there.
+    pub fn open_unchecked(parts: RealLedgerParts) -> Self {
         let account = parts.outbox.report().account;
         let RealLedgerParts { node, outbox, contracts, follower } = parts;
-        Self::check(&node, &contracts).await?;
         let domains = Domains::new(node.chain(), &contracts);
         let (outbox, followed) = (Some(outbox), Mutex::default());
-        Ok(Self { node, outbox, account, contracts, following: follower, domains, followed })
+        Self { node, outbox, account, contracts, following: follower, domains, followed }
     }
 
     /// For an account whose key is not here: it can be asked and followed, and does nothing.
-    pub async fn open_to_read(node: Node, contracts: Contracts, account: EthereumAddress) -> Result<Self, Error> {
+    pub async fn open_to_read(
+        node: Node,
+        contracts: Contracts,
+        account: EthereumAddress,
+        following: FollowerOptions,
+    ) -> Result<Self, Error> {
         Self::check(&node, &contracts).await?;
         let domains = Domains::new(node.chain(), &contracts);
-        let following = FollowerOptions::new(contracts.all(), 0);
         Ok(Self { node, outbox: None, account, contracts, following, domains, followed: Mutex::default() })
     }
 
@@ -176,7 +190,7 @@ impl Ledger for RealLedger {
     }
 
     async fn balance(&self, account: EthereumAddress) -> Result<Wei, Error> {
-        let call = vault::BalanceOfCall { account: encode::h160(account) };
+        let call = vault::BalanceOfCall { account: account.write() };
         decode::wei(self.view(self.contracts.vault, call, "a balance").await?)
     }
 
@@ -185,7 +199,7 @@ impl Ledger for RealLedger {
     }
 
     async fn activation(&self, account: EthereumAddress, party: Party) -> Result<Option<ActivationState>, Error> {
-        let call = registry::ActivationOfCall { account: encode::h160(account), role: party as u8 };
+        let call = registry::ActivationOfCall { account: account.write(), role: party.write() };
         let found: registry::ActivationOfReturn = self.view(self.contracts.registry, call, "an activation").await?;
         let state = ActivationState { owner: found.id, payment: Wei(found.payment), from: Timestamp(found.from) };
         Ok(Some(state).filter(|state| state.from != Timestamp(0)))
@@ -194,7 +208,7 @@ impl Ledger for RealLedger {
     async fn offer(&self, offer: OfferId) -> Result<Option<Offer>, Error> {
         let call = registry::OfferOfCall { id: offer.0 };
         let found: registry::Offer = self.view(self.contracts.registry, call, "an offer").await?;
-        Ok(Some(Offer::from(found)).filter(|offer| offer.consumer.0 != [0; 20]))
+        Ok(Some(Offer::read(found)?).filter(|offer| offer.consumer.0 != [0; 20]))
     }
 
     async fn offer_count(&self) -> Result<u64, Error> {
@@ -205,20 +219,20 @@ impl Ledger for RealLedger {
         let call = mandates::MandateOfCall { id: mandate.0 };
         let found: mandates::MandateOfReturn = self.view(self.contracts.mandates, call, "a mandate").await?;
         let (used_bytes, is_revoked) = (found.used_bytes, found.is_revoked);
-        let state = MandateState { terms: found.terms.into(), used_bytes, is_revoked };
+        let state = MandateState { terms: Abi::read(found.terms)?, used_bytes, is_revoked };
         Ok(Some(state).filter(|state| state.terms.producer.0 != [0; 20]))
     }
 
     async fn agreement(&self, agreement: AgreementId) -> Result<Agreement, Error> {
         let call = agreements::AgreementOfCall { id: agreement.0 };
         let found: agreements::Agreement = self.view(self.contracts.agreements, call, "an agreement").await?;
-        found.try_into()
+        Agreement::read(found)
     }
 
     async fn dispute(&self, dispute: DisputeId) -> Result<Option<Dispute>, Error> {
         let call = disputes::DisputeOfCall { id: dispute.0 };
         let found: disputes::Dispute = self.view(self.contracts.disputes, call, "a dispute").await?;
-        let found = Dispute::try_from(found)?;
+        let found = Dispute::read(found)?;
         Ok(Some(found).filter(|dispute| dispute.challenger.0 != [0; 20]))
     }
 

@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{ActArgs, Actor, ConsumerActivateArgs, Done, args::ProducerActivateArgs, random_key};
+use super::{
+    Actor, ConsumerActivateArgs, Done, WithoutNode,
+    args::{ActivateArgs, ProducerActivateArgs},
+    offer::time,
+    random_key,
+};
 use crate::{
     base::{OwnerId, Wei},
-    chain::{Action, Activation, Ledger, Party, RealLedger},
+    chain::{Action, Activation, Ledger, Party, RealLedger, Timestamp},
     cli::{UsageError, args::Global, init::keys_directory, locate},
     config::Layer,
     keys::{Fresh, KeyStore, Role},
@@ -27,14 +32,14 @@ pub async fn activate_producer(global: &Global, args: &ProducerActivateArgs) -> 
     };
     let missing = || format!("{} has no keys yet: run openbucket init", settings.state.display());
     let owner = root.with_context(missing)?.owner_key().id();
-    activate(global, &args.act, Party::Producer, owner, args.payment).await
+    activate(global, &args.activate, Party::Producer, owner).await
 }
 
 pub async fn activate_consumer(global: &Global, args: &ConsumerActivateArgs) -> anyhow::Result<()> {
     let settings = locate::settings(global, Layer { consumer_dir: args.dir.clone(), ..Layer::default() })?;
     let missing = || UsageError::of("which consumer? name its directory with --dir, or set consumer.dir");
     let owner = owner_of(&settings.consumer_dir.ok_or_else(missing)?)?;
-    activate(global, &args.act, Party::Consumer, owner, args.payment).await
+    activate(global, &args.activate, Party::Consumer, owner).await
 }
 
 /// The owner of a consumer: told by its certificate, or made now when it has never run.
@@ -52,19 +57,15 @@ pub fn owner_of(directory: &Path) -> anyhow::Result<OwnerId> {
     Ok(KeyStore::open(keys)?.identity(Role::Consumer, fresh, SystemClock.now())?.certificate.owner)
 }
 
-async fn activate(
-    global: &Global,
-    act: &ActArgs,
-    party: Party,
-    owner: OwnerId,
-    payment: Option<Wei>,
-) -> anyhow::Result<()> {
+async fn activate(global: &Global, args: &ActivateArgs, party: Party, owner: OwnerId) -> anyhow::Result<()> {
+    let ActivateArgs { payment, act } = args;
+    let payment = *payment;
     let name = name_of(party);
     let words = |account| match payment {
         Some(payment) => format!("activate {account} as a {name} for {payment}"),
         None => format!("activate {account} as a {name} for the least payment"),
     };
-    let actor = Actor::begin(global, act, words).await?;
+    let actor = Actor::begin(global, act, WithoutNode::Refuse, words).await?;
     let done = match actor.ledger().await {
         Ok(ledger) => pay_activation(&actor, &ledger, party, owner, payment).await,
         Err(error) => Err(error),
@@ -73,12 +74,12 @@ async fn activate(
     actor.end().await;
     let (done, payment, from) = done?;
     done.print(
-        act.json,
+        act.sign.ask.json,
         &json!({
             "activated": account.to_string(),
             "as": name,
             "payment": payment.to_string(),
-            "counts_from": from,
+            "counts_from": if act.sign.ask.json { json!(from) } else { json!(time(Timestamp(from))) },
         }),
     )
 }
@@ -107,11 +108,12 @@ pub async fn pay_activation(
     if payment < least {
         anyhow::bail!("an activation costs {least} at least: {payment} is too little");
     }
-    actor.deposit_missing(ledger, payment).await?;
+    let key = random_key("activate");
+    actor.deposit_missing(ledger, payment, &key).await?;
     let deadline = ledger.now().await?.plus(DEADLINE_SECONDS);
     let activation = Activation { account, owner: *owner.as_bytes(), party, payment, deadline };
     let signature = ledger.domains().registry.sign(&activation, &actor.signer);
-    let done = actor.act(ledger, &random_key("activate"), &Action::Activate { activation, signature }).await?;
+    let done = actor.act(ledger, &key, &Action::Activate { activation, signature }).await?;
     let state = ledger.activation(account, party).await?.context("the activation is not on the chain")?;
     Ok((done, payment, state.from.0))
 }

@@ -1,13 +1,15 @@
 //! An account of a wallet that acts: asks for consent and the password, sends through the outbox, waits.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, anyhow, bail};
+use parking_lot::Mutex;
 
-use super::{ActArgs, Chain, DEVELOPMENT_CHAIN};
+use super::{ActArgs, Chain, DEVELOPMENT_CHAIN, args::SignArgs};
 use crate::{
     base::{Wei, limits},
     chain::{
@@ -21,7 +23,6 @@ use crate::{
         progress::Spinner,
         wallet::{self, Terminal, existing_password},
     },
-    config::Layer,
     keys::EthereumAddress,
     runtime::{Chance, CpuPool, Shutdown, SystemChance, SystemClock, Tasks},
 };
@@ -39,11 +40,27 @@ pub struct Done {
     pub fee: Wei,
 }
 
+/// What becomes of an action that no node can be asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutNode {
+    /// Nothing is begun.
+    Refuse,
+    /// It is kept, and goes out with the next command.
+    Keep,
+}
+
 /// Acts for one account.
 pub struct Actor {
     pub chain: Chain,
     pub signer: Arc<Signer>,
     pub outbox: Outbox,
+    /// Why no node answers, when none does: then what is done is kept until one answers.
+    pub offline: Option<String>,
+    /// What earlier processes left, with what it is: what became of it is told at the end, unless it was followed here.
+    pub earlier: Vec<(ActionKey, String)>,
+    followed: Mutex<BTreeSet<ActionKey>>,
+    /// Whether deposits that an action needs are told.
+    pub tells_deposits: bool,
     timeout: Duration,
     tasks: Tasks,
 }
@@ -54,27 +71,40 @@ pub fn random_key(what: &str) -> ActionKey {
     ActionKey::new(format!("{what}/{random}")).expect("short and printable")
 }
 
+/// Where the outboxes of a wallet's accounts are.
+pub fn outbox_of(wallet: &std::path::Path) -> std::path::PathBuf {
+    wallet.join("outbox")
+}
+
 impl Actor {
     /// Asks whether that is wanted, and for the password; takes the account's nonces. `words` says what is to happen, from the
     /// account's address.
     pub async fn begin(
         global: &Global,
         args: &ActArgs,
+        without_node: WithoutNode,
         words: impl FnOnce(EthereumAddress) -> String,
     ) -> anyhow::Result<Self> {
-        let (wallet, account) = wallet::account(global, &args.wallet, args.account.as_deref())?;
-        let above = Layer { wallet: args.wallet.wallet.clone(), ..Layer::default() };
-        let chain = Chain::of(global, &args.chain, above)?;
-        chain.check().await?;
-        consent(args.yes, &words(account))?;
-        let password = existing_password(args.password.password_file.as_deref())?;
-        let key = wallet.unlock_on(&CpuPool::new(1), account, password).await?;
-        Self::open(chain, &wallet, Signer::new(&key), args.timeout).await
+        let sign = &args.sign;
+        let (wallet, account) = wallet::account(global, &sign.wallet, args.account.as_deref())?;
+        let chain = Chain::of(global, &sign.ask.chain, sign.wallet.layer())?;
+        let offline = chain.check(without_node).await?;
+        let later = if offline.is_some() { ", as soon as a node answers: none does now" } else { "" };
+        consent(args.yes, &format!("{}{later}", words(account)))?;
+        let mut actor = Self::unlock(chain, (&wallet, account), sign).await?;
+        actor.offline = offline;
+        Ok(actor)
     }
 
-    /// Acts with a key of this wallet.
-    pub async fn open(chain: Chain, wallet: &Wallet, signer: Signer, timeout: Duration) -> anyhow::Result<Self> {
-        Self::open_at(chain, wallet.directory().join("outbox"), signer, timeout).await
+    /// Acts for an account of a wallet: asks for the password.
+    pub async fn unlock(
+        chain: Chain,
+        (wallet, account): (&Wallet, EthereumAddress),
+        sign: &SignArgs,
+    ) -> anyhow::Result<Self> {
+        let password = existing_password(sign.password.password_file.as_deref())?;
+        let key = wallet.unlock_on(&CpuPool::new(1), account, password).await?;
+        Self::open_at(chain, outbox_of(wallet.directory()), Signer::new(&key), sign.timeout).await
     }
 
     /// Acts with a key, and keeps what it sends below this directory.
@@ -87,6 +117,7 @@ impl Actor {
         let mut options = OutboxOptions::new(directory, "wallet");
         options.confirmations = chain.confirmations();
         options.fee_ceiling = chain.settings.gas_ceiling;
+        options.is_watched = true;
         if chain.node.chain() == DEVELOPMENT_CHAIN {
             options.poll = DEVELOPMENT_POLL;
         }
@@ -94,11 +125,10 @@ impl Actor {
         let tasks = Tasks::new(Shutdown::new());
         let parts = OutboxParts { node: chain.node.clone(), signer: Arc::clone(&signer), clock: Arc::new(SystemClock) };
         let outbox = Outbox::open(options, parts, &tasks).await?;
-        let waiting = outbox.report().actions.len();
-        if waiting > 0 {
-            eprintln!("openbucket: {waiting} earlier transactions of this account are not final yet: they go on, too");
-        }
-        Ok(Self { chain, signer, outbox, timeout, tasks })
+        let report = outbox.report();
+        let earlier: Vec<_> = report.actions.iter().map(|action| (action.key.clone(), action.what.clone())).collect();
+        let followed = Mutex::default();
+        Ok(Self { chain, signer, outbox, offline: None, earlier, followed, tells_deposits: true, timeout, tasks })
     }
 
     pub fn account(&self) -> EthereumAddress {
@@ -110,24 +140,48 @@ impl Actor {
         let contracts = self.chain.contracts()?;
         let follower = self.chain.follower(&contracts);
         let (node, outbox) = (self.chain.node.clone(), self.outbox.clone());
-        Ok(RealLedger::open(RealLedgerParts { node, outbox, contracts, follower }).await?)
+        let parts = RealLedgerParts { node, outbox, contracts, follower };
+        match self.offline {
+            Some(_) => Ok(RealLedger::open_unchecked(parts)),
+            None => Ok(RealLedger::open(parts).await?),
+        }
+    }
+
+    /// Whether an action was taken before: then it is not begun again, and nothing needs to be looked at before it.
+    pub async fn knows(&self, key: &ActionKey) -> bool {
+        self.outbox.progress(key).await.is_ok()
     }
 
     /// Sends a call and waits until it is final.
     pub async fn send(&self, key: &ActionKey, call: Call) -> anyhow::Result<Done> {
         let what = call.what.clone();
-        self.outbox.submit(key, call).await.map_err(plain)?;
-        self.follow(key, &what).await
+        let progress = self.outbox.submit(key, call).await.map_err(plain)?;
+        self.follow_from(progress, key, &what).await
     }
 
     /// Has the contracts do something, and waits until it is final.
     pub async fn act(&self, ledger: &RealLedger, key: &ActionKey, action: &Action) -> anyhow::Result<Done> {
         let what = action.what();
-        ledger.submit(key, action).await.map_err(plain)?;
-        self.follow(key, &what).await
+        let progress = ledger.submit(key, action).await.map_err(plain)?;
+        self.follow_from(progress, key, &what).await
     }
 
-    async fn follow(&self, key: &ActionKey, what: &str) -> anyhow::Result<Done> {
+    async fn follow_from(&self, progress: Progress, key: &ActionKey, what: &str) -> anyhow::Result<Done> {
+        match progress {
+            Progress::Queued { note } if self.offline.is_some() => {
+                let note = note.or_else(|| self.offline.clone()).unwrap_or_default();
+                bail!(
+                    "{what}: kept, not sent: {note}; do not repeat it: the next command of the account sends it, \
+                     openbucket wallet pending shows it, --cancel {key} with that takes it back"
+                )
+            }
+            _ => self.follow(key, what).await,
+        }
+    }
+
+    /// Waits until an action is final.
+    pub async fn follow(&self, key: &ActionKey, what: &str) -> anyhow::Result<Done> {
+        self.followed.lock().insert(key.clone());
         let end = Instant::now() + self.timeout;
         let spinner = Spinner::new("waiting");
         loop {
@@ -145,20 +199,39 @@ impl Actor {
         }
     }
 
-    /// What the account lacks in the vault goes there first.
-    pub async fn deposit_missing(&self, ledger: &RealLedger, needed: Wei) -> anyhow::Result<()> {
+    /// What the account lacks in the vault for an action goes there first.
+    pub async fn deposit_missing(&self, ledger: &RealLedger, needed: Wei, of: &ActionKey) -> anyhow::Result<()> {
         let account = self.account();
+        let mut key = ActionKey::new(format!("{of}/deposit"))?;
+        if self.knows(&key).await {
+            // Of an earlier try of the same action.
+            self.follow(&key, "deposit").await?;
+            key = random_key("deposit");
+        }
         let Some(missing) = needed.checked_sub(ledger.balance(account).await?).filter(|missing| missing.0 > 0) else {
             return Ok(());
         };
         let action = Action::Deposit { account, amount: missing };
-        let done = self.act(ledger, &random_key("deposit"), &action).await?;
-        eprintln!("openbucket: deposited {missing} in the vault with transaction {}", done.hash);
+        let done = self.act(ledger, &key, &action).await?;
+        if self.tells_deposits {
+            eprintln!("openbucket: deposited {missing} in the vault with transaction {}", done.hash);
+        }
         Ok(())
     }
 
-    /// Gives the account's nonces back.
+    /// Gives the account's nonces back; says what became of what earlier processes left.
     pub async fn end(self) {
+        let followed = self.followed.into_inner();
+        // Without a node nothing became of anything.
+        let earlier = self.earlier.into_iter().filter(|(key, _)| self.offline.is_none() && !followed.contains(key));
+        for (key, what) in earlier {
+            let state = match self.outbox.wait(&key, Until::Queued, SHOW).await {
+                Ok(progress) => progress.to_string(),
+                Err(Error::Pending { state, .. }) => state,
+                Err(error) => format!("nothing was sent: {error}"),
+            };
+            eprintln!("openbucket: from before: {what}: {state}");
+        }
         if !self.tasks.stop(limits::STOP_TIMEOUT).await {
             tracing::warn!(op = "stop", "the outbox did not close in time");
         }
@@ -167,7 +240,8 @@ impl Actor {
 
 fn unfinished(what: &str, state: &str) -> anyhow::Error {
     anyhow!(
-        "{what}: not final in time: {state}; do not repeat it: it is kept, and goes on when this account is used next"
+        "{what}: not final in time: {state}; do not repeat it: it is kept, and goes on when this account is used next; \
+         openbucket wallet pending shows it"
     )
 }
 

@@ -18,6 +18,9 @@ const FILE_BYTES: usize = 64 << 10;
 #[serde(deny_unknown_fields)]
 pub struct Addresses {
     pub chain_id: u64,
+    /// The newest block before them: what they tell comes after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after_block: Option<u64>,
     vault: String,
     registry: String,
     mandates: String,
@@ -26,9 +29,10 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    pub fn of(chain: ChainId, contracts: &Contracts) -> Self {
+    pub fn of(chain: ChainId, contracts: &Contracts, after_block: u64) -> Self {
         Self {
             chain_id: chain.0,
+            after_block: Some(after_block),
             vault: contracts.vault.to_string(),
             registry: contracts.registry.to_string(),
             mandates: contracts.mandates.to_string(),
@@ -46,6 +50,11 @@ impl Addresses {
         let found: Self = serde_json::from_slice(&bytes).with_context(words)?;
         found.contracts().with_context(words)?;
         Ok(found)
+    }
+
+    /// The first block in which they may have told something.
+    pub fn first_block(&self) -> u64 {
+        self.after_block.map_or(0, |block| block.saturating_add(1))
     }
 
     pub fn contracts(&self) -> anyhow::Result<Contracts> {
@@ -73,10 +82,13 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("contracts.json");
         let contracts = Contracts::of_deployer(EthereumAddress([7; 20]), 3);
-        let addresses = Addresses::of(ChainId(31337), &contracts);
+        let addresses = Addresses::of(ChainId(31337), &contracts, 41);
         fs::write(&path, addresses.to_json()).expect("written");
         let found = Addresses::read(&path).expect("read");
         assert_eq!((found.chain_id, found.contracts().expect("addresses")), (31337, contracts));
+        assert_eq!(found.first_block(), 42);
+        fs::write(&path, addresses.to_json().replace("\"after_block\": 41,", "")).expect("written");
+        assert_eq!(Addresses::read(&path).expect("that may be missing").first_block(), 0);
         for bad in [
             "{}",
             "",

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     base::{ByteSize, Wei},
-    chain::{AgreementId, OfferId},
+    chain::{ActionKey, AgreementId, OfferId},
     cli::wallet::{PasswordArgs, WalletArgs},
     config::{Layer, NodeUrls, parse_time},
     keys::EthereumAddress,
@@ -46,6 +46,13 @@ pub struct ActArgs {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub sign: SignArgs,
+}
+
+/// The wallet that signs, the chain, and for how long to wait.
+#[derive(Clone, Debug, Args)]
+pub struct SignArgs {
     /// Give up waiting for confirmations after this time; what is sent stays sent
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_time)]
     pub timeout: Duration,
@@ -54,10 +61,38 @@ pub struct ActArgs {
     #[command(flatten)]
     pub password: PasswordArgs,
     #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// A chain that is only asked, and how its answer is printed.
+#[derive(Clone, Debug, Args)]
+pub struct AskArgs {
+    #[command(flatten)]
     pub chain: ChainArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What makes a repeat no second payment.
+#[derive(Clone, Debug, Default, Args)]
+pub struct KeyArgs {
+    /// A name of your own for this action: however often it is repeated with the same name, it is done once [default:
+    /// each call is another action]
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<ActionKey>,
+}
+
+/// An agreement, and who does something with it.
+#[derive(Debug, Args)]
+pub struct AgreementActArgs {
+    /// The agreement's id, 64 hexadecimal digits
+    #[arg(value_name = "AGREEMENT", value_parser = parse_agreement)]
+    pub agreement: AgreementId,
+    #[command(flatten)]
+    pub key: KeyArgs,
+    #[command(flatten)]
+    pub act: ActArgs,
 }
 
 #[derive(Debug, Args)]
@@ -68,10 +103,25 @@ pub struct WalletBalanceArgs {
     #[command(flatten)]
     pub wallet: WalletArgs,
     #[command(flatten)]
-    pub chain: ChainArgs,
-    /// Print JSON
+    pub ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct WalletPendingArgs {
+    /// The account: its address, or its index in the wallet [default: the default account]
+    #[arg(value_name = "ACCOUNT")]
+    pub account: Option<String>,
+    /// Those that have ended, too: done, or refused and why
     #[arg(long)]
-    pub json: bool,
+    pub all: bool,
+    /// Take an action back of which nothing is signed, by the key that is listed
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["all", "resume"])]
+    pub cancel: Option<ActionKey>,
+    /// Send what waits, and stay until all of it is final; takes the password
+    #[arg(long, conflicts_with = "all")]
+    pub resume: bool,
+    #[command(flatten)]
+    pub sign: SignArgs,
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +132,8 @@ pub struct WalletSendArgs {
     /// How much, with its unit: "0.01 ETH", "5 gwei"
     #[arg(value_name = "AMOUNT")]
     pub amount: Wei,
+    #[command(flatten)]
+    pub key: KeyArgs,
     #[command(flatten)]
     pub act: ActArgs,
 }
@@ -95,7 +147,7 @@ pub enum ContractCommand {
     /// The offers of consumers that stand
     Offers(ContractOffersArgs),
     /// Pay the consumer of an agreement what is owed by now; anybody may
-    Settle(ContractSettleArgs),
+    Settle(AgreementActArgs),
     /// Put more money into an agreement, before what it has is used up
     Topup(ContractTopupArgs),
     /// Take an account's balance out of the vault
@@ -126,10 +178,7 @@ pub struct ContractShowArgs {
     #[arg(value_name = "AGREEMENT", value_parser = parse_agreement)]
     pub agreement: AgreementId,
     #[command(flatten)]
-    pub chain: ChainArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
+    pub ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -138,34 +187,19 @@ pub struct ContractOffersArgs {
     #[arg(long)]
     pub all: bool,
     #[command(flatten)]
-    pub chain: ChainArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct ContractSettleArgs {
-    /// The agreement's id, 64 hexadecimal digits
-    #[arg(value_name = "AGREEMENT", value_parser = parse_agreement)]
-    pub agreement: AgreementId,
-    #[command(flatten)]
-    pub act: ActArgs,
+    pub ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
 pub struct ContractTopupArgs {
-    /// The agreement's id, 64 hexadecimal digits
-    #[arg(value_name = "AGREEMENT", value_parser = parse_agreement)]
-    pub agreement: AgreementId,
+    #[command(flatten)]
+    pub of: AgreementActArgs,
     /// More for storage; what the vault lacks is deposited first
     #[arg(value_name = "AMOUNT")]
     pub held: Wei,
     /// More for downloads
     #[arg(long, value_name = "AMOUNT", default_value = "0")]
     pub allowance: Wei,
-    #[command(flatten)]
-    pub act: ActArgs,
 }
 
 #[derive(Debug, Args)]
@@ -177,6 +211,8 @@ pub struct WithdrawArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub to: Option<EthereumAddress>,
     #[command(flatten)]
+    pub key: KeyArgs,
+    #[command(flatten)]
     pub act: ActArgs,
 }
 
@@ -186,11 +222,9 @@ pub enum ProducerCommand {
     Activate(ProducerActivateArgs),
 }
 
+/// What taking part costs, and who pays it.
 #[derive(Debug, Args)]
-pub struct ProducerActivateArgs {
-    /// The state directory with the owner's keys [default: ~/.local/share/openbucket]
-    #[arg(long, value_name = "DIR")]
-    pub state: Option<PathBuf>,
+pub struct ActivateArgs {
     /// What is paid [default: the least that the contracts take]
     #[arg(long, value_name = "AMOUNT")]
     pub payment: Option<Wei>,
@@ -199,15 +233,21 @@ pub struct ProducerActivateArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct ProducerActivateArgs {
+    /// The state directory with the owner's keys [default: ~/.local/share/openbucket]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    #[command(flatten)]
+    pub activate: ActivateArgs,
+}
+
+#[derive(Debug, Args)]
 pub struct ConsumerActivateArgs {
     /// The consumer's directory, with its keys
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// What is paid [default: the least that the contracts take]
-    #[arg(long, value_name = "AMOUNT")]
-    pub payment: Option<Wei>,
     #[command(flatten)]
-    pub act: ActArgs,
+    pub activate: ActivateArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -264,10 +304,7 @@ pub struct OfferListArgs {
     #[command(flatten)]
     pub wallet: WalletArgs,
     #[command(flatten)]
-    pub chain: ChainArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
+    pub ask: AskArgs,
 }
 
 fn parse_agreement(text: &str) -> Result<AgreementId, String> {

@@ -1,7 +1,7 @@
 //! The doors to the chain for people: which node, which contracts, which account, and what is seen while they wait.
 //!
 //! [`Chain`] only asks; [`Actor`] acts for one account of a wallet, through the account's outbox in `WALLET/outbox`: who holds
-//! that owns the account's nonces, and a second process is refused by name.
+//! that owns the account's nonces, and a second process is refused by name. `pending` shows what is in it, also to others.
 
 mod activate;
 mod actor;
@@ -10,25 +10,27 @@ mod args;
 mod contract;
 mod money;
 mod offer;
+mod pending;
 
 use anyhow::Context as _;
 
 pub use activate::{activate_consumer, activate_producer, owner_of, pay_activation};
-pub use actor::{Actor, Done, random_key};
+pub use actor::{Actor, Done, WithoutNode, random_key};
 pub use addresses::Addresses;
 pub use args::{
-    ActArgs, ConsumerActivateArgs, ContractCommand, OfferCommand, ProducerCommand, WalletBalanceArgs, WalletSendArgs,
-    WithdrawArgs,
+    ActArgs, ConsumerActivateArgs, ContractCommand, OfferCommand, ProducerCommand, WalletBalanceArgs,
+    WalletPendingArgs, WalletSendArgs, WithdrawArgs,
 };
 pub use contract::run as run_contract;
 pub use money::{balance, send, withdraw};
 pub use offer::{publish, run as run_offer};
+pub use pending::run as pending;
 
 use args::ChainArgs;
 
 use super::{UsageError, args::Global, locate};
 use crate::{
-    chain::{ChainId, Contracts, FollowerOptions, Node, RealLedger, Transport, TransportOptions},
+    chain::{ChainId, Contracts, Error, FollowerOptions, Node, RealLedger, Transport, TransportOptions},
     config::{Layer, Settings},
     keys::EthereumAddress,
 };
@@ -95,12 +97,16 @@ impl Chain {
     /// The ledger, to ask it only.
     pub async fn reader(&self, account: EthereumAddress) -> anyhow::Result<RealLedger> {
         let contracts = self.contracts()?;
-        Ok(RealLedger::open_to_read(self.node.clone(), contracts, account).await?)
+        let mut follower = self.follower(&contracts);
+        // Of what is only shown, the newest; and only the registry is followed.
+        (follower.contracts, follower.confirmations) = (vec![contracts.registry], 1);
+        Ok(RealLedger::open_to_read(self.node.clone(), contracts, account, follower).await?)
     }
 
     /// How events are followed.
     fn follower(&self, contracts: &Contracts) -> FollowerOptions {
-        let mut options = FollowerOptions::new(contracts.all(), 0);
+        let first_block = self.addresses.as_ref().map_or(0, Addresses::first_block);
+        let mut options = FollowerOptions::new(contracts.all(), first_block);
         options.confirmations = self.confirmations();
         options
     }
@@ -111,8 +117,12 @@ impl Chain {
         self.settings.confirmations.unwrap_or(usual)
     }
 
-    /// Refuses when no node answers, before anybody types a password.
-    pub async fn check(&self) -> anyhow::Result<()> {
-        self.node.head().await.map(drop).context("nothing was sent")
+    /// Refuses when no node answers, before anybody types a password; for what is kept then, gives why none does.
+    pub async fn check(&self, without_node: WithoutNode) -> anyhow::Result<Option<String>> {
+        match self.node.head().await {
+            Ok(_) => Ok(None),
+            Err(error @ Error::NodeDown(_)) if without_node == WithoutNode::Keep => Ok(Some(error.to_string())),
+            Err(error) => Err(error).context("nothing was sent"),
+        }
     }
 }

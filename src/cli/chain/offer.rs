@@ -1,16 +1,22 @@
 //! `consumer offer create|cancel|ls`, and the list of all offers.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::{
-    Actor, Chain, Done, OfferCommand,
+    Actor, Chain, Done, OfferCommand, WithoutNode,
     args::{ContractOffersArgs, OfferCancelArgs, OfferCreateArgs, OfferListArgs},
     random_key,
 };
 use crate::{
     base::{format_bytes, limits},
-    chain::{Action, Event, Ledger, Offer, OfferId, OfferTerms, Party, RealLedger, Timestamp, price_of_bytes},
+    chain::{
+        Action, Cursor, Error, Event, Ledger, LedgerHandler, Offer, OfferId, OfferTerms, Party, PlacedEvent,
+        RealLedger, Step, Timestamp, price_of_bytes,
+    },
     cli::{UsageError, args::Global, output, wallet},
     config::{Layer, check_address},
     keys::EthereumAddress,
@@ -41,11 +47,11 @@ async fn create(global: &Global, args: &OfferCreateArgs) -> anyhow::Result<()> {
         let size = format_bytes(args.capacity.0);
         format!("offer {size} of {account} at {} a GiB-month, with {collateral} of collateral", args.storage_price)
     };
-    let actor = Actor::begin(global, &args.act, words).await?;
+    let actor = Actor::begin(global, &args.act, WithoutNode::Refuse, words).await?;
     let done = created(&actor, args).await;
     actor.end().await;
     let (done, offer) = done?;
-    done.print(args.act.json, &json!({ "offer": offer.0, "collateral": collateral.to_string() }))
+    done.print(args.act.sign.ask.json, &json!({ "offer": offer.0, "collateral": collateral.to_string() }))
 }
 
 async fn created(actor: &Actor, args: &OfferCreateArgs) -> anyhow::Result<(Done, OfferId)> {
@@ -77,8 +83,9 @@ pub async fn publish(
         }
         Some(_) => {}
     }
-    actor.deposit_missing(ledger, price_of_bytes(terms.capacity_bytes, terms.collateral_per_gib)).await?;
-    let done = actor.act(ledger, &random_key("offer"), &Action::CreateOffer { terms, addresses }).await?;
+    let key = random_key("offer");
+    actor.deposit_missing(ledger, price_of_bytes(terms.capacity_bytes, terms.collateral_per_gib), &key).await?;
+    let done = actor.act(ledger, &key, &Action::CreateOffer { terms, addresses }).await?;
     let number = |event: Event| match event {
         Event::OfferCreated { offer, .. } => Some(offer),
         _ => None,
@@ -89,13 +96,15 @@ pub async fn publish(
 
 async fn cancel(global: &Global, args: &OfferCancelArgs) -> anyhow::Result<()> {
     let offer = args.offer;
-    let actor = Actor::begin(global, &args.act, |account| format!("cancel offer {offer} of {account}")).await?;
+    let actor =
+        Actor::begin(global, &args.act, WithoutNode::Refuse, |account| format!("cancel offer {offer} of {account}"))
+            .await?;
     let done = match actor.ledger().await {
         Ok(ledger) => actor.act(&ledger, &random_key("cancel-offer"), &Action::CancelOffer { offer }).await,
         Err(error) => Err(error),
     };
     actor.end().await;
-    done?.print(args.act.json, &json!({ "cancelled": offer.0 }))
+    done?.print(args.act.sign.ask.json, &json!({ "cancelled": offer.0 }))
 }
 
 async fn list_of(global: &Global, args: &OfferListArgs) -> anyhow::Result<()> {
@@ -103,20 +112,20 @@ async fn list_of(global: &Global, args: &OfferListArgs) -> anyhow::Result<()> {
         Some(Ok(address)) => address,
         _ => wallet::account(global, &args.wallet, args.account.as_deref())?.1,
     };
-    let chain = Chain::of(global, &args.chain, Layer::default())?;
+    let chain = Chain::of(global, &args.ask.chain, Layer::default())?;
     let ledger = chain.reader(account).await?;
     let offers = offers(&ledger).await?;
-    print(&ledger, offers.into_iter().filter(|(_, offer)| offer.consumer == account).collect(), args.json).await
+    print(&ledger, offers.into_iter().filter(|(_, offer)| offer.consumer == account).collect(), args.ask.json).await
 }
 
 /// All offers of the registry.
 pub async fn list_all(global: &Global, args: &ContractOffersArgs) -> anyhow::Result<()> {
-    let chain = Chain::of(global, &args.chain, Layer::default())?;
+    let chain = Chain::of(global, &args.ask.chain, Layer::default())?;
     let ledger = chain.reader(EthereumAddress([0; 20])).await?;
     let now = ledger.now().await?;
     let is_shown = |offer: &Offer| args.all || (offer.is_standing && now <= offer.terms.expiry);
     let offers = offers(&ledger).await?.into_iter().filter(|(_, offer)| is_shown(offer)).collect();
-    print(&ledger, offers, args.json).await
+    print(&ledger, offers, args.ask.json).await
 }
 
 /// The newest offers, at most as many as are shown.
@@ -133,9 +142,56 @@ async fn offers(ledger: &RealLedger) -> anyhow::Result<Vec<(OfferId, Offer)>> {
     Ok(found)
 }
 
+/// Where consumers are reached: the chain keeps that in its log only.
+#[derive(Default)]
+struct AddressBook(Mutex<(BTreeMap<OfferId, Vec<String>>, Option<Cursor>)>);
+
+impl LedgerHandler for AddressBook {
+    fn cursor(&self) -> Result<Option<Cursor>, Error> {
+        Ok(self.0.lock().1.clone())
+    }
+
+    fn apply(&self, events: &[PlacedEvent], cursor: &Cursor) -> Result<(), Error> {
+        let mut book = self.0.lock();
+        for placed in events {
+            if let Event::OfferCreated { offer, addresses, .. } | Event::OfferChanged { offer, addresses, .. } =
+                &placed.event
+            {
+                book.0.insert(*offer, addresses.clone());
+            }
+        }
+        book.1 = Some(cursor.clone());
+        Ok(())
+    }
+
+    /// The same events come again, or others in their place.
+    fn revert(&self, cursor: &Cursor) -> Result<(), Error> {
+        self.0.lock().1 = Some(cursor.clone());
+        Ok(())
+    }
+}
+
+/// The addresses of all offers, as far as they can be had in time.
+async fn addresses(ledger: &RealLedger) -> BTreeMap<OfferId, Vec<String>> {
+    let book = Arc::new(AddressBook::default());
+    let handler: Arc<dyn LedgerHandler> = book.clone();
+    let read = async {
+        while ledger.catch_up(&handler).await? == Step::More {}
+        Ok::<_, Error>(())
+    };
+    match tokio::time::timeout(limits::OFFER_ADDRESSES_TIMEOUT, read).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => eprintln!("openbucket: some addresses are not known: {error}"),
+        Err(_) => eprintln!("openbucket: some addresses are not known: the node takes too long to tell the logs"),
+    }
+    std::mem::take(&mut book.0.lock().0)
+}
+
 async fn print(ledger: &RealLedger, offers: Vec<(OfferId, Offer)>, is_json: bool) -> anyhow::Result<()> {
+    let addresses = if offers.is_empty() { BTreeMap::new() } else { addresses(ledger).await };
     if is_json {
-        let offers: Vec<Value> = offers.iter().map(|(number, offer)| as_json(*number, offer)).collect();
+        let offer = |(number, offer): &(OfferId, Offer)| as_json(*number, offer, addresses.get(number));
+        let offers: Vec<Value> = offers.iter().map(offer).collect();
         return output::line(&json!({ "offers": offers }).to_string());
     }
     let now = ledger.now().await?;
@@ -153,14 +209,25 @@ async fn print(ledger: &RealLedger, offers: Vec<(OfferId, Offer)>, is_json: bool
             terms.storage_price.to_string(),
             terms.egress_price.to_string(),
             offer.collateral.to_string(),
-            offer.consumer.to_string(),
         ]
     };
-    let heading = ["OFFER", "STATE", "LEFT", "GiB-MONTH", "GiB OUT", "COLLATERAL", "CONSUMER"];
-    output::line(&output::table(&heading, &offers.iter().map(row).collect::<Vec<_>>()))
+    let heading = ["OFFER", "STATE", "LEFT", "GiB-MONTH", "GiB OUT", "COLLATERAL"];
+    let table = output::table(&heading, &offers.iter().map(row).collect::<Vec<_>>());
+    let mut lines = table.lines();
+    output::line(lines.next().unwrap_or_default())?;
+    for ((number, offer), line) in offers.iter().zip(lines) {
+        output::line(line)?;
+        let reached = match addresses.get(number).map(Vec::as_slice) {
+            None | Some([]) => String::new(),
+            Some([first]) => format!(" at {}", output::printable(first)),
+            Some([first, others @ ..]) => format!(" at {} (+{})", output::printable(first), others.len()),
+        };
+        output::line(&format!("  {}{reached}", offer.consumer))?;
+    }
+    Ok(())
 }
 
-fn as_json(number: OfferId, offer: &Offer) -> Value {
+fn as_json(number: OfferId, offer: &Offer, addresses: Option<&Vec<String>>) -> Value {
     let terms = &offer.terms;
     json!({
         "offer": number.0,
@@ -173,6 +240,7 @@ fn as_json(number: OfferId, offer: &Offer) -> Value {
         "collateral_wei": offer.collateral.0.to_string(),
         "earliest_end": terms.earliest_end.0,
         "expiry": terms.expiry.0,
+        "addresses": addresses,
     })
 }
 

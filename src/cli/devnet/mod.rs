@@ -55,13 +55,17 @@ async fn control(args: DevnetProcessArgs, is_start: bool) -> anyhow::Result<()> 
 
 /// The program of the chain that is asked for; None for no chain, also when it is not found.
 fn chain_program(args: &DevnetArgs) -> anyhow::Result<Option<PathBuf>> {
-    if args.chain == Chain::None && args.anvil.is_none() {
-        return Ok(None);
+    if args.chain == Some(Chain::None) {
+        return match args.anvil {
+            None => Ok(None),
+            Some(_) => Err(UsageError::of("--anvil is for a chain, and --chain none has none: leave one of them away")),
+        };
     }
     let found = anvil::find(args.anvil.as_deref())?;
     if found.is_none() {
-        tracing::warn!(
-            "Anvil is not found: this devnet has no chain; install it with npm ci in contracts/, or give --anvil PATH"
+        eprintln!(
+            "openbucket: Anvil is not found, so this devnet has no chain: nobody is paid, all else works; \
+             install it with npm ci in contracts/, or give --anvil PATH, or say --chain none"
         );
     }
     Ok(found)

@@ -69,8 +69,9 @@ async fn equip(plan: &Plan, rich: &Actor, phrase: Option<&str>) -> anyhow::Resul
             activation_wait_seconds: 0,
             bond: Wei(Wei::ETHER.0 / 1000),
         };
+        let before = rich.chain.node.head().await?.number;
         let contracts = deploy(&rich.chain.node, &rich.outbox, &with, LIMIT).await?;
-        let text = Addresses::of(DEVELOPMENT_CHAIN, &contracts).to_json();
+        let text = Addresses::of(DEVELOPMENT_CHAIN, &contracts, before).to_json();
         write(&contracts_file(plan), &text)?;
     }
     write(&config_file(plan), &config_text(plan)?)?;
@@ -97,7 +98,8 @@ async fn equip(plan: &Plan, rich: &Actor, phrase: Option<&str>) -> anyhow::Resul
 async fn join(plan: &Plan, process: &Process, key: &EthereumKey, limit_bytes: u64) -> anyhow::Result<()> {
     let chain = chain(plan, Some(contracts_file(plan)))?;
     let outbox = process.dir.join("wallet/outbox");
-    let actor = Actor::open_at(chain, outbox, Signer::new(key), LIMIT).await?;
+    let mut actor = Actor::open_at(chain, outbox, Signer::new(key), LIMIT).await?;
+    actor.tells_deposits = false;
     let joined = take_part(&actor, process, limit_bytes).await;
     actor.end().await;
     joined.with_context(|| format!("{} cannot take part on the chain", process.name))

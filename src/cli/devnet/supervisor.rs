@@ -129,7 +129,7 @@ impl Supervisor {
     async fn start_all(&mut self) -> anyhow::Result<()> {
         self.plan.save()?;
         if self.plan.chain().is_some() {
-            self.start("chain").await?;
+            self.start("chain").await.context("--chain none does without it")?;
             let phrase = self.settings.phrase.take();
             let phrase = phrase.as_ref().map(|phrase| phrase.as_str());
             money::prepare(&self.plan, self.settings.limit_bytes, phrase).await.context("the chain")?;

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::chain::{WalletBalanceArgs, WalletSendArgs};
+use crate::{
+    cli::chain::{WalletBalanceArgs, WalletPendingArgs, WalletSendArgs},
+    config::Layer,
+};
 
 /// Accounts that one call adds, at most: each takes half a second.
 const ADDED: i64 = 64;
@@ -35,6 +38,11 @@ pub enum WalletCommand {
     Balance(WalletBalanceArgs),
     /// Pay an account, and wait until the payment is final
     Send(WalletSendArgs),
+    /// What an account has sent or is to send, and how far each is: queued, sent, in a block, stuck
+    ///
+    /// Sending goes on with the next command of the account, or with --resume. Needs no password, and
+    /// works while another process uses the account.
+    Pending(WalletPendingArgs),
     /// Change the password
     Password(WalletPasswordArgs),
 }
@@ -45,6 +53,13 @@ pub struct WalletArgs {
     /// The wallet's directory [default: ~/.local/share/openbucket/wallet]
     #[arg(long, value_name = "DIR")]
     pub wallet: Option<PathBuf>,
+}
+
+impl WalletArgs {
+    /// The same as a layer of the configuration.
+    pub fn layer(&self) -> Layer {
+        Layer { wallet: self.wallet.clone(), ..Layer::default() }
+    }
 }
 
 /// Where its password comes from.

@@ -19,7 +19,6 @@ pub use terminal::Terminal;
 use super::{UsageError, args::Global, chain, client, init::read_phrase, locate, output};
 use crate::{
     chain::{Account, Wallet, WalletError},
-    config::Layer,
     keys::{EthereumAddress, Password, Phrase, ScryptCost, Sealing},
     runtime::{Chance, SystemChance},
 };
@@ -38,6 +37,7 @@ pub fn run(global: &Global, command: WalletCommand) -> anyhow::Result<()> {
         WalletCommand::Export(args) => export(global, &args),
         WalletCommand::Balance(args) => client(chain::balance(global, &args)),
         WalletCommand::Send(args) => client(chain::send(global, &args)),
+        WalletCommand::Pending(args) => client(chain::pending(global, &args)),
         WalletCommand::Password(args) => change_password(global, &args),
     }
 }
@@ -162,7 +162,7 @@ fn change_password(global: &Global, args: &WalletPasswordArgs) -> anyhow::Result
 }
 
 fn directory(global: &Global, args: &WalletArgs) -> anyhow::Result<PathBuf> {
-    let settings = locate::settings(global, Layer { wallet: args.wallet.clone(), ..Layer::default() })?;
+    let settings = locate::settings(global, args.layer())?;
     let missing = || UsageError::of("which wallet? HOME is not set: name its directory with --wallet");
     std::path::absolute(settings.wallet.ok_or_else(missing)?).context("the wallet's directory")
 }

@@ -90,7 +90,7 @@ impl Places {
         let empty = Process::start(command, &path("empty"))?;
         let mut command = product(&path("home"));
         command.arg("devnet").arg(path("bucket")).arg("--state").arg(path("state")).args(["--consumers", CONSUMERS]);
-        command.stderr(fs::File::create(path("devnet.log"))?);
+        command.args(["--chain", "none"]).stderr(fs::File::create(path("devnet.log"))?);
         let devnet = Process::start(command, &path("bucket")).with_context(|| {
             format!("the network does not start:\n{}", fs::read_to_string(path("devnet.log")).unwrap_or_default())
         })?;
