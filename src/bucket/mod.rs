@@ -30,6 +30,8 @@ mod collect;
 mod commit;
 mod error;
 mod extents;
+#[cfg(test)]
+mod flushes;
 mod fsck;
 mod handles;
 mod inspect;

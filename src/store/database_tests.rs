@@ -79,15 +79,19 @@ impl Stage {
         self.open_with(Arc::new(Recorder::default()))
     }
 
-    /// sled lets go of its files a moment after it was dropped.
     fn open_with(&self, files: Arc<dyn StagingFiles>) -> Database {
+        self.try_open_with(files).expect("opens")
+    }
+
+    /// sled lets go of its files a moment after it was dropped.
+    fn try_open_with(&self, files: Arc<dyn StagingFiles>) -> Result<Database, Error> {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             match Database::open(self.directory.path(), &self.disk, Arc::clone(&files)) {
                 Err(error) if error.to_string().contains("could not acquire lock") && Instant::now() < end => {
                     std::thread::yield_now();
                 }
-                opened => return opened.expect("opens"),
+                opened => return opened,
             }
         }
     }
@@ -98,6 +102,13 @@ impl Stage {
         drop(database);
         self.disk.crash(&self.chance);
         self.open()
+    }
+
+    /// The process is killed: nothing that the database still tries has an effect, and what it did not flush is there.
+    fn kill(&self, database: Database) {
+        self.disk.power_off_after(0);
+        drop(database);
+        self.disk.power_on();
     }
 
     fn key(&self) -> Vec<u8> {
@@ -213,6 +224,31 @@ fn a_power_cut_leaves_whole_batches_in_order_and_all_that_was_synced() {
 #[test]
 fn a_power_cut_around_a_checkpoint_loses_nothing_that_was_synced() {
     (200..203).for_each(|seed| survive_power_cuts(seed, 4, 120, 400_000));
+}
+
+/// What a killed process has left is read by a start that is cut short: the trees must not have what the log then loses.
+#[test]
+fn a_start_after_a_kill_that_is_cut_short_leaves_whole_batches() {
+    for (operations, seed) in (0..8).flat_map(|operations| [(operations, 250), (operations, 251), (operations, 252)]) {
+        let stage = Stage::new(seed);
+        let mut history = History { states: vec![Model::new()], synced: 0 };
+        let database = stage.open();
+        for number in 1..40 {
+            let mut model = history.states.last().expect("the first").clone();
+            let sequence = stage.change(&database, &mut model, number, 2000);
+            history.states.push(model);
+            if number == 10 {
+                database.sync(sequence).expect("synced");
+                history.synced = 10;
+            }
+        }
+        stage.kill(database);
+        stage.disk.power_off_after(operations);
+        // It is cut short, or goes on until then.
+        drop(stage.try_open_with(Arc::new(Recorder::default())));
+        stage.disk.crash(&stage.chance);
+        history.resume(everything(&stage.open()), &format!("seed {seed}, {operations} operations"));
+    }
 }
 
 #[test]
@@ -332,6 +368,33 @@ fn what_a_log_has_taken_over_is_not_lost_at_its_own_turn() {
         drop(stage.open_with(Arc::clone(&recorder) as Arc<dyn StagingFiles>));
         let restored = recorder.0.lock().get(&7).map(|bytes| bytes.values().copied().collect::<Vec<u8>>());
         assert!(is_flushed || restored.as_deref() == Some(b"safe"), "cut after {operations}: {restored:?}");
+    }
+}
+
+/// A log that has its turn is written over from its beginning on before any of that is flushed. What it held before is in
+/// the trees, and must not be put there again in part.
+#[test]
+fn a_log_at_its_turn_does_not_bring_back_what_it_held_before() {
+    for seed in 480..488 {
+        let stage = Stage::new(seed);
+        let small = Arc::new(Small::default());
+        let database = stage.open_with(Arc::clone(&small) as Arc<dyn StagingFiles>);
+        let put = |key: &[u8], value: Vec<u8>| {
+            let mut batch = Batch::new();
+            batch.put(Table::Entry, &[key], value);
+            database.commit(batch).expect("committed")
+        };
+        // In the first sector, beside the header, and far behind it.
+        put(b"key", b"older".to_vec());
+        put(b"between", vec![0; 2000]);
+        database.sync(put(b"key", b"newer".to_vec())).expect("synced");
+        small.flushes.lock().clear();
+        turn(&database, &small);
+        turn(&database, &small);
+        put(b"later", vec![1; 3000]);
+        let database = stage.cut_power(database);
+        let found = database.get(Table::Entry, &[b"key"]).expect("readable");
+        assert_eq!(found.as_deref(), Some(&b"newer"[..]), "seed {seed}");
     }
 }
 

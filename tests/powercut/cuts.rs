@@ -126,6 +126,8 @@ fn a_first_start_that_was_cut_short_is_done_again() {
             if name == "mount" {
                 assert_eq!(fs::read(lab.cluster.file("kept")).unwrap(), b"kept");
             }
+            // A consumer with a new disk is another one, and the one before does not answer.
+            whole::check_without_silent(&lab.cluster, &format!("round {round}, {name}"));
         }
     }
     lab.cluster.down();

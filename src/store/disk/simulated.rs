@@ -128,6 +128,11 @@ impl SimulatedDisk {
         self.tree.lock().power = Some(operations);
     }
 
+    /// There is power again and nothing is lost, as after the end of a process that went with [`power_off_after`](Self::power_off_after).
+    pub fn power_on(&self) {
+        self.tree.lock().power = None;
+    }
+
     /// Loses and tears what was not flushed, and starts again with the power on. Open files of before are stale.
     pub fn crash(&self, chance: &dyn Chance) {
         let mut tree = self.tree.lock();
@@ -409,5 +414,8 @@ mod tests {
         file.write_at(b"2", 0).expect_err("off");
         file.sync().expect_err("off");
         disk.sync_directory(Path::new("")).expect_err("off");
+        disk.power_on();
+        file.write_at(b"3", 1).expect("on");
+        assert_eq!(disk.contents(Path::new("a")).as_deref(), Some(&b"13"[..]));
     }
 }

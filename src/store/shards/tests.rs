@@ -126,6 +126,35 @@ async fn what_was_confirmed_survives_every_crash_and_nothing_else_comes_back() {
     }
 }
 
+/// A store that is killed between a write and its flush has told nobody of it; the next one tells what it finds.
+#[tokio::test]
+async fn what_a_killed_store_had_not_flushed_is_flushed_before_it_is_told() {
+    for seed in 0..16 {
+        let disk = SimulatedDisk::new(64 << 20);
+        let below = FaultyDisk::new(Arc::new(disk.clone()));
+        let store = open_on(Arc::new(below.clone()), 1 << 30);
+        let bodies: Vec<Bytes> = (0..7).map(|fill| body(3 * PAGE as usize, fill)).collect();
+        // Three fill a segment.
+        for body in &bodies[..6] {
+            put(&store, OWNER, body).await.expect("fits");
+        }
+        // A deletion in a segment that is full, or a put into one that is new, is written when the process is killed.
+        let is_deletion = seed % 2 == 0;
+        if is_deletion {
+            below.fail(DiskOp::Sync, 0, u64::MAX, io::ErrorKind::Other);
+            store.delete(OWNER, root_of(&bodies[0])).await.expect_err("not flushed");
+        } else {
+            below.fail(DiskOp::SyncDirectory, 0, u64::MAX, io::ErrorKind::Other);
+            put(&store, OWNER, &bodies[6]).await.expect_err("not flushed");
+        }
+        let held = |store: &Arc<ShardStore>| store.list(OWNER, None, usize::MAX);
+        let told = held(&open(&disk));
+        assert_eq!(told.len(), if is_deletion { 5 } else { 7 }, "it was written");
+        disk.crash(&SeededChance::new(seed));
+        assert_eq!(held(&open(&disk)), told, "seed {seed}");
+    }
+}
+
 #[tokio::test]
 async fn space_is_counted_given_back_and_never_promised_twice() {
     let disk = SimulatedDisk::new(64 << 20);
