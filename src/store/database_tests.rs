@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     base::{ErrorKind, Kinded},
-    runtime::{Chance, SeededChance},
+    runtime::{Chance, OneThread, SeededChance},
 };
 
 /// Staging files as maps of bytes.
@@ -83,11 +83,15 @@ impl Stage {
         self.try_open_with(files).expect("opens")
     }
 
-    /// sled lets go of its files a moment after it was dropped.
     fn try_open_with(&self, files: Arc<dyn StagingFiles>) -> Result<Database, Error> {
+        self.try_open_on(&self.disk, files)
+    }
+
+    /// sled lets go of its files a moment after it was dropped.
+    fn try_open_on(&self, disk: &dyn Disk, files: Arc<dyn StagingFiles>) -> Result<Database, Error> {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
-            match Database::open(self.directory.path(), &self.disk, Arc::clone(&files)) {
+            match Database::open(self.directory.path(), disk, Arc::clone(&files)) {
                 Err(error) if error.to_string().contains("could not acquire lock") && Instant::now() < end => {
                     std::thread::yield_now();
                 }
@@ -346,9 +350,22 @@ fn small_staged_data_goes_into_the_next_log_once_and_is_flushed_then() {
     assert_eq!((restored(7), restored(9)), (Some(b"newe".to_vec()), Some(b"short".to_vec())));
 }
 
+/// Commits until the other log file has had its turn, on the one thread that there is; None when the power goes before.
+fn turn_alone(database: &Database, small: &Small) -> Option<BTreeSet<u64>> {
+    let before = small.flushes.lock().len();
+    while small.flushes.lock().len() == before {
+        let mut batch = Batch::new();
+        batch.put(Table::Entry, &[b"fill"], vec![0; 4 << 20]);
+        database.commit(batch).ok()?;
+    }
+    small.flushes.lock().last().cloned()
+}
+
 #[test]
 fn what_a_log_has_taken_over_is_not_lost_at_its_own_turn() {
-    for (operations, seed) in (0..8).flat_map(|operations| [(operations, 470), (operations, 471)]) {
+    let _alone = OneThread::enter();
+    let mut cut = [false; 2];
+    for (operations, seed) in (4..14).flat_map(|operations| [(operations, 470), (operations, 471)]) {
         let stage = Stage::new(seed);
         let small = Arc::new(Small::default());
         small.files.lock().insert(7, b"safe".to_vec());
@@ -357,10 +374,12 @@ fn what_a_log_has_taken_over_is_not_lost_at_its_own_turn() {
         batch.inline(7, 0, b"safe".to_vec());
         let last = database.commit(batch).expect("committed");
         database.sync(last).expect("synced");
-        assert_eq!(turn(&database, &small), BTreeSet::new(), "it is carried over");
+        assert_eq!(turn_alone(&database, &small), Some(BTreeSet::new()), "it is carried over");
         small.flushes.lock().clear();
-        // The turn at the end, and nothing was flushed since the one before.
+        // The next turn comes, and nothing was flushed since the one before.
         stage.disk.power_off_after(operations);
+        cut[usize::from(turn_alone(&database, &small).is_some())] = true;
+        stage.disk.power_off_after(0);
         drop(database);
         let is_flushed = small.flushes.lock().iter().any(|inodes| inodes.contains(&7));
         stage.disk.crash(&stage.chance);
@@ -369,6 +388,7 @@ fn what_a_log_has_taken_over_is_not_lost_at_its_own_turn() {
         let restored = recorder.0.lock().get(&7).map(|bytes| bytes.values().copied().collect::<Vec<u8>>());
         assert!(is_flushed || restored.as_deref() == Some(b"safe"), "cut after {operations}: {restored:?}");
     }
+    assert_eq!(cut, [true; 2], "the power went before the turn and after it");
 }
 
 /// A log that has its turn is written over from its beginning on before any of that is flushed. What it held before is in
@@ -417,6 +437,28 @@ fn after_a_failed_flush_nothing_is_promised_any_more() {
     let error = database.sync(second).expect_err("still not durable");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     assert_eq!(put(b"3").expect_err("closed").kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn an_end_in_order_makes_everything_durable_or_says_that_it_is_not() {
+    let stage = Stage::new(510);
+    let faulty = FaultyDisk::new(Arc::new(stage.disk.clone()));
+    let open = || stage.try_open_on(&faulty, Arc::new(Recorder::default())).expect("opens");
+    let mut model = Model::new();
+    for is_failing in [false, true] {
+        let database = open();
+        stage.change(&database, &mut model, 1, 40);
+        if is_failing {
+            faulty.fail(DiskOp::Sync, 0, u64::MAX, io::ErrorKind::Other);
+        }
+        assert_eq!(database.close().is_err(), is_failing);
+        drop(database);
+        faulty.heal();
+        stage.disk.crash(&stage.chance);
+        if !is_failing {
+            assert!(everything(&open()) == model);
+        }
+    }
 }
 
 /// Opens with one of the log files, or the trees, made by somebody else.

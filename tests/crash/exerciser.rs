@@ -6,6 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -17,6 +18,8 @@ use crate::{
 
 /// fsx ends soon after its mount.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// So many runs at a time beside the mount.
+const LANES: usize = 4;
 /// Where its files are on the mount.
 const DIRECTORY: &str = "fsx";
 /// Operations that change the file.
@@ -24,12 +27,14 @@ const CHANGES: [&str; 6] = ["write", "mapwrite", "truncate", "posix_fallocate", 
 /// What it says when the file is not as it left it.
 const DIFFERENCES: [&str; 3] = ["miscompare", "Size error", "Mapped non-zero"];
 
+/// Beside the mount: the log of fsx, and its file as it must be. In memory where that is possible: there a sync costs nothing.
+pub struct Home(tempfile::TempDir);
+
 /// One run, with a file of its own.
-pub struct Exerciser {
+pub struct Exerciser<'a> {
     seed: u64,
     file: PathBuf,
-    /// A directory beside the mount.
-    home: PathBuf,
+    home: &'a Path,
     child: Child,
 }
 
@@ -51,9 +56,23 @@ fn fsx(seed: u64, home: &Path) -> Command {
 
 /// The file after so many operations.
 fn state_after(operations: u64, seed: u64, home: &Path) -> Vec<u8> {
-    let file = home.join("again");
+    let file = home.join(format!("after-{operations}"));
     run_whole(operations, seed, home, &file);
-    fs::read(file).unwrap()
+    let state = fs::read(&file).unwrap();
+    fs::remove_file(file).unwrap();
+    state
+}
+
+/// The same for several numbers, some at a time.
+fn states_after(numbers: &[u64], seed: u64, home: &Path) -> Vec<Vec<u8>> {
+    let mut states = Vec::new();
+    for some in numbers.chunks(LANES) {
+        thread::scope(|scope| {
+            let runs: Vec<_> = some.iter().map(|number| scope.spawn(|| state_after(*number, seed, home))).collect();
+            states.extend(runs.into_iter().map(|run| run.join().unwrap()));
+        });
+    }
+    states
 }
 
 fn run_whole(operations: u64, seed: u64, home: &Path, file: &Path) {
@@ -86,28 +105,42 @@ impl Story {
 
     fn expected(&self, seed: u64, home: &Path) -> Expected {
         let mut expected = Expected::absent();
-        expected.may_become(Some(self.synced.map_or_else(Vec::new, |synced| state_after(synced, seed, home))));
-        if self.synced.is_some() {
-            expected.is_settled();
-        }
-        for change in &self.changes {
-            expected.may_become(Some(state_after(*change, seed, home)));
+        // After none it is empty.
+        let numbers: Vec<u64> = [self.synced.unwrap_or(0)].into_iter().chain(self.changes.iter().copied()).collect();
+        for (index, state) in states_after(&numbers, seed, home).into_iter().enumerate() {
+            expected.may_become(Some(state));
+            if index == 0 && self.synced.is_some() {
+                expected.is_settled();
+            }
         }
         expected
     }
 }
 
-impl Exerciser {
-    /// Its files have a place.
-    pub fn prepare(cluster: &Cluster) {
+impl Home {
+    /// Its files have a place on the mount, and here.
+    pub fn prepare(cluster: &Cluster) -> Self {
         fs::create_dir(cluster.file(DIRECTORY)).unwrap();
-        fs::create_dir(cluster.path(DIRECTORY)).unwrap();
+        let memory = Path::new("/dev/shm");
+        let home = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        Self(home.unwrap())
     }
 
-    pub fn start(cluster: &Cluster, seed: u64) -> Self {
-        let (home, file) = (cluster.path(DIRECTORY), cluster.file(DIRECTORY).join(seed.to_string()));
+    /// A run to its end on a mount that lives; `look` is to compare the file there with what it must be.
+    pub fn run_whole(&self, cluster: &Cluster, seed: u64, operations: u64, look: impl Fn(&dyn Fn(&str))) {
+        let (home, file) = (self.0.path(), cluster.file(DIRECTORY).join(seed.to_string()));
+        run_whole(operations, seed, home, &file);
+        let wanted = state_after(operations, seed, home);
+        look(&|when| assert!(fs::read(&file).unwrap() == wanted, "{when}: the file of fsx -S {seed}"));
+        fs::remove_file(file).unwrap();
+    }
+}
+
+impl<'a> Exerciser<'a> {
+    pub fn start(cluster: &Cluster, home: &'a Home, seed: u64) -> Self {
+        let (home, file) = (home.0.path(), cluster.file(DIRECTORY).join(seed.to_string()));
         let log = fs::File::create(home.join("log")).unwrap();
-        let mut command = fsx(seed, &home);
+        let mut command = fsx(seed, home);
         command.arg("-vvv").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap();
         Self { seed, file, home, child }
@@ -131,7 +164,7 @@ impl Exerciser {
     pub fn verify(&self, when: &str) {
         let story = Story::read(&self.log());
         let found = fs::read(&self.file).ok();
-        let outcome = story.expected(self.seed, &self.home).check(found.as_deref());
+        let outcome = story.expected(self.seed, self.home).check(found.as_deref());
         let Story { synced, changes, operations } = story;
         let told = || format!("{operations} operations, synced after {synced:?}, changed by {changes:?} since");
         outcome.unwrap_or_else(|why| panic!("{when}: the file of fsx -S {}: {why}; {}", self.seed, told()));
@@ -141,21 +174,12 @@ impl Exerciser {
     }
 }
 
-impl Drop for Exerciser {
+impl Drop for Exerciser<'_> {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A run to its end on a mount that lives; `look` is to compare the file there with what it must be.
-pub fn run_on(cluster: &Cluster, seed: u64, operations: u64, look: impl Fn(&dyn Fn(&str))) {
-    let (home, file) = (cluster.path(DIRECTORY), cluster.file(DIRECTORY).join(seed.to_string()));
-    run_whole(operations, seed, &home, &file);
-    let wanted = state_after(operations, seed, &home);
-    look(&|when| assert!(fs::read(&file).unwrap() == wanted, "{when}: the file of fsx -S {seed}"));
-    fs::remove_file(file).unwrap();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    exerciser::{self, Exerciser},
+    exerciser::{Exerciser, Home},
     fixture::{Cluster, is_full, signal, text},
     network::Process,
     whole::{check, nothing_is_left_over, nothing_is_stored},
@@ -36,19 +36,19 @@ fn what_was_synced_survives_a_kill_at_any_moment() {
     let Some(mut cluster) = Cluster::start_for(limit, CONSUMERS as usize, &[]) else { return };
     let mut work = Workload::new(&cluster.mount(), seed);
     work.prepare();
-    Exerciser::prepare(&cluster);
+    let home = Home::prepare(&cluster);
     cluster.ok(&["devnet", "stop", "mount", "--state", &text(&cluster.state())]);
     let (mut operations, mut exercises) = (0, 0);
-    let mut exerciser: Option<Exerciser> = None;
+    let mut exerciser: Option<Exerciser<'_>> = None;
     for kill in 1..=kills {
         let when = format!("OPENBUCKET_SEED={seed}, kill {kill}");
         let mut process = Process::ready(&cluster, "mount", None);
-        work.verify(&when);
         if let Some(exerciser) = exerciser.take() {
             exerciser.verify(&when);
         }
+        work.verify(&when);
         check(&cluster, &when);
-        let mut exercising = Exerciser::start(&cluster, 1000 * seed + kill);
+        let mut exercising = Exerciser::start(&cluster, &home, 1000 * seed + kill);
         let (pid, life) = (process.pid(), Duration::from_millis(work.below(LIFE_MILLIS)));
         let (alive, ended) = mpsc::channel::<()>();
         let killer = thread::spawn(move || {
@@ -75,7 +75,7 @@ fn what_was_synced_survives_a_kill_at_any_moment() {
     work.verify("after the last kill");
     exerciser.expect("there were kills").verify("after the last kill");
     work.settle().unwrap();
-    exerciser::run_on(&cluster, seed, OPERATIONS, |compare| {
+    home.run_whole(&cluster, seed, OPERATIONS, |compare| {
         nothing_is_left_over(&cluster, CONSUMERS, SHARDS, "after all kills");
         cluster.evict("");
         compare("from consumers");
