@@ -24,3 +24,5 @@ mod signals;
 mod space;
 #[path = "devnet/tree.rs"]
 mod tree;
+#[path = "devnet/whole.rs"]
+mod whole;

@@ -7,6 +7,8 @@
 mod checks;
 #[path = "crash/copies.rs"]
 mod copies;
+#[path = "crash/exerciser.rs"]
+mod exerciser;
 #[path = "crash/failpoints.rs"]
 mod failpoints;
 #[path = "devnet/fixture.rs"]
@@ -17,6 +19,8 @@ mod kills;
 mod model;
 #[path = "crash/network.rs"]
 mod network;
+#[path = "posix/suite.rs"]
+mod suite;
 #[path = "devnet/tree.rs"]
 mod tree;
 #[path = "devnet/whole.rs"]

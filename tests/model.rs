@@ -194,6 +194,7 @@ async fn a_changed_tier_is_applied_to_what_is_there_also_after_a_crash() {
     tier(&fixture, "2+4");
     assert_ne!(fixture.bucket.report(b"file").expect("there").state, FileState::Uploaded);
     fixture.crash_and_open().await;
+    fixture.assert_sound("after a crash").await;
     fixture.upload(FileState::Uploaded).await;
     let report = fixture.bucket.report(b"file").expect("there");
     assert_eq!((report.availability.actual, report.availability.desired), (5, 5));

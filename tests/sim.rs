@@ -14,6 +14,8 @@ mod liar;
 mod operations;
 #[path = "sim/simulation.rs"]
 mod simulation;
+#[path = "sim/soundness.rs"]
+mod soundness;
 #[path = "sim/trace.rs"]
 mod trace;
 #[path = "sim/truth.rs"]

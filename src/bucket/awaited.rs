@@ -156,12 +156,6 @@ mod tests {
         ino
     }
 
-    async fn assert_sound(bucket: &Bucket) {
-        let (progress, _steps) = tokio::sync::watch::channel(FsckProgress { step: "", done: 0 });
-        let report = bucket.fsck(FsckOptions::default(), progress).await.expect("checked");
-        assert!(report.is_clean(), "{:?}", report.problems);
-    }
-
     #[tokio::test]
     async fn what_is_overwritten_on_its_way_lands_beneath_for_who_waits() {
         let (directory, after_crash) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));

@@ -386,3 +386,136 @@ fn add_to_group(groups: &mut Vec<Group>, survey: Survey) -> Option<Group> {
     group.bytes += bytes;
     full
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            Bucket,
+            land::tests::{assert_sound, delivery, in_pieces},
+            promises::{copy, open},
+        },
+        *,
+    };
+    use crate::runtime::OneThread;
+
+    /// So many extents that they need several batches.
+    const SOME: u64 = 10_000;
+    const BATCH: u64 = limits::EXTENTS_PER_BATCH as u64;
+
+    /// A file in pieces, and a new chunk that holds what its chunk does.
+    fn moved(bucket: &Bucket) -> (Ino, Vec<Move>, Delivery) {
+        let (ino, old) = in_pieces(bucket, SOME);
+        let all = Move { old: old.chunk.layout.chunk, ranges: vec![(0..SOME, 0)] };
+        (ino, vec![all], delivery(2, SOME as usize))
+    }
+
+    /// Moves the extents of some batches only.
+    fn move_some(bucket: &Bucket, ino: Ino, landing: &mut Landing<'_>, batches: Range<u64>) -> bool {
+        let users =
+            |batch: u64| (batch * BATCH..(batch + 1) * BATCH).map(|offset| (0, ino, offset)).collect::<Vec<_>>();
+        batches.map(users).all(|users| bucket.inner.move_extents(&users, landing, false).expect("readable"))
+    }
+
+    fn live(bucket: &Bucket, chunk: ChunkId) -> u64 {
+        bucket.inner.live_bytes(chunk).expect("readable")
+    }
+
+    /// Each byte of the file is the one that it was, in this chunk or that.
+    fn assert_same(bucket: &Bucket, ino: Ino, chunk_at: impl Fn(u64) -> ChunkId) {
+        let extents = bucket.inner.extents(ino, 0..u64::MAX, usize::MAX).expect("readable");
+        assert_eq!(extents.len() as u64, SOME);
+        for (offset, extent) in extents {
+            assert_eq!((extent.bytes, u64::from(extent.chunk_offset)), (1, SOME - 1 - offset));
+            assert_eq!(extent.chunk, chunk_at(offset), "at {offset}");
+        }
+    }
+
+    #[tokio::test]
+    async fn extents_move_in_as_many_batches_as_they_need() {
+        let directory = tempfile::tempdir().expect("made");
+        let bucket = open(directory.path());
+        let (ino, moves, delivery) = moved(&bucket);
+        let (old, new) = (moves[0].old, delivery.chunk.layout.chunk);
+        assert!(!bucket.inner.land_moved(&moves, &delivery).expect("landed"));
+        assert_same(&bucket, ino, |_| new);
+        assert_eq!((live(&bucket, old), live(&bucket, new)), (0, SOME));
+        assert!(bucket.inner.chunk(old).expect("readable").is_none(), "its last extent has gone");
+        assert_sound(&bucket).await;
+    }
+
+    #[tokio::test]
+    async fn a_crash_between_two_batches_leaves_both_chunks_and_the_next_move_ends_it() {
+        let (directory, after_crash) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
+        let bucket = open(directory.path());
+        let (ino, moves, first) = moved(&bucket);
+        let (old, new) = (moves[0].old, first.chunk.layout.chunk);
+        let mut landing = Landing { moves: &moves, delivery: &first, is_stored: false, is_pinned: false };
+        assert!(move_some(&bucket, ino, &mut landing, 0..3));
+        copy(directory.path(), after_crash.path());
+        let reopened = open(after_crash.path());
+        assert_same(&reopened, ino, |offset| if offset < 3 * BATCH { new } else { old });
+        assert_eq!((live(&reopened, old), live(&reopened, new)), (SOME - 3 * BATCH, 3 * BATCH));
+        assert_sound(&reopened).await;
+        let second = delivery(3, SOME as usize);
+        reopened.inner.land_moved(&moves, &second).expect("landed");
+        assert_same(&reopened, ino, |offset| if offset < 3 * BATCH { new } else { second.chunk.layout.chunk });
+        assert!(reopened.inner.chunk(old).expect("readable").is_none());
+        assert_sound(&reopened).await;
+
+        // Where what was moved is cut off before the rest is, the new chunk has gone and takes no more.
+        let cell = bucket.inner.cell(ino).expect("there");
+        let (mut batch, mut change) = (Batch::new(), bucket.inner.change_extents());
+        change.cut_all(ino, 0..3 * BATCH, &mut batch).expect("readable");
+        cell.lock().count_extents(change.gained(ino));
+        assert_eq!(change.settle(&mut batch).expect("settled"), [new]);
+        bucket.inner.database.commit(batch).expect("committed");
+        drop(change);
+        assert!(!move_some(&bucket, ino, &mut landing, 3..4));
+        assert_eq!(live(&bucket, old), SOME - 3 * BATCH);
+    }
+
+    /// What the collector takes for so many chunks, one after the other.
+    async fn paced(bucket: &Bucket, chunks: u32) -> Duration {
+        let (begun, mut last) = (Instant::now(), (Instant::now(), 0));
+        for _ in 0..=chunks {
+            assert!(bucket.inner.pace(&mut last, limits::CHUNK_BYTES as u64).await);
+        }
+        begun.elapsed()
+    }
+
+    /// What that many chunks are to take at a rate.
+    fn cost(chunks: u32, bytes_per_second: u64) -> Duration {
+        Duration::from_secs_f64(limits::CHUNK_BYTES as f64 * f64::from(chunks) / bytes_per_second as f64)
+    }
+
+    #[test]
+    fn the_collector_keeps_to_its_rate_and_to_a_lower_one_beside_programs() {
+        let _alone = OneThread::enter();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let directory = tempfile::tempdir().expect("made");
+            let bucket = open(directory.path());
+            let (took, wanted) = (paced(&bucket, 16).await, cost(16, limits::COLLECT_BYTES_PER_SECOND));
+            assert!(took >= wanted && took < wanted + 16 * LOOK, "{took:?}, not {wanted:?}");
+
+            let inner = Arc::clone(&bucket.inner);
+            let busy = tokio::spawn(async move {
+                loop {
+                    inner.uploader.pressure.note(Instant::now());
+                    tokio::time::sleep(limits::YIELD_REST / 2).await; // virtual time
+                }
+            });
+            tokio::task::yield_now().await;
+            let wanted = limits::YIELD_TIME + cost(5, limits::COLLECT_BUSY_BYTES_PER_SECOND);
+            let took = paced(&bucket, 5).await;
+            assert!(took >= wanted && took < wanted + TICK, "{took:?}, not {wanted:?}");
+            busy.abort();
+
+            let mut last = (Instant::now(), 1 << 40);
+            let (paced, _) =
+                tokio::join!(bucket.inner.pace(&mut last, 1), bucket.inner.tasks.stop(Duration::from_secs(60)));
+            assert!(!paced, "nothing is rewritten at shutdown");
+        });
+    }
+}

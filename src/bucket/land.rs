@@ -237,7 +237,7 @@ fn landed_size(state: &CellState, ranges: &[Range<u64>]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::OnceLock;
 
     use super::{
@@ -261,7 +261,8 @@ mod tests {
     /// So many that they need several batches.
     const SOME: u64 = 10_000;
 
-    fn delivery(seed: u64, bytes: usize) -> Delivery {
+    /// A chunk of so many bytes that its consumers have.
+    pub(in crate::bucket) fn delivery(seed: u64, bytes: usize) -> Delivery {
         let encoded = coding::encode(&BucketKey::new([4; 32]), &vec![7; bytes], Scheme::FREE, &SeededChance::new(seed));
         let encoded = encoded.expect("encodes");
         let placements = (0..encoded.roots.len()).map(|index| Placement::held(PeerId([index as u8 + 1; 32])));
@@ -269,15 +270,14 @@ mod tests {
         Delivery { chunk, has_rest: false }
     }
 
-    /// A file whose every byte is an extent, in the wrong order; and all of it written anew, as a chunk takes it.
-    fn shattered(bucket: &Bucket, extents: u64) -> (Job, Delivery) {
+    /// A file whose every byte is an extent of one chunk, in the wrong order.
+    pub(in crate::bucket) fn in_pieces(bucket: &Bucket, extents: u64) -> (Ino, Delivery) {
         let inner = &bucket.inner;
-        let ino = file(bucket, b"shattered");
-        write(bucket, ino, 0, &vec![1; extents as usize]);
-        bucket.fsync_blocking(ino, false).expect("durable");
+        let ino = file(bucket, b"in pieces");
         let old = delivery(1, extents as usize);
         let cell = inner.cell(ino).expect("there");
         let mut state = cell.lock();
+        (state.inode.size, state.logged_size) = (extents, extents);
         let offsets: Vec<u64> = (0..extents).collect();
         for some in offsets.chunks(limits::EXTENTS_PER_BATCH) {
             let (mut batch, mut change) = (Batch::new(), inner.change_extents());
@@ -293,6 +293,18 @@ mod tests {
             state.put(ino, &mut batch);
             inner.database.commit(batch).expect("committed");
         }
+        drop(state);
+        (ino, old)
+    }
+
+    /// Such a file, and all of it written anew, as a chunk takes it.
+    fn shattered(bucket: &Bucket, extents: u64) -> (Job, Delivery) {
+        let inner = &bucket.inner;
+        let (ino, _) = in_pieces(bucket, extents);
+        write(bucket, ino, 0, &vec![1; extents as usize]);
+        bucket.fsync_blocking(ino, false).expect("durable");
+        let cell = inner.cell(ino).expect("there");
+        let mut state = cell.lock();
         let flight = Flight(77);
         state.dirty.insert(0..extents, Some(flight));
         let file = inner.staging_file(&cell, &mut state).expect("there");
@@ -302,7 +314,8 @@ mod tests {
         (job, delivery(2, extents as usize))
     }
 
-    async fn assert_sound(bucket: &Bucket) {
+    /// Everything in it fits together.
+    pub(in crate::bucket) async fn assert_sound(bucket: &Bucket) {
         let (progress, _steps) = tokio::sync::watch::channel(FsckProgress { step: "", done: 0 });
         let report = bucket.fsck(FsckOptions::default(), progress).await.expect("checked");
         assert!(report.is_clean(), "{:?}", report.problems);

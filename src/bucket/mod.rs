@@ -31,6 +31,8 @@ mod collect;
 mod commit;
 mod error;
 mod extents;
+#[cfg(test)]
+mod flushes;
 mod fsck;
 mod handles;
 mod inspect;

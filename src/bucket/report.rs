@@ -176,3 +176,86 @@ pub struct BucketStatus {
     /// Why uploads are not going on, if they are not.
     pub upload_problem: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The JSON of a value, which must be read back as the same.
+    fn json<T: Serialize + for<'a> Deserialize<'a> + PartialEq + fmt::Debug>(value: &T) -> String {
+        let text = serde_json::to_string(value).expect("reports serialise");
+        assert_eq!(serde_json::from_str::<T>(&text).expect("it reads"), *value);
+        text
+    }
+
+    const AVAILABILITY: Availability = Availability { actual: 2, desired: 3 };
+
+    #[test]
+    fn the_states_have_their_names_and_their_order() {
+        use FileState::*;
+        let states = [Lost, Failed, Local, Uploading, Degraded, Available, Uploaded, Expired];
+        let names = r#"["lost","failed","local","uploading","degraded","available","uploaded","expired"]"#;
+        assert_eq!(json(&states.to_vec()), names);
+        assert!(states.is_sorted(), "from least to most safe");
+    }
+
+    #[test]
+    fn the_json_of_files_is_stable() {
+        let summary = FileSummary {
+            path: "a/b".to_owned(),
+            id: 7,
+            kind: "file".to_owned(),
+            state: FileState::Available,
+            size: 10,
+            availability: AVAILABILITY,
+            is_pinned: true,
+        };
+        let head = r#"{"path":"a/b","id":7,"kind":"file","state":"available","size":10"#;
+        let availability = r#""availability":{"actual":2,"desired":3}"#;
+        assert_eq!(json(&summary), format!(r#"{head},{availability},"is_pinned":true}}"#));
+        let shard = ShardReport { index: 1, id: "s".to_owned(), consumer: "c".to_owned(), state: "held".to_owned() };
+        let report = FileReport {
+            path: summary.path,
+            id: summary.id,
+            kind: summary.kind,
+            state: summary.state,
+            size: summary.size,
+            staged_bytes: 5,
+            availability: AVAILABILITY,
+            policy: PolicyReport { k: 4, m: 2, expires: "never".to_owned() },
+            is_pinned: false,
+            reason: None,
+            chunks: vec![ChunkReport { id: "x".to_owned(), live_bytes: 9, shards: vec![shard] }],
+        };
+        let policy = r#""policy":{"k":4,"m":2,"expires":"never"},"is_pinned":false,"reason":null"#;
+        let shards = r#""shards":[{"index":1,"id":"s","consumer":"c","state":"held"}]"#;
+        let chunks = format!(r#""chunks":[{{"id":"x","live_bytes":9,{shards}}}]"#);
+        assert_eq!(json(&report), format!(r#"{head},"staged_bytes":5,{availability},{policy},{chunks}}}"#));
+        let earlier = r#"{"k":4,"m":2}"#;
+        assert_eq!(serde_json::from_str::<PolicyReport>(earlier).expect("it reads").expires, "");
+    }
+
+    #[test]
+    fn the_json_of_sums_is_stable() {
+        let pending = Pending { files: 1, bytes: 2, total_files: 3, total_bytes: 4, ..Pending::default() };
+        let wanted = r#"{"files":1,"bytes":2,"total_files":3,"total_bytes":4,"reasons":[],"examples":[]}"#;
+        assert_eq!(json(&pending), wanted);
+        let cache = CacheReport { files: 1, bytes: 2, kept_dirty_bytes: 3, kept_pinned_bytes: 4 };
+        assert_eq!(json(&cache), r#"{"files":1,"bytes":2,"kept_dirty_bytes":3,"kept_pinned_bytes":4}"#);
+        let wanted = concat!(
+            r#"{"bucket":"","bucket_id":"","files":0,"directories":0,"staged_bytes":0,"staging_limit_bytes":0,"#,
+            r#""pending_uploads":0,"pending_deletes":0,"chunks":0,"incomplete_chunks":0,"sparse_chunks":0,"#,
+            r#""sparse_bytes":0,"reclaimed_bytes":0,"cache_memory_bytes":0,"cache_disk_bytes":0,"#,
+            r#""cache_limit_bytes":0,"upload_problem":null}"#
+        );
+        assert_eq!(json(&BucketStatus::default()), wanted);
+    }
+
+    #[test]
+    fn the_words_of_an_attribute_are_stable() {
+        let held = Durability::Consumers { held: 5, n: 6, consumers: 7 };
+        let words = [Durability::Memory, Durability::Local, held].map(|it| it.to_string());
+        assert_eq!(words, ["memory", "local", "5/6 shards on 7 consumers"]);
+        assert_eq!(AVAILABILITY.to_string(), "2/3");
+    }
+}

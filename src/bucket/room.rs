@@ -108,8 +108,9 @@ mod tests {
         *,
     };
     use crate::{
-        base::{ErrorKind, Ino, Kinded, Scheme},
+        base::{ErrorKind, Ino, Kinded, OwnerId, PeerId, Scheme, UnixMillis},
         coding::{BucketKey, encode},
+        net::{Candidate, Contact},
         runtime::{Chance, OneThread, SeededChance},
         store::{Disk, RealDisk, SimulatedDisk},
     };
@@ -225,17 +226,96 @@ mod tests {
             assert_eq!(write.await.expect("no panic").expect_err("no room").kind(), ErrorKind::Full);
             assert!(begun.elapsed() <= Duration::from_secs(50) + limits::STAGING_RETRY, "{:?}", begun.elapsed());
             // Nor is one that never ends, for ever.
-            let write = begin_write(&bucket, ino);
+            let (write, begun) = (begin_write(&bucket, ino), Instant::now());
             assert_eq!(write.await.expect("no panic").expect_err("no room").kind(), ErrorKind::Full);
+            let most = limits::STAGING_TIMEOUT + limits::STAGING_FLIGHT_TIMEOUT + limits::STAGING_RETRY;
+            assert!(begun.elapsed() <= most, "{:?}", begun.elapsed());
+        });
+    }
+
+    #[test]
+    fn whoever_sees_that_something_drains_waits_on() {
+        in_virtual_time(async {
+            let directory = tempfile::tempdir().expect("made");
+            let (bucket, _) = open(directory.path(), MIB);
+            let ino = file(&bucket, b"a");
+            write(&bucket, ino, 0, &vec![1; MIB as usize]);
+            let write = begin_write(&bucket, ino);
+            for _ in 0..5 {
+                sleep(limits::STAGING_TIMEOUT - Duration::from_secs(5)).await; // virtual time
+                assert!(!write.is_finished());
+                // Too little for this write.
+                bucket.inner.staging.account(10, 0);
+            }
+            let drained = Instant::now();
+            assert_eq!(write.await.expect("no panic").expect_err("no room").kind(), ErrorKind::Full);
+            let (waited, least) = (drained.elapsed(), limits::STAGING_TIMEOUT);
+            assert!(waited >= least && waited <= least + limits::STAGING_RETRY, "{waited:?}");
+        });
+    }
+
+    /// Waits for the next failure of a file's upload; when that was.
+    async fn next_failure(bucket: &Bucket, ino: Ino) -> Option<Instant> {
+        let cell = bucket.inner.cell(ino).expect("there");
+        let before = cell.lock().failed_at;
+        loop {
+            let now = cell.lock().failed_at;
+            if now != before {
+                return now;
+            }
+            sleep(Duration::from_millis(100)).await; // virtual time
+        }
+    }
+
+    #[test]
+    fn what_has_failed_is_tried_again_when_a_consumer_returns() {
+        in_virtual_time(async {
+            let directory = tempfile::tempdir().expect("made");
+            let (bucket, _) = open(directory.path(), MIB);
+            let ino = file(&bucket, b"a");
+            write(&bucket, ino, 0, b"waits");
+            // Long enough that it is tried once a minute only.
+            sleep(Duration::from_secs(200)).await; // virtual time
+            let failed = next_failure(&bucket, ino).await.expect("nobody is there");
+            let next = next_failure(&bucket, ino).await.expect("nobody is there");
+            assert!(next - failed > limits::RETRY_MAX / 2, "{:?}", next - failed);
+            sleep(Duration::from_secs(5)).await; // virtual time
+            let returned = Instant::now();
+            bucket.inner.dispatcher.learn(vec![Candidate {
+                contact: Contact { peer: PeerId([9; 32]), addresses: Vec::new() },
+                owner: OwnerId([1; 32]),
+                limit_bytes: MIB,
+                free_bytes: MIB,
+                last_beat: UnixMillis(1),
+                uptime_permille: 1000,
+                is_online: true,
+            }]);
+            let tried = next_failure(&bucket, ino).await.expect("it is one of those that are needed");
+            assert!(tried - returned < Duration::from_secs(20), "{:?}", tried - returned);
         });
     }
 
     #[tokio::test]
-    async fn the_removal_of_a_staging_file_wakes_writers() {
+    async fn an_empty_staging_area_takes_any_one_write() {
         let directory = tempfile::tempdir().expect("made");
         let (bucket, _) = open(directory.path(), MIB);
-        let freed = bucket.inner.staging.freed();
-        bucket.inner.staging.remove(Ino(77));
-        tokio::time::timeout(Duration::from_secs(5), freed).await.expect("woken");
+        let ino = file(&bucket, b"a");
+        let data = vec![1; 3 * MIB as usize];
+        assert_eq!(bucket.write_now(ino, 0, &data).expect("taken"), Some(data.len() as u32));
+        assert_eq!(bucket.write_now(ino, 0, b"more").expect("asked"), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_freed_wakes_writers() {
+        let directory = tempfile::tempdir().expect("made");
+        let (bucket, _) = open(directory.path(), MIB);
+        let staging = &bucket.inner.staging;
+        staging.account(0, 20);
+        let free: [&dyn Fn(); 2] = [&|| staging.remove(Ino(77)), &|| staging.account(20, 10)];
+        for free in free {
+            let freed = staging.freed();
+            free();
+            tokio::time::timeout(Duration::from_secs(5), freed).await.expect("woken");
+        }
     }
 }

@@ -248,3 +248,58 @@ async fn sync(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The names in the JSON of a value.
+    fn names(value: &impl Serialize) -> BTreeSet<String> {
+        let value = serde_json::to_value(value).expect("reports serialise");
+        value.as_object().expect("an object").keys().cloned().collect()
+    }
+
+    #[test]
+    fn status_has_the_names_of_its_parts_each_once() {
+        let (bucket, counters) = (BucketStatus::default(), Counters::default());
+        let parts = [names(&bucket), names(&counters)];
+        let status = DaemonStatus {
+            version: String::new(),
+            pid: 1,
+            mountpoint: None,
+            socket: PathBuf::new(),
+            peer: String::new(),
+            owner: String::new(),
+            trackers: Vec::new(),
+            options: BTreeMap::new(),
+            tracker_problem: None,
+            known_consumers: 0,
+            online_consumers: 0,
+            bucket,
+            counters,
+        };
+        let all = names(&status);
+        let own: Vec<&str> =
+            all.iter().filter(|name| !parts.iter().any(|part| part.contains(*name))).map(|it| &**it).collect();
+        let wanted = [
+            "known_consumers",
+            "mountpoint",
+            "online_consumers",
+            "options",
+            "owner",
+            "peer",
+            "pid",
+            "socket",
+            "tracker_problem",
+            "trackers",
+            "version",
+        ];
+        assert_eq!(own, wanted);
+        // One of the same name would hide another.
+        assert_eq!(all.len(), own.len() + parts[0].len() + parts[1].len());
+        let text = serde_json::to_string(&status).expect("reports serialise");
+        assert_eq!(names(&serde_json::from_str::<DaemonStatus>(&text).expect("it reads")), all);
+    }
+}

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     base::{ErrorKind, Kinded},
-    runtime::{Chance, SeededChance},
+    runtime::{Chance, OneThread, SeededChance},
 };
 
 /// Staging files as maps of bytes.
@@ -79,15 +79,23 @@ impl Stage {
         self.open_with(Arc::new(Recorder::default()))
     }
 
-    /// sled lets go of its files a moment after it was dropped.
     fn open_with(&self, files: Arc<dyn StagingFiles>) -> Database {
+        self.try_open_with(files).expect("opens")
+    }
+
+    fn try_open_with(&self, files: Arc<dyn StagingFiles>) -> Result<Database, Error> {
+        self.try_open_on(&self.disk, files)
+    }
+
+    /// sled lets go of its files a moment after it was dropped.
+    fn try_open_on(&self, disk: &dyn Disk, files: Arc<dyn StagingFiles>) -> Result<Database, Error> {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
-            match Database::open(self.directory.path(), &self.disk, Arc::clone(&files)) {
+            match Database::open(self.directory.path(), disk, Arc::clone(&files)) {
                 Err(error) if error.to_string().contains("could not acquire lock") && Instant::now() < end => {
                     std::thread::yield_now();
                 }
-                opened => return opened.expect("opens"),
+                opened => return opened,
             }
         }
     }
@@ -98,6 +106,13 @@ impl Stage {
         drop(database);
         self.disk.crash(&self.chance);
         self.open()
+    }
+
+    /// The process is killed: nothing that the database still tries has an effect, and what it did not flush is there.
+    fn kill(&self, database: Database) {
+        self.disk.power_off_after(0);
+        drop(database);
+        self.disk.power_on();
     }
 
     fn key(&self) -> Vec<u8> {
@@ -215,6 +230,31 @@ fn a_power_cut_around_a_checkpoint_loses_nothing_that_was_synced() {
     (200..203).for_each(|seed| survive_power_cuts(seed, 4, 120, 400_000));
 }
 
+/// What a killed process has left is read by a start that is cut short: the trees must not have what the log then loses.
+#[test]
+fn a_start_after_a_kill_that_is_cut_short_leaves_whole_batches() {
+    for (operations, seed) in (0..8).flat_map(|operations| [(operations, 250), (operations, 251), (operations, 252)]) {
+        let stage = Stage::new(seed);
+        let mut history = History { states: vec![Model::new()], synced: 0 };
+        let database = stage.open();
+        for number in 1..40 {
+            let mut model = history.states.last().expect("the first").clone();
+            let sequence = stage.change(&database, &mut model, number, 2000);
+            history.states.push(model);
+            if number == 10 {
+                database.sync(sequence).expect("synced");
+                history.synced = 10;
+            }
+        }
+        stage.kill(database);
+        stage.disk.power_off_after(operations);
+        // It is cut short, or goes on until then.
+        drop(stage.try_open_with(Arc::new(Recorder::default())));
+        stage.disk.crash(&stage.chance);
+        history.resume(everything(&stage.open()), &format!("seed {seed}, {operations} operations"));
+    }
+}
+
 #[test]
 fn more_than_both_log_files_hold_is_checkpointed_and_read_back() {
     let stage = Stage::new(300);
@@ -310,9 +350,22 @@ fn small_staged_data_goes_into_the_next_log_once_and_is_flushed_then() {
     assert_eq!((restored(7), restored(9)), (Some(b"newe".to_vec()), Some(b"short".to_vec())));
 }
 
+/// Commits until the other log file has had its turn, on the one thread that there is; None when the power goes before.
+fn turn_alone(database: &Database, small: &Small) -> Option<BTreeSet<u64>> {
+    let before = small.flushes.lock().len();
+    while small.flushes.lock().len() == before {
+        let mut batch = Batch::new();
+        batch.put(Table::Entry, &[b"fill"], vec![0; 4 << 20]);
+        database.commit(batch).ok()?;
+    }
+    small.flushes.lock().last().cloned()
+}
+
 #[test]
 fn what_a_log_has_taken_over_is_not_lost_at_its_own_turn() {
-    for (operations, seed) in (0..8).flat_map(|operations| [(operations, 470), (operations, 471)]) {
+    let _alone = OneThread::enter();
+    let mut cut = [false; 2];
+    for (operations, seed) in (4..14).flat_map(|operations| [(operations, 470), (operations, 471)]) {
         let stage = Stage::new(seed);
         let small = Arc::new(Small::default());
         small.files.lock().insert(7, b"safe".to_vec());
@@ -321,10 +374,12 @@ fn what_a_log_has_taken_over_is_not_lost_at_its_own_turn() {
         batch.inline(7, 0, b"safe".to_vec());
         let last = database.commit(batch).expect("committed");
         database.sync(last).expect("synced");
-        assert_eq!(turn(&database, &small), BTreeSet::new(), "it is carried over");
+        assert_eq!(turn_alone(&database, &small), Some(BTreeSet::new()), "it is carried over");
         small.flushes.lock().clear();
-        // The turn at the end, and nothing was flushed since the one before.
+        // The next turn comes, and nothing was flushed since the one before.
         stage.disk.power_off_after(operations);
+        cut[usize::from(turn_alone(&database, &small).is_some())] = true;
+        stage.disk.power_off_after(0);
         drop(database);
         let is_flushed = small.flushes.lock().iter().any(|inodes| inodes.contains(&7));
         stage.disk.crash(&stage.chance);
@@ -332,6 +387,34 @@ fn what_a_log_has_taken_over_is_not_lost_at_its_own_turn() {
         drop(stage.open_with(Arc::clone(&recorder) as Arc<dyn StagingFiles>));
         let restored = recorder.0.lock().get(&7).map(|bytes| bytes.values().copied().collect::<Vec<u8>>());
         assert!(is_flushed || restored.as_deref() == Some(b"safe"), "cut after {operations}: {restored:?}");
+    }
+    assert_eq!(cut, [true; 2], "the power went before the turn and after it");
+}
+
+/// A log that has its turn is written over from its beginning on before any of that is flushed. What it held before is in
+/// the trees, and must not be put there again in part.
+#[test]
+fn a_log_at_its_turn_does_not_bring_back_what_it_held_before() {
+    for seed in 480..488 {
+        let stage = Stage::new(seed);
+        let small = Arc::new(Small::default());
+        let database = stage.open_with(Arc::clone(&small) as Arc<dyn StagingFiles>);
+        let put = |key: &[u8], value: Vec<u8>| {
+            let mut batch = Batch::new();
+            batch.put(Table::Entry, &[key], value);
+            database.commit(batch).expect("committed")
+        };
+        // In the first sector, beside the header, and far behind it.
+        put(b"key", b"older".to_vec());
+        put(b"between", vec![0; 2000]);
+        database.sync(put(b"key", b"newer".to_vec())).expect("synced");
+        small.flushes.lock().clear();
+        turn(&database, &small);
+        turn(&database, &small);
+        put(b"later", vec![1; 3000]);
+        let database = stage.cut_power(database);
+        let found = database.get(Table::Entry, &[b"key"]).expect("readable");
+        assert_eq!(found.as_deref(), Some(&b"newer"[..]), "seed {seed}");
     }
 }
 
@@ -354,6 +437,28 @@ fn after_a_failed_flush_nothing_is_promised_any_more() {
     let error = database.sync(second).expect_err("still not durable");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     assert_eq!(put(b"3").expect_err("closed").kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn an_end_in_order_makes_everything_durable_or_says_that_it_is_not() {
+    let stage = Stage::new(510);
+    let faulty = FaultyDisk::new(Arc::new(stage.disk.clone()));
+    let open = || stage.try_open_on(&faulty, Arc::new(Recorder::default())).expect("opens");
+    let mut model = Model::new();
+    for is_failing in [false, true] {
+        let database = open();
+        stage.change(&database, &mut model, 1, 40);
+        if is_failing {
+            faulty.fail(DiskOp::Sync, 0, u64::MAX, io::ErrorKind::Other);
+        }
+        assert_eq!(database.close().is_err(), is_failing);
+        drop(database);
+        faulty.heal();
+        stage.disk.crash(&stage.chance);
+        if !is_failing {
+            assert!(everything(&open()) == model);
+        }
+    }
 }
 
 /// Opens with one of the log files, or the trees, made by somebody else.

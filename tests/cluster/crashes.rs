@@ -13,6 +13,7 @@ use std::{
 use crate::{
     fixture::{Cluster, eventually, is_mounted, text},
     tree::{self, noise},
+    whole,
 };
 
 #[test]
@@ -49,6 +50,7 @@ fn what_was_synced_survives_the_kill_of_the_mount() {
         assert!(fs::read(&uploaded).unwrap() == noise(1, 3_000_000));
     };
     check("after the crash");
+    whole::check(&cluster, "after the crash");
     // The rest may be cut short, but can be read, and written anew.
     tree::read(&cluster.file("tree"));
     fs::remove_dir_all(cluster.file("tree")).unwrap();
@@ -57,6 +59,7 @@ fn what_was_synced_survives_the_kill_of_the_mount() {
     cluster.evict("");
     check("from consumers");
     tree::assert_same(&tree::read(&source), &cluster.file("tree"), "copied again");
+    whole::check(&cluster, "copied again");
 
     // The whole devnet, killed with its mount.
     cluster.kill("mount");
@@ -64,6 +67,7 @@ fn what_was_synced_survives_the_kill_of_the_mount() {
     assert!(is_mounted(&cluster.mount()), "a dead mount is left");
     cluster.up();
     check("after the crash of everything");
+    whole::check(&cluster, "after the crash of everything");
     cluster.down();
 }
 
@@ -111,6 +115,7 @@ fn the_next_mount_has_everything() {
         assert!(fs::read(cluster.file("synced")).unwrap() == noise(1, 5_000_000), "{when}");
     };
     check("after an unmount at once");
+    whole::check(&cluster, "after an unmount at once");
     fs::write(cluster.file("last"), "written just before the end").unwrap();
     cluster.down();
     cluster.up();

@@ -10,6 +10,7 @@ use std::{
 use crate::{
     fixture::{Cluster, eventually, is_full},
     tree::noise,
+    whole,
 };
 
 /// Consumers may hold this much for each byte that 4+2 makes of needed data.
@@ -67,6 +68,7 @@ fn space_of_overwritten_data_comes_back() {
     eventually("all is collected", Duration::from_secs(limit / 2), || is_settled(&cluster));
     let held = sum(&cluster, "used_bytes") as f64 / coded;
     println!("consumers held {before:.2}, and {held:.2} after {} s", begin.elapsed().as_secs());
+    whole::check(&cluster, "after all was collected");
     assert!(held < LIMIT, "consumers hold {held:.2} of the coded size");
     assert!(cluster.status()["reclaimed_bytes"].as_u64() > Some(0));
     cluster.evict("");
@@ -89,9 +91,11 @@ fn kills_of_the_mount_leave_no_shard_that_nobody_needs() {
         cluster.kill("mount");
         cluster.revive("mount");
         assert!(fs::read(&path).unwrap() == data, "after the kill {round}");
+        whole::check(&cluster, &format!("after the kill {round}"));
     }
     cluster.sync();
     eventually("all is settled", Duration::from_secs(60), || is_settled(&cluster));
+    whole::check(&cluster, "after all kills");
     cluster.evict("");
     assert!(fs::read(&path).unwrap() == data);
     cluster.down();

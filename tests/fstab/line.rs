@@ -53,6 +53,7 @@ fn the_line_of_the_readme_is_a_disk_for_the_system() {
         }
         system.ok("mount -a");
         assert_eq!(system.mounts(), 1, "mount -a mounts once");
+        an_unmount_at_once_loses_nothing(system);
         remounts(system);
 
         // The data is really with consumers.
@@ -63,6 +64,26 @@ fn the_line_of_the_readme_is_a_disk_for_the_system() {
         assert_eq!(system.mounts(), 0);
         refusals(system, &line);
     });
+}
+
+/// Files in a new directory, and umount(8) before anything of them was uploaded or asked to be flushed.
+fn an_unmount_at_once_loses_nothing(system: &System) {
+    let (mnt, directory) = (text(&system.mnt()), system.file("new"));
+    // Of all sizes that are kept in ways of their own: in the log, in memory, in a file.
+    let data = |number: u64| noise(number, if number % 20 == 0 { 150_000 } else { 100 + 77 * number as usize });
+    fs::create_dir(&directory).unwrap();
+    for number in 0..200 {
+        write(&directory.join(format!("file {number}")), &data(number)).unwrap();
+    }
+    system.ok(&format!("umount {mnt}"));
+    assert_eq!(system.mounts(), 0);
+    system.ok(&format!("mount {mnt}"));
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 200);
+    for number in 0..200 {
+        let found = read(&directory.join(format!("file {number}")));
+        assert!(found == data(number), "file {number} has {} bytes", found.len());
+    }
+    system.ok(&format!("openbucket fsck {mnt}"));
 }
 
 fn remounts(system: &System) {

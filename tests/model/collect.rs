@@ -257,10 +257,12 @@ async fn a_crash_while_collecting_loses_nothing_and_leaves_nothing() {
         files.overwrite(&fixture, ino).await;
         let moment = after_changes(1 + files.below(12), fixture.shards());
         kill_when(&mut fixture, moment).await;
+        fixture.assert_sound(&format!("crash {round}")).await;
         fixture.bucket.evict(Vec::new()).await.expect("evicted");
         files.check(&fixture, &format!("crash {round}")).await;
     }
     settle(&fixture).await;
+    fixture.assert_sound("settled").await;
     fixture.bucket.evict(Vec::new()).await.expect("evicted");
     files.check(&fixture, "afterwards").await;
 }
@@ -284,9 +286,11 @@ async fn uploads_that_a_crash_cut_short_leave_no_shard_behind() {
         } else {
             kill_when(&mut fixture, is_unrecorded).await;
         }
+        fixture.assert_sound(&format!("crash {round}")).await;
         fixture.upload(FileState::Uploaded).await;
         settle(&fixture).await;
     }
+    fixture.assert_sound("settled").await;
     fixture.bucket.evict(Vec::new()).await.expect("evicted");
     files.check(&fixture, "afterwards").await;
 }
@@ -334,6 +338,7 @@ async fn nobody_waits_for_the_shards_of_what_is_collected() {
     fixture.until(|| chunks(&fixture) != before, || format!("{before:?}")).await;
     assert_eq!((state(&fixture), awaited(&fixture)), (FileState::Available, 0));
     fixture.crash_and_open().await;
+    fixture.assert_sound("after a crash").await;
     assert_eq!((state(&fixture), awaited(&fixture)), (FileState::Available, 0));
     // But what is new is waited for, also when it was moved before all of it was there.
     fixture.bucket.write(ino, 900 << 10, vec![7; 200 << 10].into()).await.expect("written");

@@ -249,20 +249,8 @@ impl Cluster {
         };
         let options = dispatch::Options { read_timeout: READ_TIMEOUT, ..dispatch::Options::default() };
         let dispatcher = Arc::new(Dispatcher::new(parts, options));
-        let options = bucket::Options {
-            name: "simulated".to_owned(),
-            id: BucketId([5; 32]),
-            directory: self.place(),
-            scheme: self.scheme,
-            staging_bytes: self.staging_bytes,
-            cache_memory_bytes: 1 << 20,
-            cache_disk_bytes: 4 << 20,
-            read_timeout: READ_TIMEOUT,
-            is_durability_network: false,
-            uid: 0,
-            gid: 0,
-        };
-        let parts = bucket::Parts { key: BucketKey::new([6; 32]), dispatcher, clock, chance, tasks: tasks.clone() };
+        let options = bucket_options(self.place(), self.scheme, self.staging_bytes);
+        let parts = bucket_parts(dispatcher, clock, chance, tasks.clone());
         let bucket = Bucket::start(options, parts).expect("opens");
         self.running = Some(Running { process: Producer { bucket, faults }, network, tasks });
     }
@@ -282,6 +270,14 @@ impl Cluster {
         fs::remove_dir_all(old).expect("removed");
     }
 
+    /// The producer's state, while it is down, in a place beside; whoever asked for it removes it.
+    pub fn copy_of_state(&self) -> PathBuf {
+        assert!(!self.is_producer_up(), "what is written meanwhile would be half there");
+        let place = self.directory.path().join("copy");
+        copy_tree(&self.place(), &place);
+        place
+    }
+
     /// Closes the bucket in order and opens it again.
     pub async fn restart_producer(&mut self) {
         let Some(running) = self.running.take() else { return };
@@ -297,6 +293,33 @@ impl Cluster {
         }
         self.plans[number] = plan;
     }
+}
+
+/// How the producer's bucket is kept.
+pub fn bucket_options(directory: PathBuf, scheme: Scheme, staging_bytes: u64) -> bucket::Options {
+    bucket::Options {
+        name: "simulated".to_owned(),
+        id: BucketId([5; 32]),
+        directory,
+        scheme,
+        staging_bytes,
+        cache_memory_bytes: 1 << 20,
+        cache_disk_bytes: 4 << 20,
+        read_timeout: READ_TIMEOUT,
+        is_durability_network: false,
+        uid: 0,
+        gid: 0,
+    }
+}
+
+/// What it is opened with.
+pub fn bucket_parts(
+    dispatcher: Arc<Dispatcher>,
+    clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
+    tasks: Tasks,
+) -> bucket::Parts {
+    bucket::Parts { key: BucketKey::new([6; 32]), dispatcher, clock, chance, tasks }
 }
 
 fn copy_tree(from: &Path, to: &Path) {

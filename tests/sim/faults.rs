@@ -241,6 +241,7 @@ impl Simulation {
     async fn crash_producer(&mut self) {
         self.note("the producer crashes");
         self.cluster.crash_producer().await;
+        self.cluster.assert_sound_after_crash();
         let pause = Duration::from_millis(self.below(20_000) as u64);
         tokio::time::sleep(pause).await; // it is down for so long, in virtual time
         self.cluster.start_producer();

@@ -264,6 +264,7 @@ impl Simulation {
         self.check().await;
         within(Duration::from_secs(200), "a restart", self.cluster.restart_producer()).await;
         self.compare_all().await;
+        self.assert_sound().await;
         self.remove_all();
         self.without_orphans("nothing is left").await;
         self.cluster.crash_producer().await;
