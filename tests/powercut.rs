@@ -20,6 +20,8 @@ mod lab;
 mod model;
 #[path = "powercut/round.rs"]
 mod round;
+#[path = "powercut/tables.rs"]
+mod tables;
 #[path = "devnet/tree.rs"]
 mod tree;
 #[path = "devnet/whole.rs"]

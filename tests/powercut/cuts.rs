@@ -26,9 +26,9 @@
 //! | segments and their names when a killed consumer starts | store: `what_a_killed_store_had_not_flushed_is_flushed_before_it_is_told` |
 //! | a torn end that was settled | store: `a_torn_end_is_settled_before_anything_follows_it` |
 //! | what that start marks as dead | store: `a_shard_that_is_there_twice_does_not_come_back_when_it_is_deleted` |
+//! | the tables of a tracker and of an outbox | `what_was_flushed_into_tables_is_there` |
 //!
-//! No check cuts the power of what is no bucket's data: the tables of a tracker and of an outbox (`Tables::flush`), and what
-//! commands write beside a bucket (`file download`, devnet.json).
+//! No check cuts the power of what commands write beside a bucket (`file download`, devnet.json).
 
 use std::{fs, io::Write as _, path::Path, time::Duration};
 

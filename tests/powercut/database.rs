@@ -21,6 +21,7 @@ use crate::{
     cuts::given,
     disk::{Disk, Power},
     fixture::is_full,
+    tables,
 };
 
 /// Who commit at the same time, and how often, at most; so that the log takes its turn several times.
@@ -86,6 +87,7 @@ fn a_part_of_another_test() {
         "fill" => fill(place, seed),
         "open" => drop(open(place).unwrap()),
         "find" => find(place, seed),
+        "put" => tables::put_until_the_end(place, seed),
         other => panic!("no part {other}"),
     }
     std::process::exit(0);
@@ -149,7 +151,7 @@ fn filled(place: &Path, power: &Power, seed: u64) -> Disk {
     disk
 }
 
-fn has_fuse() -> bool {
+pub fn has_fuse() -> bool {
     let has = Path::new("/dev/fuse").exists();
     if !has {
         println!("skipped: /dev/fuse is missing");
@@ -239,9 +241,15 @@ fn commit_until_the_end(place: &Path) {
     });
 }
 
-/// Runs the committers until the power has gone; the newest synced number of each key.
-fn commit_until_the_cut(place: &Path, power: &Power, operations: u64) -> BTreeMap<[u8; 2], u64> {
-    let mut child = start("commit", 0, place);
+/// Runs a part with a seed until the power has gone, so many operations after it was ready; the newest synced number of each
+/// key.
+pub fn promised_until_the_cut(
+    (part, seed): (&str, u64),
+    place: &Path,
+    power: &Power,
+    operations: u64,
+) -> BTreeMap<[u8; 2], u64> {
+    let mut child = start(part, seed, place);
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let armed = power.clone();
     let reader = thread::spawn(move || {
@@ -283,7 +291,8 @@ fn what_was_synced_is_there_whenever_the_log_takes_its_turn() {
         let place = tempfile::tempdir().unwrap();
         let (power, chance) = (Power::on(), SeededChance::new(seed));
         let mut disk = Disk::mount(place.path(), &power).unwrap();
-        let promised = commit_until_the_cut(place.path(), &power, 1 + chance.below(OPERATIONS));
+        let operations = 1 + chance.below(OPERATIONS);
+        let promised = promised_until_the_cut(("commit", 0), place.path(), &power, operations);
         promises += promised.len();
         disk.cut(&chance).unwrap();
         power.go_on();
