@@ -244,8 +244,8 @@ interface IAgreements {
     function finish(AgreementId agreement) external;
 
     /// Claims a part of the collateral for a dispute. Disputes only.
-    /// @return claim what is claimed: at most `asked`, at most what is unclaimed, never 0.
-    function claim(AgreementId agreement, uint128 asked) external returns (uint128 claim);
+    /// @return granted what is claimed: at most `asked`, at most what is unclaimed, never 0.
+    function claim(AgreementId agreement, uint128 asked) external returns (uint128 granted);
 
     /// Ends a claim that did not succeed. Disputes only.
     function unclaim(AgreementId agreement, uint128 amount) external;
