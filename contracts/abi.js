@@ -10,11 +10,13 @@ fs.mkdirSync(path.join(__dirname, "abi"), { recursive: true });
 const typeOf = (input) => input.type.replace("tuple", `(${(input.components ?? []).map(typeOf).join(",")})`);
 const kinds = { function: "methods", event: "events", error: "errors" };
 
-// What the compiler found no comment for.
-function unexplained({ abi, metadata }) {
-    const texts = Object.values(kinds).map((kind) => ({ ...metadata.output.devdoc[kind], ...metadata.output.userdoc[kind] }));
-    const known = new Set(texts.flatMap(Object.keys));
-    const entries = abi.filter((entry) => entry.type in kinds);
+// What the compiler found no comment for. Forge's own reading of the metadata leaves out events and errors.
+function unexplained({ abi, rawMetadata }) {
+    const { devdoc, userdoc } = JSON.parse(rawMetadata).output;
+    const known = new Set(Object.values(kinds).flatMap((kind) => Object.keys({ ...devdoc[kind], ...userdoc[kind] })));
+    // OpenZeppelin says nothing of these.
+    for (const name of ["InvalidShortString()", "StringTooLong(string)"]) known.add(name);
+    const entries = abi.filter((entry) => Object.hasOwn(kinds, entry.type));
     return entries.map((entry) => `${entry.name}(${entry.inputs.map(typeOf).join(",")})`).filter((name) => !known.has(name));
 }
 
