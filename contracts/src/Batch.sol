@@ -5,6 +5,7 @@ pragma solidity 0.8.37;
 /// @title Calls that stand and fall alone.
 /// @notice The caller stays the caller, as nothing here takes ether with a call.
 abstract contract Batch {
+    /// The call at this place of a batch reverted, with this answer; the others stand.
     event ItemFailed(uint256 indexed index, bytes reason);
 
     /// Makes each call as the caller. One that fails undoes only itself and is reported.

@@ -1,63 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// The running contract of one producer with one consumer: what is signed, what is kept, what can be called.
+// The running contract of one producer with one consumer: what is kept, what can be called.
 pragma solidity 0.8.37;
 
-import {AgreementId, BucketId, HoldingRoot, MandateId, OfferId, PotId, Timestamp} from "./Types.sol";
 import {Placement} from "./IMandates.sol";
-
-/// What both sign to open an agreement (EIP-712, domain of the agreements). Its digest is the agreement's id.
-struct Terms {
-    address producer;
-    address consumer;
-    OfferId offer;
-    BucketId bucket;
-    /// 0, or the mandate whose delegate signs for the producer.
-    MandateId mandate;
-    /// Wei for a GiB-month of storage and for a GiB of egress.
-    uint128 storagePrice;
-    uint128 egressPrice;
-    /// Wei for a GiB; must be what the offer says.
-    uint128 collateralPerGiB;
-    /// No revision may hold more.
-    uint64 capacityBytes;
-    /// Taken from the producer's balance: for storage, and for egress.
-    uint128 held;
-    uint128 allowance;
-    /// Who ends the agreement before pays the other for the rest of the time.
-    Timestamp earliestEnd;
-    /// It must be opened by then.
-    Timestamp deadline;
-    bytes32 salt;
-}
-
-/// The state of an agreement, signed by both. The highest number counts.
-struct Revision {
-    AgreementId agreement;
-    /// From 1.
-    uint64 number;
-    HoldingRoot root;
-    uint32 shardCount;
-    uint64 storedBytes;
-    /// Wei for a GiB-month of storage and for a GiB of egress.
-    uint128 storagePrice;
-    uint128 egressPrice;
-    /// Up to `asOf`, `earned` wei were owed for storage in all. From then on `storedBytes` cost `storagePrice`.
-    Timestamp asOf;
-    uint128 earned;
-}
-
-/// Fewer bytes at the same price, signed by the producer alone.
-struct Release {
-    AgreementId agreement;
-    uint64 number;
-    uint64 storedBytes;
-}
-
-/// What the producer owes for egress in all, signed by the producer.
-struct Voucher {
-    AgreementId agreement;
-    uint128 amount;
-}
+import {Release, Revision, Terms, Voucher} from "./Papers.sol";
+import {AgreementId, BucketId, HoldingRoot, MandateId, PotId, Timestamp} from "./Types.sol";
 
 /**
  * @notice
@@ -96,7 +43,7 @@ struct Agreement {
     uint64 capacityBytes;
     BucketId bucket;
     MandateId mandate;
-    // money: put in and paid out so far, for storage and for egress
+    // money for storage and for egress: put in, less what went back at the end; paid to the consumer so far
     uint128 funded;
     uint128 paid;
     uint128 allowance;
@@ -152,50 +99,82 @@ struct Holding {
 /// corrects by credit). Divisions round down, so fractions of a wei stay with the producer, and since sums are cumulative, no
 /// fraction is lost twice.
 interface IAgreements {
+    /// Both signed; money and collateral are held. Whose root comes first activates it.
     event Opened(AgreementId indexed agreement, address indexed producer, address indexed consumer, Terms terms);
+    /// It came to nothing, and everything went back.
     event Cancelled(AgreementId indexed agreement, address indexed by);
+    /// This revision is the newest on chain.
     event Revised(AgreementId indexed agreement, uint64 indexed number, Revision revision);
+    /// From then on fewer bytes cost; from now on nothing is disputed.
     event Released(AgreementId indexed agreement, uint64 indexed number, uint64 storedBytes, Timestamp from);
+    /// The producer put in more, and storage is paid until then.
     event ToppedUp(AgreementId indexed agreement, uint128 held, uint128 allowance, Timestamp paidUntil);
+    /// The consumer was paid for storage until then, as far as held.
     event Settled(AgreementId indexed agreement, address indexed consumer, uint128 amount, Timestamp until);
+    /// The producer owes so much for egress in all.
     event Vouched(AgreementId indexed agreement, uint128 amount);
+    /// The consumer was paid for egress, as far as the allowance goes.
     event Redeemed(AgreementId indexed agreement, address indexed consumer, uint128 amount);
+    /// One side ended it. Until then newer revisions, vouchers and disputes are taken, and no money moves.
     event Ending(AgreementId indexed agreement, address indexed by, Timestamp closesAt);
+    /// The money was used up at the first time; newer papers are taken until the second.
     event Terminated(AgreementId indexed agreement, Timestamp paidUntil, Timestamp closesAt);
     /// By a newer revision the money was not used up at the termination, so the agreement goes on.
     event Reinstated(AgreementId indexed agreement, Timestamp paidUntil);
     /// What each got at the end beyond what was settled: collateral and the rest of held money included.
     event Finished(AgreementId indexed agreement, uint128 toProducer, uint128 toConsumer);
+    /// A dispute took a part of the collateral.
     event Slashed(AgreementId indexed agreement, uint128 toProducer, uint128 toRepair);
 
+    /// Terms open one agreement, for ever.
     error AlreadyUsed(AgreementId agreement);
+    /// The terms had to be opened by then.
     error Expired(Timestamp deadline);
+    /// Nobody is both sides, nor the delegate of the other.
     error SameParty(address party);
+    /// The zero address signs nothing.
     error NoParty();
+    /// The message was signed by another key, or other words were.
     error WrongSigner(address signer, address expected);
+    /// The agreement is not in a state in which this can be called; None: there is no such agreement.
     error WrongState(AgreementId agreement, State state);
+    /// Only the parties call this, or the producer alone.
     error NotParty(AgreementId agreement, address caller);
+    /// Only the disputes touch collateral.
     error NotDisputes(address caller);
+    /// The number has to be above that of what counts already; a delegate's, the next.
     error NotNewer(AgreementId agreement, uint64 number, uint64 current);
+    /// A revision says what is, not what will be.
     error FromTheFuture(Timestamp asOf);
     /// `asOf` or `earned` are below those of an earlier revision, or `asOf` is before the opening.
     error GoesBackwards(AgreementId agreement);
+    /// More bytes than the terms allow.
     error CapacityExceeded(AgreementId agreement, uint64 storedBytes);
-    error ShardsWithoutRoot(AgreementId agreement);
+    /// A release keeps no more bytes than cost already.
     error ReleaseIncreases(AgreementId agreement, uint64 storedBytes, uint64 current);
+    /// A release counts from then on; until then there is no other, and no placement over it.
     error ReleasePending(AgreementId agreement, Timestamp from);
+    /// A voucher has to be above all before, or to be still unpaid in part.
     error VoucherNotNewer(AgreementId agreement, uint128 amount, uint128 current);
+    /// The money was used up then; nothing restores it.
     error Lapsed(AgreementId agreement, Timestamp paidUntil);
+    /// The money lasts until then.
     error NotLapsed(AgreementId agreement, Timestamp paidUntil);
+    /// The window is open until then.
     error StillClosing(AgreementId agreement, Timestamp closesAt);
+    /// So many disputes are open, and have to end first.
     error DisputesOpen(AgreementId agreement, uint32 count);
+    /// The consumer need not keep the shards, or a release came after the revision.
     error NotDisputable(AgreementId agreement);
+    /// Open disputes claim all of the collateral already.
     error CollateralExhausted(AgreementId agreement);
     /// A delegate may not grant an allowance or a minimum term.
     error OutsideMandate();
+    /// The producer itself opened the agreement, so no delegate signs for it.
     error NotMandated(AgreementId agreement);
     /// A delegate may not state that more is owed than the chain counts.
     error EarnedTooMuch(AgreementId agreement, uint128 earned, uint128 owed);
+    /// The revision is not that of its placements at the prices of the agreement.
     error WrongPlacements(AgreementId agreement);
 
     /// Opens an agreement that both signed: takes `held` and `allowance` from the producer's balance and the collateral
@@ -240,12 +219,13 @@ interface IAgreements {
     /// another closing window. If one of those shows that it was paid after all, the agreement goes on. By anyone.
     function terminate(AgreementId agreement) external;
 
-    /// After the window, with no dispute open: pays what is owed and gives the rest back. By anyone.
+    /// After the window, with no dispute open: pays what is owed and gives the rest back, which the record then no longer
+    /// counts as put in. By anyone.
     function finish(AgreementId agreement) external;
 
     /// Claims a part of the collateral for a dispute. Disputes only.
-    /// @return claim what is claimed: at most `asked`, at most what is unclaimed, never 0.
-    function claim(AgreementId agreement, uint128 asked) external returns (uint128 claim);
+    /// @return granted what is claimed: at most `asked`, at most what is unclaimed, never 0.
+    function claim(AgreementId agreement, uint128 asked) external returns (uint128 granted);
 
     /// Ends a claim that did not succeed. Disputes only.
     function unclaim(AgreementId agreement, uint128 amount) external;
@@ -277,8 +257,12 @@ interface IAgreements {
     /// Whether a dispute may begin now.
     function isDisputable(AgreementId agreement) external view returns (bool);
 
+    /// What both sign to open; also the id of the agreement.
     function hashTerms(Terms calldata terms) external view returns (bytes32);
+    /// What both sign, or the delegate and the consumer.
     function hashRevision(Revision calldata revision) external view returns (bytes32);
+    /// What the producer signs.
     function hashRelease(Release calldata release_) external view returns (bytes32);
+    /// What the producer signs.
     function hashVoucher(Voucher calldata voucher) external view returns (bytes32);
 }

@@ -40,6 +40,7 @@ enum DisputeState {
     Dismissed
 }
 
+/// A dispute as kept on the chain.
 struct Dispute {
     AgreementId agreement;
     ShardRoot shard;
@@ -60,6 +61,7 @@ struct Dispute {
 /// @title Disputes: challenges, answers, slashing, money for repair.
 /// @notice The challenger proves that the agreement's root has the shard; the consumer proves that it has the leaf.
 interface IDisputes {
+    /// A leaf was asked for. Until the deadline the consumer answers, or loses the claim.
     event Challenged(
         DisputeId indexed dispute,
         AgreementId indexed agreement,
@@ -69,29 +71,49 @@ interface IDisputes {
         uint128 bond,
         Timestamp deadline
     );
+    /// The leaf was shown; the bond is the consumer's.
     event Answered(DisputeId indexed dispute, AgreementId indexed agreement);
+    /// A newer revision is on chain. Until the deadline the challenger proves again, or loses the bond.
     event Superseded(DisputeId indexed dispute, AgreementId indexed agreement, uint64 number, Timestamp deadline);
+    /// The newer revision has the shard too; the consumer has to answer again.
     event Reproved(DisputeId indexed dispute, AgreementId indexed agreement, uint64 number, Timestamp deadline);
+    /// Nobody answered: the claim is lost, a part of it is there for repair, the bond went back.
     event Slashed(DisputeId indexed dispute, AgreementId indexed agreement, uint128 claim, uint128 repair);
+    /// What came after the challenged revision does not bear the challenge; the bond is the consumer's.
     event Dismissed(DisputeId indexed dispute, AgreementId indexed agreement);
+    /// The money for repair went to who opened the agreement that holds the shard now.
     event RepairClaimed(
         DisputeId indexed dispute, AgreementId indexed replacement, address indexed opener, uint128 amount
     );
+    /// Nobody claimed the money for repair; it went to the producer.
     event RepairLapsed(DisputeId indexed dispute, address indexed producer, uint128 amount);
 
+    /// Only the producer disputes, or its delegate by a mandate, and nobody with itself.
     error NotChallenger(AgreementId agreement, address caller);
+    /// Only the newest co-signed revision is challenged.
     error WrongRevision(AgreementId agreement, uint64 number, uint64 current);
+    /// The consumer need not keep the shards, or a release came after the revision.
     error NotDisputable(AgreementId agreement);
+    /// The root does not have the shard at this place with this length.
     error NotHeld(ShardRoot shard);
+    /// The shard has no such leaf.
     error LeafOutOfRange(uint32 leafIndex, uint32 leafCount);
+    /// This dispute over the shard is open; there is one at a time.
     error AlreadyDisputed(DisputeId dispute);
     /// The consumer has lost this shard's collateral already, and has not signed for the shard since.
     error AlreadySlashed(ShardRoot shard);
+    /// The dispute is not in the state in which this can be called, or has nothing left.
     error WrongDisputeState(DisputeId dispute, DisputeState state);
+    /// It had to come by then.
     error TooLate(Timestamp deadline);
+    /// It can come after then.
     error TooEarly(Timestamp deadline);
+    /// This is not the leaf that was asked for, or not its path.
     error WrongLeaf(DisputeId dispute);
+    /// No newer revision or release is on chain.
     error NotSuperseded(DisputeId dispute);
+    /// The agreement holds nothing in place of what was lost: it does not run, is of another producer or the same
+    /// consumer, or the money was claimed before.
     error NoReplacement(DisputeId dispute, AgreementId replacement);
 
     /// Asks for a leaf. The producer only, or its delegate by this mandate (0: none). Takes `bond()` from the caller's balance.
@@ -126,6 +148,7 @@ interface IDisputes {
     /// What a challenge of a shard of so many leaves would claim now.
     function claimFor(AgreementId agreement, uint32 leafCount) external view returns (uint128);
 
+    /// The dispute; all zero when there is none of this number.
     function disputeOf(DisputeId dispute) external view returns (Dispute memory);
 
     /// The open dispute over a shard of an agreement, or 0.

@@ -33,18 +33,30 @@ struct Placement {
 /// vouchers, ends nothing, and is paid nothing. What a mandate can cost is at most
 /// `capacityBytes * storagePrice * (expiry - now)`.
 interface IMandates {
+    /// The mandate is known, and counts until it expires or is revoked.
     event MandateAccepted(MandateId indexed mandate, address indexed producer, address indexed delegate, Mandate terms);
+    /// The delegate opens and places nothing more under it.
     event MandateRevoked(MandateId indexed mandate);
+    /// So many of its bytes are in agreements now: one was opened, or cancelled.
     event MandateUsed(MandateId indexed mandate, uint64 usedBytes);
 
+    /// Nobody brought this mandate.
     error UnknownMandate(MandateId mandate);
+    /// A mandate is accepted once, for ever, also when it is over.
     error AlreadyAccepted(MandateId mandate);
+    /// The message was signed by another key, or other words were.
     error WrongSigner(address signer, address expected);
+    /// The mandate has expired, or was revoked.
     error MandateOver(MandateId mandate);
+    /// Only its producer revokes a mandate.
     error NotProducer(address caller);
+    /// Only the agreements use a mandate.
     error NotAgreements(address caller);
+    /// Another producer or bucket, a higher price, more bytes, or more money than it can cost.
     error OutsideMandate(MandateId mandate);
+    /// A delegate lists no more shards at once than a chunk may have.
     error TooManyPlacements(uint256 count);
+    /// The source's newest co-signed root does not have the shard there, or is not of this producer and bucket.
     error NotHeld(ShardRoot shard, AgreementId source);
 
     /// Makes a signed mandate known. Anybody may submit it; once for ever.
@@ -76,6 +88,7 @@ interface IMandates {
     /// The delegate of a mandate that counts now. Reverts when it is unknown, expired or revoked.
     function delegateOf(MandateId mandate, address producer, BucketId bucket) external view returns (address);
 
+    /// A mandate, how much of it is used, and whether it was revoked; all zero when it is unknown.
     function mandateOf(MandateId mandate) external view returns (Mandate memory terms, uint64 usedBytes, bool isRevoked);
 
     /// What the producer signs; also the id.

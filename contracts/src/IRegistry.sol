@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 
 import {OfferId, PotId, Timestamp} from "./Types.sol";
 
+/// In what an account takes part; each is activated by itself.
 enum Role {
     Producer,
     Consumer
@@ -36,6 +37,7 @@ struct OfferTerms {
     Timestamp expiry;
 }
 
+/// An offer as kept on the chain.
 struct Offer {
     address consumer;
     bool isStanding;
@@ -46,30 +48,50 @@ struct Offer {
 
 /// @title Activation of producers and consumers, and offers.
 interface IRegistry {
+    /// The account paid for its role, which counts from then on.
     event ActivationPaid(
         address indexed account, Role indexed role, bytes32 indexed id, uint128 payment, Timestamp from
     );
+    /// A pending activation was given up, and its payment went back.
     event ActivationWithdrawn(address indexed account, Role indexed role, uint128 payment);
+    /// The payment of an activation that counts went to the treasury.
     event PaymentCollected(address indexed account, Role indexed role, uint128 payment);
     /// The addresses (libp2p multiaddresses as text) are kept in the log only.
     event OfferCreated(OfferId indexed offer, address indexed consumer, OfferTerms terms, string[] addresses);
+    /// The offer is on other terms from now on; agreements keep theirs.
     event OfferChanged(OfferId indexed offer, address indexed consumer, OfferTerms terms, string[] addresses);
+    /// The offer is over, and its collateral went back.
     event OfferCancelled(OfferId indexed offer, address indexed consumer);
+    /// An agreement took capacity out of the offer, and its collateral with it.
     event OfferTaken(OfferId indexed offer, uint64 takenBytes, uint64 leftBytes, uint128 collateral);
 
+    /// An account is activated once in a role.
     error AlreadyActivated(address account, Role role);
+    /// This activation was paid for before; it takes another signature.
     error AlreadyUsed(bytes32 digest);
+    /// An activation costs at least the minimum.
     error BelowMinimum(uint128 payment, uint128 minimum);
+    /// What was signed, or would be offered, was good until then.
     error Expired(Timestamp deadline);
+    /// The message was signed by another key, or other words were.
     error WrongSigner(address signer, address expected);
+    /// There is no payment to have back, or none to collect.
     error NotPending(address account, Role role);
+    /// Until then the account may have the payment back.
     error StillPending(Timestamp until);
+    /// The account does not take part in the role by now.
     error NotActivated(address account, Role role);
+    /// There is no such offer, or it is another consumer's.
     error NotYourOffer(OfferId offer, address caller);
+    /// The offer was cancelled, or has expired.
     error NotStanding(OfferId offer);
+    /// The offer has less space left.
     error CapacityExceeded(OfferId offer, uint64 leftBytes, uint64 asked);
+    /// The offer says another collateral for a GiB than the terms.
     error CollateralDiffers(OfferId offer, uint128 perGiB);
+    /// More addresses, or longer ones, than clients keep.
     error TooManyAddresses();
+    /// Only the agreements take from an offer.
     error NotAgreements(address caller);
 
     /// Pays for an account to take part in a role. It counts after `activationWait`; until then the payment can be had back.
@@ -105,6 +127,7 @@ interface IRegistry {
         view
         returns (bytes32 id, uint128 payment, Timestamp from);
 
+    /// The offer; all zero when there is none of this number.
     function offerOf(OfferId offer) external view returns (Offer memory);
 
     /// Offers are numbered 1 to this.

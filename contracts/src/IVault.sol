@@ -8,15 +8,24 @@ import {PotId} from "./Types.sol";
 /// @notice Money belongs to an account (its balance: free, to withdraw at will) or to a pot of a market (held back for an
 /// agreement, an offer, a dispute, ...). Anybody pays in, accounts withdraw, markets move.
 interface IVault {
+    /// Ether came in, and is free for the account.
     event Deposited(address indexed account, address indexed payer, uint256 amount);
+    /// Ether went out of the account's balance.
     event Withdrawn(address indexed account, address indexed to, uint256 amount);
+    /// Money of the account went into a pot.
     event Held(address indexed market, PotId indexed pot, address indexed account, uint256 amount);
+    /// Money of a pot went to the account's balance.
     event Paid(address indexed market, PotId indexed pot, address indexed account, uint256 amount);
+    /// Money of a pot went into another one.
     event Shifted(address indexed market, PotId indexed pot, address indexed toMarket, PotId toPot, uint256 amount);
 
+    /// Only the contracts that the vault was made with move money, and only between themselves.
     error NotMarket(address caller);
+    /// The account has less than the call would take.
     error InsufficientBalance(address account, uint256 balance, uint256 asked);
+    /// The pot holds less than the call would take.
     error InsufficientPot(PotId pot, uint256 content, uint256 asked);
+    /// A deposit came without ether.
     error NothingDeposited();
 
     /// Adds the ether sent with the call to the account's balance. Anybody may pay for anybody.

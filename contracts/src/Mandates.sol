@@ -18,6 +18,7 @@ import {BucketId, currentTime, HoldingRoot, LEAF_BYTES, MandateId} from "./Types
 contract Mandates is IMandates, Signed {
     using Messages for Mandate;
 
+    /// What is kept of a mandate.
     struct Kept {
         Mandate terms;
         uint64 usedBytes;

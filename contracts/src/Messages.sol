@@ -2,9 +2,9 @@
 // What is signed: EIP-712 type strings and hashes of structs.
 pragma solidity 0.8.37;
 
-import {Release, Revision, Terms, Voucher} from "./IAgreements.sol";
 import {Mandate} from "./IMandates.sol";
 import {Activation} from "./IRegistry.sol";
+import {Release, Revision, Terms, Voucher} from "./Papers.sol";
 
 /// @title Struct hashes of the signed messages.
 /// @notice The domain is `EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)` with

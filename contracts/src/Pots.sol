@@ -5,6 +5,7 @@ pragma solidity 0.8.37;
 import {Role} from "./IRegistry.sol";
 import {AgreementId, DisputeId, OfferId, PotId} from "./Types.sol";
 
+/// @title What each sum in the vault is for.
 library Pots {
     // Of the agreements: money for storage, money for egress, the consumer's collateral.
 

@@ -19,6 +19,7 @@ import {currentTime, Duration, NEVER, OfferId, PotId, Timestamp} from "./Types.s
 contract Registry is IRegistry, Signed {
     using Messages for Activation;
 
+    /// What is kept of an activation.
     struct Member {
         bytes32 id;
         uint128 payment;

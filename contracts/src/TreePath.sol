@@ -2,6 +2,7 @@
 // From a leaf to the top of a tree in which a lone last node moves up.
 pragma solidity 0.8.37;
 
+/// @title The climb that both trees share.
 library TreePath {
     /// The top node that a leaf and its path lead to.
     /// @return isPath false when there is no such index, or the path has a node too few or too many.

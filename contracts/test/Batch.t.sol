@@ -3,12 +3,14 @@
 pragma solidity 0.8.37;
 
 import {Batch} from "../src/Batch.sol";
-import {IAgreements, State, Voucher} from "../src/IAgreements.sol";
-import {AgreementId} from "../src/Types.sol";
+import {IAgreements, State} from "../src/IAgreements.sol";
+import {DisputeState, IDisputes} from "../src/IDisputes.sol";
+import {Voucher} from "../src/Papers.sol";
+import {AgreementId, DisputeId} from "../src/Types.sol";
+import {Holdings} from "./support/Holdings.sol";
 import {vm} from "./support/Vm.sol";
-import {World} from "./support/World.sol";
 
-contract BatchTest is World {
+contract BatchTest is Holdings {
     function test_hundreds_are_settled_at_once_and_a_bad_one_does_no_harm() public {
         bytes[] memory calls = new bytes[](200);
         AgreementId[] memory ids = new AgreementId[](3);
@@ -55,6 +57,22 @@ contract BatchTest is World {
         vm.assertTrue(successes[0], "a party ends its own");
         vm.assertFalse(successes[2], "no claims");
         _assertState(id, State.Closing);
+    }
+
+    function test_disputes_expire_together() public {
+        AgreementId id = _activeOverShards();
+        DisputeId[3] memory ids = [_dispute(id, 2, 0), _dispute(id, 3, 0), _dispute(id, 4, 0)];
+        _answer(ids[1], 3, 0);
+        bytes[] memory calls = new bytes[](3);
+        for (uint256 index = 0; index < 3; index++) {
+            calls[index] = abi.encodeCall(IDisputes.expire, (ids[index]));
+        }
+        _pass(24 hours + 1);
+        vm.prank(stranger.account);
+        bool[] memory successes = disputes.batch(calls);
+        vm.assertTrue(successes[0] && !successes[1] && successes[2], "successes");
+        _assertDispute(ids[0], DisputeState.Slashed);
+        _assertDispute(ids[2], DisputeState.Slashed);
     }
 
     function test_vouchers_and_settlements_mix() public {

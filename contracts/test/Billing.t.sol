@@ -46,6 +46,7 @@ contract BillingTest {
         vm.assertEq(Billing.owedAt(bill, Timestamp.wrap(160)), 220, "owed after it");
         bill.releasedBytes = 0;
         vm.assertEq(_until(bill, 400), type(uint64).max, "nothing left to pay for");
+        vm.assertEq(_until(bill, 200), type(uint64).max, "used up at the moment from which nothing costs");
     }
 
     function testFuzz_what_is_owed_never_falls(Bill memory bill, uint64 early, uint64 late) public pure {

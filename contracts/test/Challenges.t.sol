@@ -4,27 +4,16 @@ pragma solidity 0.8.37;
 
 import {Agreement, IAgreements} from "../src/IAgreements.sol";
 import {Challenge, DisputeState, IDisputes} from "../src/IDisputes.sol";
-import {IMandates} from "../src/IMandates.sol";
+import {IMandates, Mandate} from "../src/IMandates.sol";
 import {IVault} from "../src/IVault.sol";
-import {AgreementId, DisputeId, MandateId, ShardRoot} from "../src/Types.sol";
-import {Holdings} from "./support/Holdings.sol";
+import {DisputeId, MandateId, ShardRoot} from "../src/Types.sol";
+import {Disputed} from "./support/Disputed.sol";
 import {Shard, Trees} from "./support/Trees.sol";
 import {vm} from "./support/Vm.sol";
 
-contract ChallengesTest is Holdings {
+contract ChallengesTest is Disputed {
     using Trees for bytes;
     using Trees for Shard[];
-
-    AgreementId private id;
-    uint256 private ours;
-    uint256 private theirs;
-
-    function setUp() public override {
-        super.setUp();
-        id = _activeOverShards();
-        ours = vault.balanceOf(producer.account);
-        theirs = vault.balanceOf(consumer.account);
-    }
 
     // Challenges
 
@@ -72,6 +61,17 @@ contract ChallengesTest is Holdings {
         disputes.challenge(challenge, path, mandate);
     }
 
+    function test_a_consumer_is_not_the_delegate_that_challenges_it() public {
+        Mandate memory own = _mandate();
+        own.delegate = consumer.account;
+        MandateId mandate = _accept(own);
+        bytes32[] memory path = _shards().pathOf(0);
+        Challenge memory challenge = _challenge(id, 0, 0);
+        vm.prank(consumer.account);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotChallenger.selector, id, consumer.account));
+        disputes.challenge(challenge, path, mandate);
+    }
+
     function test_only_shards_of_the_signed_root_are_challenged() public {
         Challenge memory challenge = _challenge(id, 1, 0);
         challenge.shard = ShardRoot.wrap("made up");
@@ -103,7 +103,7 @@ contract ChallengesTest is Holdings {
 
     function test_open_disputes_never_claim_more_than_the_collateral() public {
         // As if slashes had eaten all but three leaves' worth.
-        uint128 left = 3 * 1024 * uint128(COLLATERAL_PER_GIB / GIB);
+        uint128 left = 3 * 1024 * COLLATERAL_PER_GIB / GIB;
         uint128 eaten = agreements.agreementOf(id).collateral - left;
         vm.prank(address(disputes));
         agreements.claim(id, eaten);

@@ -2,24 +2,14 @@
 // How agreements end, and who gets what is left.
 pragma solidity 0.8.37;
 
-import {IAgreements, Revision, State, Terms} from "../src/IAgreements.sol";
+import {Agreement, IAgreements, State} from "../src/IAgreements.sol";
+import {Revision} from "../src/Papers.sol";
 import {Pots} from "../src/Pots.sol";
 import {AgreementId} from "../src/Types.sol";
-import {Party, World} from "./support/World.sol";
+import {Endings} from "./support/Endings.sol";
 import {vm} from "./support/Vm.sol";
 
-contract EndingTest is World {
-    uint256 private constant COLLATERAL = uint256(CAPACITY / GIB) * COLLATERAL_PER_GIB;
-    AgreementId private id;
-    uint256 private ours;
-    uint256 private theirs;
-
-    function setUp() public override {
-        super.setUp();
-        id = _active();
-        _remember();
-    }
-
+contract EndingTest is Endings {
     function test_either_side_ends_and_nobody_else() public {
         vm.expectRevert(abi.encodeWithSelector(IAgreements.NotParty.selector, id, address(this)));
         agreements.end(id);
@@ -46,6 +36,40 @@ contract EndingTest is World {
         _assertEmpty();
     }
 
+    function test_what_was_paid_is_what_the_consumer_got_and_not_what_went_back() public {
+        _pass(10 days);
+        _end(id, producer);
+        _redeem(id, 300);
+        _pass(48 hours + 1);
+        uint128 fee = 4000 * 12 days;
+        vm.expectEmit(address(agreements));
+        emit IAgreements.Finished({
+            agreement: id, toProducer: HELD - fee + ALLOWANCE - 300, toConsumer: fee + 300 + uint128(COLLATERAL)
+        });
+        agreements.finish(id);
+        Agreement memory agreement = agreements.agreementOf(id);
+        vm.assertEq(agreement.paid, fee, "paid for storage");
+        vm.assertEq(agreement.redeemed, 300, "paid for egress");
+        vm.assertEq(agreement.funded, fee, "nothing else is in it");
+        vm.assertEq(agreements.allowanceLeft(id), 0, "nothing left");
+        _assertBooksAgree(id, Pots.held(id), Pots.allowance(id), Pots.collateral(id));
+    }
+
+    function test_a_voucher_in_the_window_is_out_of_what_is_left() public {
+        _redeem(id, 100);
+        _end(id, producer);
+        _redeem(id, 300);
+        vm.assertEq(agreements.allowanceLeft(id), ALLOWANCE - 300, "allowance");
+        vm.assertEq(agreements.agreementOf(id).redeemed, 100, "not paid before the end");
+    }
+
+    function test_an_agreement_that_ends_is_in_no_grace() public {
+        _pass(29 days);
+        vm.assertTrue(agreements.isInGrace(id), "before");
+        _end(id, producer);
+        vm.assertFalse(agreements.isInGrace(id), "after");
+    }
+
     function test_in_the_window_money_and_collateral_are_frozen() public {
         _pass(10 days);
         _end(id, consumer);
@@ -65,10 +89,7 @@ contract EndingTest is World {
 
     function test_a_newer_revision_in_the_window_decides() public {
         // The consumer ends with the old revision on chain; only a quarter was left since day 2.
-        Revision memory newer = _revision(id, 2);
-        newer.asOf = _after(2 days);
-        newer.earned = 4000 * 2 days;
-        newer.storedBytes = STORED / 4;
+        Revision memory newer = _laterRevision(id, 2, 2 days, STORED / 4);
         _pass(10 days);
         _end(id, consumer);
         _pass(1 hours);
@@ -80,9 +101,7 @@ contract EndingTest is World {
     }
 
     function test_finishing_twice_pays_once() public {
-        _end(id, producer);
-        _pass(48 hours + 1);
-        agreements.finish(id);
+        _endAndFinish(id, producer);
         _remember();
         vm.expectRevert(abi.encodeWithSelector(IAgreements.WrongState.selector, id, State.Finished));
         agreements.finish(id);
@@ -125,10 +144,7 @@ contract EndingTest is World {
 
     function test_a_newer_revision_after_a_termination_still_decides() public {
         // By it the money lasted to a time after 39 days: longer than the old one said, but not to the termination.
-        Revision memory newer = _revision(id, 2);
-        newer.asOf = _after(1 days);
-        newer.earned = 4000 * 1 days;
-        newer.storedBytes = 3 * GIB;
+        Revision memory newer = _laterRevision(id, 2, 1 days, 3 * GIB);
         _pass(40 days);
         agreements.terminate(id);
         _submit(newer);
@@ -139,10 +155,7 @@ contract EndingTest is World {
     }
 
     function test_an_old_revision_does_not_get_a_paid_agreement_terminated() public {
-        Revision memory newest = _revision(id, 3);
-        newest.asOf = _after(1 days);
-        newest.earned = 4000 * 1 days;
-        newest.storedBytes = GIB;
+        Revision memory newest = _laterRevision(id, 3, 1 days, GIB);
         _pass(40 days);
         agreements.terminate(id);
         vm.assertFalse(agreements.isDisputable(id), "while it seems terminated");
@@ -150,11 +163,24 @@ contract EndingTest is World {
         _assertState(id, State.Active);
         vm.assertTrue(agreements.isDisputable(id), "when it goes on");
         vm.assertEq(vault.balanceOf(consumer.account), theirs + 4000 * 1 days + 1000 * 39 days, "settled");
-        _end(id, consumer);
-        _pass(48 hours + 1);
-        agreements.finish(id);
+        _endAndFinish(id, consumer);
         uint256 fee = 4000 * 1 days + 1000 * 41 days;
         _assertGot(HELD - fee + ALLOWANCE, fee + COLLATERAL);
+    }
+
+    function test_who_is_paid_to_the_very_second_was_not_to_be_terminated() public {
+        // By the newer one the money lasts 31 days: to the second of the termination, or to the one before.
+        for (uint64 turn = 0; turn < 2; turn++) {
+            id = _active();
+            Revision memory newer = _revision(id, 2);
+            newer.earned = 4000 * 1 days;
+            newer.asOf = _after(2 days);
+            newer.storedBytes = STORED;
+            _pass(31 days + turn);
+            agreements.terminate(id);
+            _submit(newer);
+            _assertState(id, turn == 0 ? State.Active : State.Terminated);
+        }
     }
 
     function test_after_a_termination_nothing_restores_and_nothing_is_disputed() public {
@@ -165,61 +191,6 @@ contract EndingTest is World {
         vm.prank(producer.account);
         vm.expectRevert(abi.encodeWithSelector(IAgreements.WrongState.selector, id, State.Terminated));
         agreements.topUp(id, HELD, 0);
-    }
-
-    // The minimum term
-
-    function test_a_producer_that_ends_early_pays_for_the_rest_of_the_term() public {
-        _openFor(20 days);
-        _end(id, producer);
-        _pass(48 hours + 1);
-        agreements.finish(id);
-        uint256 fee = 4000 * 20 days;
-        _assertGot(HELD - fee + ALLOWANCE, fee + COLLATERAL);
-    }
-
-    function test_a_producer_that_ends_early_pays_no_more_than_is_held() public {
-        _openFor(500 days);
-        _end(id, producer);
-        _pass(48 hours + 1);
-        agreements.finish(id);
-        _assertGot(ALLOWANCE, HELD + COLLATERAL);
-    }
-
-    function test_a_consumer_that_ends_early_pays_for_the_rest_of_the_term_with_its_collateral() public {
-        _openFor(20 days);
-        _end(id, consumer);
-        _pass(48 hours + 1);
-        agreements.finish(id);
-        (uint256 fee, uint256 rest) = (4000 * 2 days, 4000 * 18 days);
-        _assertGot(HELD - fee + ALLOWANCE + rest, fee + COLLATERAL - rest);
-    }
-
-    function test_a_consumer_that_ends_early_pays_no_more_than_its_collateral() public {
-        _openFor(100_000 days);
-        _end(id, consumer);
-        _pass(48 hours + 1);
-        agreements.finish(id);
-        _assertGot(HELD - 4000 * 2 days + ALLOWANCE + COLLATERAL, 4000 * 2 days);
-    }
-
-    function test_who_ends_in_time_forfeits_nothing() public {
-        _openFor(20 days);
-        _pass(18 days);
-        _end(id, consumer);
-        _pass(48 hours + 1);
-        agreements.finish(id);
-        uint256 fee = 4000 * 20 days;
-        _assertGot(HELD - fee + ALLOWANCE, fee + COLLATERAL);
-    }
-
-    function test_a_termination_is_nobodys_early_end() public {
-        _openFor(500 days);
-        _pass(31 days);
-        agreements.terminate(id);
-        _pass(48 hours + 1);
-        agreements.finish(id);
-        _assertGot(ALLOWANCE, HELD + COLLATERAL);
     }
 
     function testFuzz_all_that_came_in_goes_out_to_the_two(uint32 before, uint32 later, uint128 vouched, uint8 how)
@@ -242,34 +213,5 @@ contract EndingTest is World {
             "sum"
         );
         _assertEmpty();
-    }
-
-    function _openFor(uint256 term) private {
-        Terms memory terms = _terms();
-        terms.earliestEnd = _after(term);
-        id = _open(terms);
-        _submit(_revision(id, 1));
-        _remember();
-    }
-
-    function _end(AgreementId agreement, Party memory by) private {
-        vm.prank(by.account);
-        agreements.end(agreement);
-    }
-
-    function _remember() private {
-        ours = vault.balanceOf(producer.account);
-        theirs = vault.balanceOf(consumer.account);
-    }
-
-    function _assertGot(uint256 toProducer, uint256 toConsumer) private view {
-        vm.assertEq(vault.balanceOf(producer.account) - ours, toProducer, "the producer got");
-        vm.assertEq(vault.balanceOf(consumer.account) - theirs, toConsumer, "the consumer got");
-    }
-
-    function _assertEmpty() private view {
-        _assertPot(Pots.held(id), 0, "held");
-        _assertPot(Pots.allowance(id), 0, "allowance");
-        _assertPot(Pots.collateral(id), 0, "collateral");
     }
 }

@@ -2,11 +2,12 @@
 // What nobody gets from the other by choosing numbers, moments or helpers.
 pragma solidity 0.8.37;
 
-import {Agreement, IAgreements, Revision, Terms} from "../src/IAgreements.sol";
+import {Agreement, IAgreements} from "../src/IAgreements.sol";
 import {Placement} from "../src/IMandates.sol";
 import {Pots} from "../src/Pots.sol";
 import {AgreementId, DisputeId} from "../src/Types.sol";
 import {Challenge} from "../src/IDisputes.sol";
+import {Revision, Terms} from "../src/Papers.sol";
 import {Repairs} from "./support/Repairs.sol";
 import {Shard, Trees} from "./support/Trees.sol";
 import {vm} from "./support/Vm.sol";
@@ -31,7 +32,19 @@ contract FairnessTest is Repairs {
     function test_who_ends_early_does_not_pay_for_the_time_that_a_credit_pays_for() public {
         Agreement memory waits = _endWithCredit(false);
         Agreement memory ends = _endWithCredit(true);
-        vm.assertEq(waits.funded, ends.funded, "the same money");
+        vm.assertEq(waits.paid, ends.paid, "the same money");
+    }
+
+    function test_a_consumer_that_ends_early_keeps_the_credit_and_pays_for_the_whole_rest_of_the_time() public {
+        AgreementId id = _openForTwentyDays();
+        _payTooMuch(id);
+        uint256 before = vault.balanceOf(producer.account);
+        _endAndFinish(id, consumer);
+        // Eight days of a GiB, though what was paid too much is worth more.
+        uint256 forfeit = 1000 * 8 days;
+        vm.assertEq(
+            vault.balanceOf(producer.account) - before, HELD - 4000 * 10 days + ALLOWANCE + forfeit, "the producer got"
+        );
     }
 
     function test_a_delegate_does_not_free_a_consumer_of_a_dispute() public {
@@ -60,20 +73,19 @@ contract FairnessTest is Repairs {
     function _endWithCredit(bool isEarly) private returns (Agreement memory) {
         uint256 before = vault.balanceOf(producer.account);
         AgreementId id = _openForTwentyDays();
-        Revision memory fewer = _revision(id, 2);
-        fewer.asOf = _after(1 days);
-        fewer.earned = 4000 * 1 days;
-        fewer.storedBytes = GIB;
+        _payTooMuch(id);
+        _pass(isEarly ? 0 : 8 days);
+        _endAndFinish(id, producer);
+        vm.assertEq(before - vault.balanceOf(producer.account), 4000 * 10 days, "the producer paid");
+        return agreements.agreementOf(id);
+    }
+
+    /// Ten days are paid, of which nine cost a quarter only.
+    function _payTooMuch(AgreementId id) private {
+        Revision memory fewer = _laterRevision(id, 2, 1 days, GIB);
         _pass(10 days);
         agreements.settle(id);
         _submit(fewer);
-        _pass(isEarly ? 0 : 8 days);
-        vm.prank(producer.account);
-        agreements.end(id);
-        _pass(48 hours + 1);
-        agreements.finish(id);
-        vm.assertEq(before - vault.balanceOf(producer.account), 4000 * 10 days, "the producer paid");
-        return agreements.agreementOf(id);
     }
 
     function _openForTwentyDays() private returns (AgreementId id) {

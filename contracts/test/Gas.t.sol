@@ -2,8 +2,9 @@
 // What the calls cost that are made every day. Numbers are kept in .gas-snapshot.
 pragma solidity 0.8.37;
 
-import {IAgreements, Revision, Terms, Voucher} from "../src/IAgreements.sol";
+import {IAgreements} from "../src/IAgreements.sol";
 import {Challenge} from "../src/IDisputes.sol";
+import {Revision, Terms, Voucher} from "../src/Papers.sol";
 import {AgreementId, DisputeId} from "../src/Types.sol";
 import {Holdings} from "./support/Holdings.sol";
 import {Shard, Trees} from "./support/Trees.sol";

@@ -2,7 +2,7 @@
 // What earlier systems lost money by: each is a test here.
 pragma solidity 0.8.37;
 
-import {IAgreements, Revision} from "../src/IAgreements.sol";
+import {IAgreements} from "../src/IAgreements.sol";
 import {Challenge, IDisputes} from "../src/IDisputes.sol";
 import {IRegistry} from "../src/IRegistry.sol";
 import {Pots} from "../src/Pots.sol";
@@ -114,9 +114,7 @@ contract LessonsTest is Holdings {
 
     function test_a_voucher_pays_only_who_served() public {
         AgreementId elsewhere = _openWith(second, secondOffer);
-        Revision memory revision = _holding(elsewhere, 1, shards);
-        bytes32 digest = agreements.hashRevision(revision);
-        agreements.submit(revision, _sign(producer, digest), _sign(second, digest));
+        _submitBy(_holding(elsewhere, 1, shards), producer, second);
         uint256 theirs = vault.balanceOf(consumer.account);
         uint256 others = vault.balanceOf(second.account);
         _redeem(id, 321);

@@ -2,8 +2,10 @@
 // What a delegate may open, and what not.
 pragma solidity 0.8.37;
 
-import {IAgreements, Revision, State, Terms} from "../src/IAgreements.sol";
+import {IAgreements, State} from "../src/IAgreements.sol";
 import {IMandates, Mandate, Placement} from "../src/IMandates.sol";
+import {Role} from "../src/IRegistry.sol";
+import {Revision, Terms} from "../src/Papers.sol";
 import {AgreementId, BucketId, MandateId} from "../src/Types.sol";
 import {Repairs} from "./support/Repairs.sol";
 import {vm} from "./support/Vm.sol";
@@ -37,8 +39,7 @@ contract MandatesTest is Repairs {
         _place(revision, placements, delegate);
         revision = _revision(id, 2);
         revision.storedBytes = 0;
-        bytes32 digest = agreements.hashRevision(revision);
-        agreements.submit(revision, _sign(producer, digest), _sign(second, digest));
+        _submitBy(revision, producer, second);
         vm.assertEq(agreements.newestNumber(id), 2, "number");
     }
 
@@ -56,6 +57,22 @@ contract MandatesTest is Repairs {
         terms = _repairTerms();
         terms.mandate = MandateId.wrap("unknown");
         _refuseOpening(terms, delegate, abi.encodeWithSelector(IMandates.UnknownMandate.selector, terms.mandate));
+    }
+
+    function test_a_delegate_acts_for_its_producer_only() public {
+        _fund(stranger.account, 1 ether);
+        _activate(stranger, Role.Producer);
+        _pass(WAIT);
+        Terms memory terms = _repairTerms();
+        terms.producer = stranger.account;
+        _refuseOpening(terms, delegate, abi.encodeWithSelector(IMandates.OutsideMandate.selector, mandate));
+    }
+
+    function test_at_its_expiry_a_mandate_still_counts() public {
+        _pass(60 days);
+        Terms memory terms = _repairTerms();
+        terms.held = 0;
+        _openAsDelegate(terms);
     }
 
     function test_a_delegate_holds_no_more_money_than_the_mandate_lasts() public {
@@ -144,5 +161,7 @@ contract MandatesTest is Repairs {
     function test_the_list_of_placements_is_bounded() public {
         vm.expectRevert(abi.encodeWithSelector(IMandates.TooManyPlacements.selector, 65));
         mandates.check(mandate, new Placement[](65));
+        vm.expectRevert(abi.encodeWithSelector(IMandates.NotHeld.selector, bytes32(0), bytes32(0)));
+        mandates.check(mandate, new Placement[](64));
     }
 }

@@ -2,11 +2,12 @@
 // How agreements begin, or come to nothing.
 pragma solidity 0.8.37;
 
-import {Agreement, IAgreements, Revision, State, Terms} from "../src/IAgreements.sol";
+import {Agreement, IAgreements, State} from "../src/IAgreements.sol";
 import {IRegistry, OfferTerms, Role} from "../src/IRegistry.sol";
 import {IVault} from "../src/IVault.sol";
+import {Revision, Terms} from "../src/Papers.sol";
 import {Pots} from "../src/Pots.sol";
-import {AgreementId, OfferId, Timestamp} from "../src/Types.sol";
+import {AgreementId, BucketId, OfferId, Timestamp} from "../src/Types.sol";
 import {vm} from "./support/Vm.sol";
 import {World} from "./support/World.sol";
 
@@ -83,6 +84,31 @@ contract OpeningTest is World {
         _pass(1 hours + 1);
         vm.expectRevert(abi.encodeWithSelector(IAgreements.Expired.selector, terms.deadline));
         agreements.open(terms, a, b);
+    }
+
+    function test_at_the_deadline_it_is_still_opened() public {
+        Terms memory terms = _terms();
+        _pass(1 hours);
+        _assertState(_open(terms), State.Pending);
+    }
+
+    function test_what_the_offer_no_longer_offers_is_not_opened() public {
+        OfferTerms memory short = _offerTerms();
+        short.expiry = _after(1 hours);
+        vm.prank(consumer.account);
+        registry.changeOffer(offer, short, new string[](0));
+        _pass(1 hours);
+        _open(_terms());
+        _pass(1);
+        _expectRefused(_terms(), abi.encodeWithSelector(IRegistry.NotStanding.selector, offer));
+    }
+
+    function test_before_the_first_revision_the_producer_may_put_in_more() public {
+        AgreementId id = _open(_terms());
+        vm.prank(producer.account);
+        agreements.topUp(id, 5, 6);
+        _assertPot(Pots.held(id), HELD + 5, "held");
+        _assertPot(Pots.allowance(id), ALLOWANCE + 6, "allowance");
     }
 
     function test_the_offer_must_be_the_consumers_and_stand_and_have_room() public {
@@ -204,10 +230,7 @@ contract OpeningTest is World {
         _pass(1000 days);
         agreements.settle(id);
         vm.assertEq(Timestamp.unwrap(agreements.paidUntil(id)), type(uint64).max, "paid for ever");
-        vm.prank(producer.account);
-        agreements.end(id);
-        _pass(48 hours + 1);
-        agreements.finish(id);
+        _endAndFinish(id, producer);
         _assertState(id, State.Finished);
     }
 
@@ -222,6 +245,12 @@ contract OpeningTest is World {
         vm.assertEq(agreement.allowance, terms.allowance, "allowance");
         vm.assertEq(agreement.collateral, COLLATERAL, "collateral");
         vm.assertEq(agreement.storagePrice, terms.storagePrice, "price");
+        vm.assertEq(agreement.egressPrice, terms.egressPrice, "egress price");
+        vm.assertEq(agreement.collateralPerGiB, terms.collateralPerGiB, "collateral per GiB");
+        vm.assertEq(BucketId.unwrap(agreement.bucket), BucketId.unwrap(terms.bucket), "bucket");
+        vm.assertEq(Timestamp.unwrap(agreement.earliestEnd), Timestamp.unwrap(terms.earliestEnd), "earliest end");
+        vm.assertEq(Timestamp.unwrap(agreement.asOf), block.timestamp, "as of");
+        vm.assertEq(Timestamp.unwrap(agreement.basisAt), block.timestamp, "counted from");
     }
 
     function _expectRefused(Terms memory terms, bytes memory reason) private {

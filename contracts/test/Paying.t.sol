@@ -2,7 +2,8 @@
 // What is paid while an agreement runs.
 pragma solidity 0.8.37;
 
-import {IAgreements, Revision, State, Voucher} from "../src/IAgreements.sol";
+import {IAgreements, State} from "../src/IAgreements.sol";
+import {Revision, Voucher} from "../src/Papers.sol";
 import {Pots} from "../src/Pots.sol";
 import {AgreementId, Timestamp} from "../src/Types.sol";
 import {vm} from "./support/Vm.sol";
@@ -26,6 +27,18 @@ contract PayingTest is World {
         agreements.settle(id);
         vm.assertEq(vault.balanceOf(consumer.account), earnings + 4000 * 1000, "earned");
         vm.assertEq(vault.balanceOf(stranger.account), 0, "the stranger");
+    }
+
+    function test_what_is_paid_is_told() public {
+        _pass(1000);
+        vm.expectEmit(address(agreements));
+        emit IAgreements.Settled({agreement: id, consumer: consumer.account, amount: 4000 * 1000, until: _now()});
+        agreements.settle(id);
+        vm.expectEmit(address(agreements));
+        emit IAgreements.Vouched({agreement: id, amount: ALLOWANCE + 1});
+        vm.expectEmit(address(agreements));
+        emit IAgreements.Redeemed({agreement: id, consumer: consumer.account, amount: ALLOWANCE});
+        _redeem(id, ALLOWANCE + 1);
     }
 
     function test_settling_twice_pays_once() public {

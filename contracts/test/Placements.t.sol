@@ -2,9 +2,11 @@
 // What a delegate may sign for, and what not.
 pragma solidity 0.8.37;
 
-import {IAgreements, Revision, State, Terms} from "../src/IAgreements.sol";
+import {IAgreements, State} from "../src/IAgreements.sol";
 import {IMandates, Placement} from "../src/IMandates.sol";
-import {AgreementId, BucketId, ShardRoot} from "../src/Types.sol";
+import {Role} from "../src/IRegistry.sol";
+import {Revision, Terms} from "../src/Papers.sol";
+import {AgreementId, BucketId, HoldingRoot, ShardRoot} from "../src/Types.sol";
 import {Repairs} from "./support/Repairs.sol";
 import {vm} from "./support/Vm.sol";
 
@@ -29,12 +31,20 @@ contract PlacementsTest is Repairs {
         AgreementId id = _openAsDelegate(_repairTerms());
         (Revision memory revision, Placement[] memory placements) = _placing(id, 1, 2);
         placements[0].source = other;
-        _refusePlacing(
-            revision,
-            placements,
-            delegate,
-            abi.encodeWithSelector(IMandates.NotHeld.selector, placements[0].shard, other)
-        );
+        bytes memory refusal = abi.encodeWithSelector(IMandates.NotHeld.selector, placements[0].shard, other);
+        _refusePlacing(revision, placements, delegate, refusal);
+        // The same shards, and the same bucket of another producer.
+        terms = _terms();
+        terms.producer = stranger.account;
+        _fund(stranger.account, 1 ether);
+        _activate(stranger, Role.Producer);
+        _pass(WAIT);
+        terms.deadline = _now();
+        other = _open(terms, stranger, consumer);
+        _submitBy(_holding(other, 1, shards), stranger, consumer);
+        placements[0].source = other;
+        refusal = abi.encodeWithSelector(IMandates.NotHeld.selector, placements[0].shard, other);
+        _refusePlacing(revision, placements, delegate, refusal);
     }
 
     function test_a_revision_must_be_that_of_its_placements() public {
@@ -46,8 +56,25 @@ contract PlacementsTest is Repairs {
         (revision,) = _placing(id, 1, 2);
         revision.storagePrice += 1;
         _refusePlacing(revision, placements, delegate, refusal);
+        (revision,) = _placing(id, 1, 2);
+        revision.egressPrice += 1;
+        _refusePlacing(revision, placements, delegate, refusal);
+        (revision,) = _placing(id, 1, 2);
+        revision.shardCount += 1;
+        _refusePlacing(revision, placements, delegate, refusal);
+        (revision,) = _placing(id, 1, 2);
+        revision.root = HoldingRoot.wrap("another");
+        _refusePlacing(revision, placements, delegate, refusal);
         (revision,) = _placing(id, 1, 3);
         _refusePlacing(revision, placements, delegate, refusal);
+    }
+
+    function test_the_consumer_signs_a_placement_too() public {
+        AgreementId id = _openAsDelegate(_repairTerms());
+        (Revision memory revision, Placement[] memory placements) = _placing(id, 1, 2);
+        bytes memory signature = _sign(delegate, agreements.hashRevision(revision));
+        vm.expectRevert(abi.encodeWithSelector(IAgreements.WrongSigner.selector, delegate.account, second.account));
+        agreements.place(revision, placements, signature, signature);
     }
 
     function test_a_delegate_cannot_pay_a_consumer_for_nothing() public {

@@ -2,9 +2,9 @@
 // Activations and offers.
 pragma solidity 0.8.37;
 
-import {Activation, IRegistry, OfferTerms, Role} from "../src/IRegistry.sol";
-import {Terms} from "../src/IAgreements.sol";
+import {Activation, IRegistry, Offer, OfferTerms, Role} from "../src/IRegistry.sol";
 import {IVault} from "../src/IVault.sol";
+import {Terms} from "../src/Papers.sol";
 import {Pots} from "../src/Pots.sol";
 import {OfferId, Timestamp} from "../src/Types.sol";
 import {vm} from "./support/Vm.sol";
@@ -42,8 +42,7 @@ contract RegistryTest is World {
     }
 
     function test_an_activation_is_bound_to_its_id_and_role() public {
-        Activation memory activation = _activation(stranger, Role.Consumer);
-        bytes memory signature = _sign(stranger, registry.hashActivation(activation));
+        (Activation memory activation, bytes memory signature) = _signedActivation(stranger, Role.Consumer);
         activation.id = "another id";
         vm.expectRevert();
         registry.activate(activation, signature);
@@ -62,16 +61,17 @@ contract RegistryTest is World {
     }
 
     function test_an_activation_past_its_deadline_is_refused() public {
-        Activation memory activation = _activation(stranger, Role.Consumer);
-        bytes memory signature = _sign(stranger, registry.hashActivation(activation));
+        (Activation memory activation, bytes memory signature) = _signedActivation(stranger, Role.Consumer);
         _pass(1 hours + 1);
         vm.expectRevert(abi.encodeWithSelector(IRegistry.Expired.selector, activation.deadline));
+        registry.activate(activation, signature);
+        (activation, signature) = _signedActivation(stranger, Role.Consumer);
+        _pass(1 hours);
         registry.activate(activation, signature);
     }
 
     function test_a_pending_activation_is_paid_back_in_full_and_its_signature_is_used_up() public {
-        Activation memory activation = _activation(stranger, Role.Consumer);
-        bytes memory signature = _sign(stranger, registry.hashActivation(activation));
+        (Activation memory activation, bytes memory signature) = _signedActivation(stranger, Role.Consumer);
         registry.activate(activation, signature);
         vm.assertEq(vault.balanceOf(stranger.account), 1 ether - MINIMUM, "paid");
         vm.prank(stranger.account);
@@ -97,8 +97,7 @@ contract RegistryTest is World {
     }
 
     function test_an_account_is_activated_once_in_a_role() public {
-        Activation memory activation = _activation(consumer, Role.Consumer);
-        bytes memory signature = _sign(consumer, registry.hashActivation(activation));
+        (Activation memory activation, bytes memory signature) = _signedActivation(consumer, Role.Consumer);
         vm.expectRevert(abi.encodeWithSelector(IRegistry.AlreadyActivated.selector, consumer.account, Role.Consumer));
         registry.activate(activation, signature);
     }
@@ -140,6 +139,27 @@ contract RegistryTest is World {
         vm.prank(consumer.account);
         vm.expectRevert(IRegistry.TooManyAddresses.selector);
         registry.createOffer(_offerTerms(), addresses);
+    }
+
+    function test_an_offer_may_end_now_and_have_as_many_addresses_as_clients_keep() public {
+        OfferTerms memory terms = _offerTerms();
+        (terms.expiry, terms.capacityBytes) = (_now(), 0);
+        string[] memory addresses = new string[](16);
+        addresses[15] = string(new bytes(256));
+        vm.prank(consumer.account);
+        OfferId id = registry.createOffer(terms, addresses);
+        vm.assertTrue(registry.offerOf(id).isStanding, "standing");
+    }
+
+    function test_a_cancelled_offer_has_nothing_left() public {
+        vm.expectEmit(address(registry));
+        emit IRegistry.OfferCancelled(offer, consumer.account);
+        vm.prank(consumer.account);
+        registry.cancelOffer(offer);
+        Offer memory gone = registry.offerOf(offer);
+        vm.assertFalse(gone.isStanding, "standing");
+        vm.assertEq(gone.terms.capacityBytes, 0, "capacity");
+        vm.assertEq(gone.collateral, 0, "collateral");
     }
 
     function test_a_change_takes_or_gives_back_the_difference() public {
@@ -215,9 +235,17 @@ contract RegistryTest is World {
 
     function test_a_promise_of_money_that_is_not_there_changes_nothing() public {
         Party memory poor = _party("poor", 0x9009);
-        Activation memory activation = _activation(poor, Role.Producer);
-        bytes memory signature = _sign(poor, registry.hashActivation(activation));
+        (Activation memory activation, bytes memory signature) = _signedActivation(poor, Role.Producer);
         vm.expectRevert(abi.encodeWithSelector(IVault.InsufficientBalance.selector, poor.account, 0, MINIMUM));
         registry.activate(activation, signature);
+    }
+
+    function _signedActivation(Party memory party, Role role)
+        private
+        view
+        returns (Activation memory activation, bytes memory signature)
+    {
+        activation = _activation(party, role);
+        signature = _sign(party, registry.hashActivation(activation));
     }
 }

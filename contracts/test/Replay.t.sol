@@ -2,12 +2,29 @@
 // What is signed for one chain, contract, agreement and time is worth nothing for another.
 pragma solidity 0.8.37;
 
-import {IAgreements, Release, Revision, State, Terms, Voucher} from "../src/IAgreements.sol";
+import {IAgreements, State} from "../src/IAgreements.sol";
 import {IMandates, Mandate} from "../src/IMandates.sol";
-import {Activation, Role} from "../src/IRegistry.sol";
+import {Activation, IRegistry, Role} from "../src/IRegistry.sol";
+import {Release, Revision, Terms, Voucher} from "../src/Papers.sol";
 import {AgreementId, MandateId} from "../src/Types.sol";
 import {vm} from "./support/Vm.sol";
 import {World} from "./support/World.sol";
+
+/// One message of each kind, signed by who must.
+struct Signed {
+    Activation activation;
+    bytes activationSignature;
+    Mandate mandate;
+    bytes mandateSignature;
+    Terms terms;
+    bytes[2] termsSignatures;
+    Revision revision;
+    bytes[2] revisionSignatures;
+    Release release;
+    bytes releaseSignature;
+    Voucher voucher;
+    bytes voucherSignature;
+}
 
 contract ReplayTest is World {
     AgreementId private id;
@@ -23,68 +40,36 @@ contract ReplayTest is World {
     // Across chains (the same contracts at the same addresses, as after a fork)
 
     function test_nothing_signed_for_one_chain_counts_on_another() public {
-        Activation memory activation = _activation(stranger, Role.Consumer);
-        bytes memory activationSignature = _sign(stranger, registry.hashActivation(activation));
-        Mandate memory mandate = _mandate();
-        bytes memory mandateSignature = _sign(producer, mandates.hashMandate(mandate));
-        Terms memory terms = _terms();
-        (bytes memory a, bytes memory b) = _both(agreements.hashTerms(terms));
-        Revision memory revision = _revision(id, 2);
-        (bytes memory c, bytes memory d) = _both(agreements.hashRevision(revision));
-        Release memory release = Release({agreement: id, number: 2, storedBytes: 0});
-        bytes memory releaseSignature = _sign(producer, agreements.hashRelease(release));
-        Voucher memory voucher = Voucher({agreement: id, amount: 5});
-        bytes memory voucherSignature = _sign(producer, agreements.hashVoucher(voucher));
-
+        Signed memory s = _signAll();
         vm.chainId(4242);
-        vm.expectRevert();
-        registry.activate(activation, activationSignature);
-        vm.expectRevert();
-        mandates.accept(mandate, mandateSignature);
-        vm.expectRevert();
-        agreements.open(terms, a, b);
-        vm.expectRevert();
-        agreements.submit(revision, c, d);
-        vm.expectRevert();
-        agreements.release(release, releaseSignature);
-        vm.expectRevert();
-        agreements.redeem(voucher, voucherSignature);
-
+        _refuseBeginnings(s);
+        _refusePapers(s);
         vm.chainId(31337);
-        registry.activate(activation, activationSignature);
-        mandates.accept(mandate, mandateSignature);
-        agreements.open(terms, a, b);
-        agreements.redeem(voucher, voucherSignature);
-        agreements.release(release, releaseSignature);
+        registry.activate(s.activation, s.activationSignature);
+        mandates.accept(s.mandate, s.mandateSignature);
+        agreements.open(s.terms, s.termsSignatures[0], s.termsSignatures[1]);
+        agreements.submit(s.revision, s.revisionSignatures[0], s.revisionSignatures[1]);
+        agreements.release(s.release, s.releaseSignature);
+        agreements.redeem(s.voucher, s.voucherSignature);
     }
 
     // Across contracts
 
     function test_nothing_signed_for_one_deployment_counts_in_another() public {
-        Activation memory activation = _activation(stranger, Role.Consumer);
-        bytes memory activationSignature = _sign(stranger, registry.hashActivation(activation));
-        Mandate memory mandate = _mandate();
-        bytes memory mandateSignature = _sign(producer, mandates.hashMandate(mandate));
-        Terms memory terms = _terms();
-        (bytes memory a, bytes memory b) = _both(agreements.hashTerms(terms));
-        AgreementId first = id;
-        bytes32 before = agreements.hashTerms(terms);
-
+        Signed memory s = _signAll();
+        bytes32 before = agreements.hashTerms(s.terms);
         super.setUp();
         _fund(stranger.account, 1 ether);
-        terms.offer = offer;
-        vm.assertTrue(agreements.hashTerms(terms) != before, "another id");
-        vm.expectRevert();
-        registry.activate(activation, activationSignature);
-        vm.expectRevert();
-        mandates.accept(mandate, mandateSignature);
-        vm.expectRevert();
-        agreements.open(terms, a, b);
+        vm.assertTrue(agreements.hashTerms(s.terms) != before, "another id");
+        _refuseBeginnings(s);
         // What is signed for an agreement names its id, which no other contract knows.
-        Voucher memory voucher = Voucher({agreement: first, amount: 5});
-        bytes memory signature = _sign(producer, agreements.hashVoucher(voucher));
-        vm.expectRevert(abi.encodeWithSelector(IAgreements.WrongState.selector, first, State.None));
-        agreements.redeem(voucher, signature);
+        bytes memory refusal = abi.encodeWithSelector(IAgreements.WrongState.selector, id, State.None);
+        vm.expectRevert(refusal);
+        agreements.submit(s.revision, s.revisionSignatures[0], s.revisionSignatures[1]);
+        vm.expectRevert(refusal);
+        agreements.release(s.release, s.releaseSignature);
+        vm.expectRevert(refusal);
+        agreements.redeem(s.voucher, s.voucherSignature);
     }
 
     function test_one_message_does_not_pass_for_another_kind() public {
@@ -100,19 +85,28 @@ contract ReplayTest is World {
     // Across agreements
 
     function test_nothing_signed_for_one_agreement_counts_for_another() public {
-        Revision memory revision = _revision(id, 2);
-        (bytes memory a, bytes memory b) = _both(agreements.hashRevision(revision));
-        Release memory release = Release({agreement: id, number: 2, storedBytes: 0});
-        bytes memory releaseSignature = _sign(producer, agreements.hashRelease(release));
-        Voucher memory voucher = Voucher({agreement: id, amount: 5});
-        bytes memory voucherSignature = _sign(producer, agreements.hashVoucher(voucher));
-        (revision.agreement, release.agreement, voucher.agreement) = (other, other, other);
-        vm.expectRevert();
-        agreements.submit(revision, a, b);
-        vm.expectRevert();
-        agreements.release(release, releaseSignature);
-        vm.expectRevert();
-        agreements.redeem(voucher, voucherSignature);
+        Signed memory s = _signAll();
+        (s.revision.agreement, s.release.agreement, s.voucher.agreement) = (other, other, other);
+        _refusePapers(s);
+    }
+
+    function test_nothing_signed_for_one_account_role_or_mandate_counts_for_another() public {
+        Signed memory s = _signAll();
+        s.activation.role = Role.Producer;
+        s.mandate.salt = "another";
+        s.terms.salt = "another";
+        _refuseBeginnings(s);
+        (s.activation.account, s.mandate.producer) = (delegate.account, stranger.account);
+        (s.terms.producer, s.terms.consumer) = (stranger.account, second.account);
+        _refuseBeginnings(s);
+    }
+
+    // Across numbers
+
+    function test_nothing_signed_for_one_number_or_amount_counts_for_another() public {
+        Signed memory s = _signAll();
+        (s.revision.number, s.release.number, s.voucher.amount) = (9, 9, 9);
+        _refusePapers(s);
     }
 
     // Across time
@@ -199,6 +193,41 @@ contract ReplayTest is World {
             keccak256(abi.encodePacked(hex"1901", domain, message)),
             "digest"
         );
+    }
+
+    function _signAll() private returns (Signed memory s) {
+        s.activation = _activation(stranger, Role.Consumer);
+        s.activationSignature = _sign(stranger, registry.hashActivation(s.activation));
+        s.mandate = _mandate();
+        s.mandateSignature = _sign(producer, mandates.hashMandate(s.mandate));
+        s.terms = _terms();
+        (s.termsSignatures[0], s.termsSignatures[1]) = _both(agreements.hashTerms(s.terms));
+        s.revision = _revision(id, 2);
+        (s.revisionSignatures[0], s.revisionSignatures[1]) = _both(agreements.hashRevision(s.revision));
+        s.release = Release({agreement: id, number: 3, storedBytes: 0});
+        s.releaseSignature = _sign(producer, agreements.hashRelease(s.release));
+        s.voucher = Voucher({agreement: id, amount: 5});
+        s.voucherSignature = _sign(producer, agreements.hashVoucher(s.voucher));
+    }
+
+    /// By signatures over other words, nothing begins ...
+    function _refuseBeginnings(Signed memory s) private {
+        vm.expectPartialRevert(IRegistry.WrongSigner.selector);
+        registry.activate(s.activation, s.activationSignature);
+        vm.expectPartialRevert(IMandates.WrongSigner.selector);
+        mandates.accept(s.mandate, s.mandateSignature);
+        vm.expectPartialRevert(IAgreements.WrongSigner.selector);
+        agreements.open(s.terms, s.termsSignatures[0], s.termsSignatures[1]);
+    }
+
+    /// ... and nothing changes that has begun.
+    function _refusePapers(Signed memory s) private {
+        vm.expectPartialRevert(IAgreements.WrongSigner.selector);
+        agreements.submit(s.revision, s.revisionSignatures[0], s.revisionSignatures[1]);
+        vm.expectPartialRevert(IAgreements.WrongSigner.selector);
+        agreements.release(s.release, s.releaseSignature);
+        vm.expectPartialRevert(IAgreements.WrongSigner.selector);
+        agreements.redeem(s.voucher, s.voucherSignature);
     }
 
     function _both(bytes32 digest) private view returns (bytes memory, bytes memory) {

@@ -2,8 +2,9 @@
 // Revisions and releases: which counts, and what it costs.
 pragma solidity 0.8.37;
 
-import {Agreement, IAgreements, Release, Revision, State} from "../src/IAgreements.sol";
-import {AgreementId, Timestamp} from "../src/Types.sol";
+import {Agreement, IAgreements, State} from "../src/IAgreements.sol";
+import {Release, Revision, Terms} from "../src/Papers.sol";
+import {AgreementId, HoldingRoot, Timestamp} from "../src/Types.sol";
 import {vm} from "./support/Vm.sol";
 import {World} from "./support/World.sol";
 
@@ -74,14 +75,42 @@ contract RevisingTest is World {
         Revision memory revision = _revision(id, 2);
         revision.storedBytes = CAPACITY + 1;
         _refuse(revision, abi.encodeWithSelector(IAgreements.CapacityExceeded.selector, id, CAPACITY + 1));
+        revision.storedBytes = CAPACITY;
+        _submit(revision);
+    }
+
+    function test_a_revision_is_kept_as_it_was_signed() public {
+        _pass(100);
+        Revision memory revision = _revision(id, 7);
+        (revision.storagePrice, revision.egressPrice, revision.shardCount) = (PRICE / 2, EGRESS_PRICE * 2, 9);
+        vm.expectEmit(address(agreements));
+        emit IAgreements.Revised({agreement: id, number: 7, revision: revision});
+        _submit(revision);
+        Agreement memory agreement = agreements.agreementOf(id);
+        vm.assertEq(agreement.storagePrice, PRICE / 2, "price");
+        vm.assertEq(agreement.egressPrice, EGRESS_PRICE * 2, "egress price");
+        vm.assertEq(agreement.shardCount, 9, "shards");
+        vm.assertEq(HoldingRoot.unwrap(agreement.root), HoldingRoot.unwrap(revision.root), "root");
+        vm.assertEq(agreement.earned, revision.earned, "earned");
+        vm.assertEq(Timestamp.unwrap(agreement.asOf), block.timestamp, "as of");
+    }
+
+    function test_a_release_that_counts_at_the_very_end_lowers_what_is_forfeited() public {
+        Terms memory terms = _terms();
+        terms.earliestEnd = _after(20 days);
+        id = _open(terms);
+        _submit(_revision(id, 1));
+        _release(id, 2, STORED / 4);
+        _end(id, producer);
+        _pass(48 hours + 1);
+        _release(id, 3, 0);
+        agreements.finish(id);
+        vm.assertEq(agreements.agreementOf(id).paid, 4000 * 2 days + 1000 * (2 days + 1), "a quarter, then nothing");
     }
 
     function test_a_newer_revision_corrects_by_credit_not_by_claw_back() public {
         // Half of the bytes were gone after 10 of 20 days, but only the old revision was on chain.
-        Revision memory half = _revision(id, 2);
-        half.asOf = _after(10 days);
-        half.earned = 4000 * 10 days;
-        half.storedBytes = STORED / 2;
+        Revision memory half = _laterRevision(id, 2, 10 days, STORED / 2);
         _pass(20 days);
         uint256 before = vault.balanceOf(consumer.account);
         agreements.settle(id);
@@ -187,8 +216,7 @@ contract RevisingTest is World {
     function test_a_release_during_the_closing_window_does_not_change_what_is_owed() public {
         _release(id, 2, STORED / 2);
         _pass(24 hours);
-        vm.prank(producer.account);
-        agreements.end(id);
+        _end(id, producer);
         _pass(100 hours);
         _release(id, 3, 0);
         vm.assertEq(agreements.owedAt(id, _now()), 4000 * uint256(48 hours) + 2000 * uint256(24 hours), "up to the end");
@@ -232,10 +260,7 @@ contract RevisingTest is World {
     }
 
     function test_a_finished_agreement_takes_nothing_more() public {
-        vm.prank(producer.account);
-        agreements.end(id);
-        _pass(48 hours + 1);
-        agreements.finish(id);
+        _endAndFinish(id, producer);
         bytes memory refusal = abi.encodeWithSelector(IAgreements.WrongState.selector, id, State.Finished);
         _refuse(_revision(id, 9), refusal);
         _refuseRelease(Release({agreement: id, number: 9, storedBytes: 0}), refusal);

@@ -2,28 +2,19 @@
 // What a challenge costs who loses it, and what came after the challenged revision.
 pragma solidity 0.8.37;
 
-import {IAgreements, Revision, State} from "../src/IAgreements.sol";
+import {IAgreements, State} from "../src/IAgreements.sol";
 import {Dispute, DisputeState, IDisputes} from "../src/IDisputes.sol";
+import {Role} from "../src/IRegistry.sol";
+import {Release, Terms} from "../src/Papers.sol";
 import {Pots} from "../src/Pots.sol";
-import {AgreementId, DisputeId} from "../src/Types.sol";
-import {Holdings} from "./support/Holdings.sol";
+import {AgreementId, DisputeId, Timestamp} from "../src/Types.sol";
+import {Disputed} from "./support/Disputed.sol";
 import {Shard, Trees} from "./support/Trees.sol";
 import {vm} from "./support/Vm.sol";
 
-contract SlashingTest is Holdings {
+contract SlashingTest is Disputed {
     using Trees for bytes;
     using Trees for Shard[];
-
-    AgreementId private id;
-    uint256 private ours;
-    uint256 private theirs;
-
-    function setUp() public override {
-        super.setUp();
-        id = _activeOverShards();
-        ours = vault.balanceOf(producer.account);
-        theirs = vault.balanceOf(consumer.account);
-    }
 
     // Slashing
 
@@ -43,9 +34,7 @@ contract SlashingTest is Holdings {
     }
 
     function test_a_shard_is_slashed_once_unless_the_consumer_signs_for_it_again() public {
-        DisputeId dispute = _dispute(id, 4, 0);
-        _pass(24 hours + 1);
-        disputes.expire(dispute);
+        _slashed(4);
         _refuseChallenge(
             _challenge(id, 4, 0), abi.encodeWithSelector(IDisputes.AlreadySlashed.selector, shards[4].root)
         );
@@ -54,9 +43,7 @@ contract SlashingTest is Holdings {
     }
 
     function test_repair_money_goes_once_to_who_opened_the_new_place() public {
-        DisputeId dispute = _dispute(id, 4, 0);
-        _pass(24 hours + 1);
-        disputes.expire(dispute);
+        DisputeId dispute = _slashed(4);
         uint128 amount = disputes.disputeOf(dispute).repair;
         AgreementId replacement = _replacement(4);
         uint256 before = vault.balanceOf(producer.account);
@@ -64,14 +51,69 @@ contract SlashingTest is Holdings {
         disputes.claimRepair(dispute, replacement, 0, new bytes32[](0));
         vm.assertEq(vault.balanceOf(producer.account), before + amount, "the opener");
         vm.assertEq(_repairPot(dispute), 0, "pot");
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.NoReplacement.selector, dispute, replacement));
+        vm.assertEq(disputes.disputeOf(dispute).repair, 0, "nothing left");
+        _refuseRepair(dispute, replacement);
+    }
+
+    function test_of_an_odd_claim_the_odd_wei_is_for_repair() public {
+        // As if slashes had eaten all but an odd rest.
+        uint128 left = 1001;
+        uint128 eaten = agreements.agreementOf(id).collateral - left;
+        vm.prank(address(disputes));
+        agreements.claim(id, eaten);
+        DisputeId dispute = _slashed(4);
+        vm.assertEq(disputes.disputeOf(dispute).claim, left, "the claim");
+        vm.assertEq(vault.balanceOf(producer.account), ours + 500, "the producer");
+        vm.assertEq(_repairPot(dispute), 501, "for repair");
+        vm.assertEq(disputes.disputeOf(dispute).repair, 501, "as the dispute says");
+    }
+
+    function test_the_bond_goes_back_to_the_delegate_that_challenged() public {
+        uint256 before = vault.balanceOf(delegate.account);
+        DisputeId dispute = _disputeBy(delegate, _accept(_mandate()), _challenge(id, 4, 0));
+        _pass(24 hours + 1);
+        disputes.expire(dispute);
+        vm.assertEq(vault.balanceOf(delegate.account), before, "the delegate");
+    }
+
+    function test_only_a_running_agreement_that_is_not_released_replaces() public {
+        DisputeId dispute = _slashed(4);
+        AgreementId released = _replacement(4);
+        Release memory release = Release({agreement: released, number: 2, storedBytes: 0});
+        agreements.release(release, _sign(producer, agreements.hashRelease(release)));
+        _refuseRepair(dispute, released);
+        AgreementId ending = _replacement(4);
+        vm.prank(second.account);
+        agreements.end(ending);
+        _refuseRepair(dispute, ending);
+    }
+
+    function test_another_producers_agreement_replaces_nothing() public {
+        DisputeId dispute = _slashed(4);
+        _fund(stranger.account, 1 ether);
+        _activate(stranger, Role.Producer);
+        _pass(WAIT);
+        Terms memory terms = _terms();
+        (terms.producer, terms.consumer, terms.offer) = (stranger.account, second.account, secondOffer);
+        AgreementId other = _open(terms, stranger, second);
+        _submitBy(_holding(other, 1, _only(4)), stranger, second);
+        _refuseRepair(dispute, other);
+    }
+
+    function test_repair_money_is_claimed_until_the_last_second() public {
+        DisputeId dispute = _slashed(4);
+        AgreementId replacement = _replacement(4);
+        _pass(180 days);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.TooEarly.selector, _now()));
+        disputes.lapseRepair(dispute);
+        _pass(1);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.TooLate.selector, disputes.disputeOf(dispute).deadline));
         disputes.claimRepair(dispute, replacement, 0, new bytes32[](0));
+        disputes.lapseRepair(dispute);
     }
 
     function test_the_consumer_that_lost_the_shard_or_a_place_without_it_gets_no_repair_money() public {
-        DisputeId dispute = _dispute(id, 4, 0);
-        _pass(24 hours + 1);
-        disputes.expire(dispute);
+        DisputeId dispute = _slashed(4);
         bytes32[] memory path = _shards().pathOf(4);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NoReplacement.selector, dispute, id));
         disputes.claimRepair(dispute, id, 4, path);
@@ -81,9 +123,7 @@ contract SlashingTest is Holdings {
     }
 
     function test_repair_money_that_nobody_claims_goes_to_the_producer_in_the_end() public {
-        DisputeId dispute = _dispute(id, 4, 0);
-        _pass(24 hours + 1);
-        disputes.expire(dispute);
+        DisputeId dispute = _slashed(4);
         Dispute memory slashed = disputes.disputeOf(dispute);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.TooEarly.selector, slashed.deadline));
         disputes.lapseRepair(dispute);
@@ -91,6 +131,7 @@ contract SlashingTest is Holdings {
         uint256 before = vault.balanceOf(producer.account);
         disputes.lapseRepair(dispute);
         vm.assertEq(vault.balanceOf(producer.account), before + slashed.repair, "the producer");
+        vm.assertEq(disputes.disputeOf(dispute).repair, 0, "nothing left");
         vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongDisputeState.selector, dispute, DisputeState.Slashed));
         disputes.lapseRepair(dispute);
     }
@@ -116,8 +157,12 @@ contract SlashingTest is Holdings {
         DisputeId dispute = _dispute(id, 4, 0);
         Shard[] memory fewer = _without(1);
         _submit(_holding(id, 2, fewer));
+        _pass(10 hours);
         disputes.supersede(dispute);
+        vm.assertEq(_deadlineOf(dispute), block.timestamp + 24 hours, "a day to prove again");
+        _pass(10 hours);
         disputes.reprove(dispute, 3, fewer.pathOf(3));
+        vm.assertEq(_deadlineOf(dispute), block.timestamp + 24 hours, "a day to answer");
         _assertDispute(dispute, DisputeState.Open);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotSuperseded.selector, dispute));
         disputes.supersede(dispute);
@@ -139,6 +184,16 @@ contract SlashingTest is Holdings {
         _assertDispute(dispute, DisputeState.Dismissed);
         vm.assertEq(vault.balanceOf(consumer.account), theirs + BOND, "the bond is the consumer's");
         _refuseChallenge(_challenge(id, 4, 0), abi.encodeWithSelector(IAgreements.NotDisputable.selector, id));
+    }
+
+    function test_nothing_is_proven_again_over_a_release() public {
+        DisputeId dispute = _dispute(id, 4, 0);
+        _submit(_holding(id, 2, shards));
+        disputes.supersede(dispute);
+        _release(id, 3, 0);
+        bytes32[] memory path = _shards().pathOf(4);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDisputable.selector, id));
+        disputes.reprove(dispute, 4, path);
     }
 
     // Ends
@@ -183,12 +238,17 @@ contract SlashingTest is Holdings {
 
     /// An agreement of the second consumer that holds one of the usual shards.
     function _replacement(uint256 shard) private returns (AgreementId replacement) {
-        Shard[] memory held = new Shard[](1);
-        held[0] = shards[shard];
         replacement = _openWith(second, secondOffer);
-        Revision memory revision = _holding(replacement, 1, held);
-        bytes32 digest = agreements.hashRevision(revision);
-        agreements.submit(revision, _sign(producer, digest), _sign(second, digest));
+        _submitBy(_holding(replacement, 1, _only(shard)), producer, second);
+    }
+
+    function _only(uint256 shard) private view returns (Shard[] memory held) {
+        held = new Shard[](1);
+        held[0] = shards[shard];
+    }
+
+    function _deadlineOf(DisputeId dispute) private view returns (uint256) {
+        return Timestamp.unwrap(disputes.disputeOf(dispute).deadline);
     }
 
     function _repairPot(DisputeId dispute) private view returns (uint256) {

@@ -127,6 +127,25 @@ contract VaultTest {
         vm.assertEq(vault.claims(), 10, "claims");
     }
 
+    function test_every_move_is_told() public {
+        vm.expectEmit(address(vault));
+        emit IVault.Held({market: registry, pot: POT, account: alice, amount: 8});
+        vm.prank(registry);
+        vault.hold(POT, alice, 8);
+        vm.expectEmit(address(vault));
+        emit IVault.Shifted({market: registry, pot: POT, toMarket: disputes, toPot: OTHER_POT, amount: 6});
+        vm.prank(registry);
+        vault.shift(POT, disputes, OTHER_POT, 6);
+        vm.expectEmit(address(vault));
+        emit IVault.Paid({market: disputes, pot: OTHER_POT, account: bob, amount: 5});
+        vm.prank(disputes);
+        vault.pay(OTHER_POT, bob, 5);
+        vm.expectEmit(address(vault));
+        emit IVault.Withdrawn({account: bob, to: alice, amount: 4});
+        vm.prank(bob);
+        vault.withdraw(4, payable(alice));
+    }
+
     function test_a_market_cannot_reach_the_pot_of_another() public {
         vm.prank(registry);
         vault.hold(POT, alice, 10);

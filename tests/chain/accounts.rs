@@ -178,8 +178,8 @@ async fn every_wei_of_a_life_is_accounted_for() {
     // The same from the records: what was paid for storage, for egress, and for a lost shard.
     let it = ledger.agreement(id).await.expect("asked");
     let claim = ledger.dispute(DisputeId(2)).await.expect("asked").expect("there").claim.0;
-    // Once it is finished, `paid` counts what went back to the producer, too.
-    let storage = it.owed_at(it.accrues_until).0;
+    let storage = it.paid.0;
+    assert_eq!((it.owed_at(it.accrues_until), it.funded, it.allowance), (it.paid, it.paid, it.redeemed));
     println!("storage {storage} + egress {} + bond {BOND} - slash {claim}", it.redeemed.0);
     assert_eq!((it.state, it.redeemed), (AgreementState::Finished, Wei(100_000)));
     assert!(storage > 5_000_000 && claim > 0 && it.accrues_until != Timestamp(0));

@@ -3,14 +3,16 @@
 pragma solidity 0.8.37;
 
 import {Bill, Billing} from "../Billing.sol";
-import {Agreement, Holding, IAgreements, Release, Revision, State, Terms, Voucher} from "../IAgreements.sol";
+import {Agreement, Holding, IAgreements, State} from "../IAgreements.sol";
 import {IMandates} from "../IMandates.sol";
 import {IRegistry} from "../IRegistry.sol";
 import {IVault} from "../IVault.sol";
 import {Messages} from "../Messages.sol";
+import {Release, Revision, Terms, Voucher} from "../Papers.sol";
 import {Signed} from "../Signed.sol";
 import {AgreementId, currentTime, earlierOf, GRACE, NEVER, PotId, Timestamp} from "../Types.sol";
 
+/// @title What all parts of the agreements share.
 abstract contract AgreementsBase is IAgreements, Signed {
     using Messages for Terms;
     using Messages for Revision;

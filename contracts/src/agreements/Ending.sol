@@ -8,6 +8,7 @@ import {Pots} from "../Pots.sol";
 import {AgreementId, CLOSING_WINDOW, currentTime, Timestamp} from "../Types.sol";
 import {Paying} from "./Paying.sol";
 
+/// @title The part of the agreements that ends them.
 abstract contract Ending is Paying {
     /// @inheritdoc IAgreements
     function end(AgreementId id) external {
@@ -60,11 +61,13 @@ abstract contract Ending is Paying {
         uint128 fromConsumer = agreement.isEndedByConsumer ? forfeit : 0;
         uint128 fromProducer = forfeit - fromConsumer;
 
-        agreement.paid = agreement.funded;
+        agreement.paid += storageFee + fromProducer;
         agreement.collateral = 0;
         uint128 egressFee = _payEgress(id, agreement);
         uint128 unused = agreement.allowance - agreement.redeemed;
-        agreement.redeemed = agreement.allowance;
+        // As if what goes back had never been put in, so that both sums say what the consumer got.
+        agreement.funded = agreement.paid;
+        agreement.allowance = agreement.redeemed;
         _pay(Pots.held(id), consumer, storageFee + fromProducer);
         _pay(Pots.held(id), producer, rest - fromProducer);
         _pay(Pots.allowance(id), producer, unused);

@@ -2,11 +2,13 @@
 // How agreements begin, or come to nothing.
 pragma solidity 0.8.37;
 
-import {Agreement, IAgreements, State, Terms} from "../IAgreements.sol";
+import {Agreement, IAgreements, State} from "../IAgreements.sol";
+import {Terms} from "../Papers.sol";
 import {Pots} from "../Pots.sol";
 import {AgreementId, currentTime} from "../Types.sol";
 import {AgreementsBase} from "./AgreementsBase.sol";
 
+/// @title The part of the agreements that opens and cancels.
 abstract contract Opening is AgreementsBase {
     /// @inheritdoc IAgreements
     function open(Terms calldata terms, bytes calldata producerSignature, bytes calldata consumerSignature)

@@ -3,11 +3,13 @@
 pragma solidity 0.8.37;
 
 import {Billing} from "../Billing.sol";
-import {Agreement, IAgreements, State, Voucher} from "../IAgreements.sol";
+import {Agreement, IAgreements, State} from "../IAgreements.sol";
+import {Voucher} from "../Papers.sol";
 import {Pots} from "../Pots.sol";
 import {AgreementId, currentTime} from "../Types.sol";
 import {AgreementsBase} from "./AgreementsBase.sol";
 
+/// @title The part of the agreements that settles, tops up and redeems.
 abstract contract Paying is AgreementsBase {
     /// @inheritdoc IAgreements
     function settle(AgreementId id) external {

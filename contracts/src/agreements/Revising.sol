@@ -3,11 +3,13 @@
 pragma solidity 0.8.37;
 
 import {Billing} from "../Billing.sol";
-import {Agreement, IAgreements, Release, Revision, State} from "../IAgreements.sol";
+import {Agreement, IAgreements, State} from "../IAgreements.sol";
 import {Placement} from "../IMandates.sol";
+import {Release, Revision} from "../Papers.sol";
 import {AgreementId, CLOSING_WINDOW, currentTime, HoldingRoot, NEVER, RELEASE_NOTICE, Timestamp} from "../Types.sol";
 import {Paying} from "./Paying.sol";
 
+/// @title The part of the agreements that revises and releases.
 abstract contract Revising is Paying {
     /// @inheritdoc IAgreements
     function submit(Revision calldata revision, bytes calldata producerSignature, bytes calldata consumerSignature)

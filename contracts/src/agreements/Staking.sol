@@ -7,6 +7,7 @@ import {Pots} from "../Pots.sol";
 import {AgreementId, PotId} from "../Types.sol";
 import {AgreementsBase} from "./AgreementsBase.sol";
 
+/// @title The part of the agreements that disputes use.
 /// @notice `claimed` is the sum of the claims of open disputes, and never more than `collateral`.
 abstract contract Staking is AgreementsBase {
     modifier onlyDisputes() {

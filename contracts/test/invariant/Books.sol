@@ -2,10 +2,10 @@
 // The shadow ledger: what everybody paid in, got, and may have now.
 pragma solidity 0.8.37;
 
-import {Agreement, Revision, State} from "../../src/IAgreements.sol";
-import {Role} from "../../src/IRegistry.sol";
-import {Pots} from "../../src/Pots.sol";
-import {AgreementId, DisputeId, OfferId, Timestamp} from "../../src/Types.sol";
+import {State} from "../../src/IAgreements.sol";
+import {DisputeState} from "../../src/IDisputes.sol";
+import {Revision} from "../../src/Papers.sol";
+import {AgreementId, DisputeId, MandateId, Timestamp} from "../../src/Types.sol";
 import {Holdings} from "../support/Holdings.sol";
 import {Shard, Trees} from "../support/Trees.sol";
 import {vm} from "../support/Vm.sol";
@@ -24,8 +24,7 @@ struct Quarrel {
     uint256 claim;
     uint256 repair;
     address challenger;
-    /// 0 open, 1 superseded, 2 over.
-    uint256 step;
+    DisputeState state;
 }
 
 /// A revision that both signed, and over which shards.
@@ -54,9 +53,14 @@ abstract contract Books is Holdings {
     uint256[2] internal offerLeft;
     uint256[2] internal offerCollateral;
     uint256[2] internal offerExpiry;
+    MandateId internal mandate;
+    uint256 internal mandateEnd;
     uint256 internal mandateLeft;
     uint256 internal pendingPayment;
     uint256 internal pendingFrom;
+    /// Of each agreement and usual shard: the place of its open dispute among the quarrels, from 1, and when it was slashed.
+    mapping(uint256 agreement => mapping(uint256 shard => uint256)) internal openQuarrel;
+    mapping(uint256 agreement => mapping(uint256 shard => uint256)) internal slashedNumber;
     /// How often something was seen.
     mapping(string what => uint256) public seen;
 
@@ -140,7 +144,7 @@ abstract contract Books is Holdings {
         uint256 count = book.length;
         for (uint256 back = 1; back <= quarrels.length && back < 20 && seed % 4 == 1; back++) {
             Quarrel memory q = quarrels[quarrels.length - back];
-            if (q.step < 2) return q.about;
+            if (_isOpen(q)) return q.about;
         }
         uint256 recent = count > 4 ? 4 : count;
         return seed % 4 == 0 ? (seed >> 8) % count : count - 1 - (seed >> 8) % recent;
@@ -150,7 +154,7 @@ abstract contract Books is Holdings {
         uint256 count = quarrels.length;
         // Half of the time one that is not over.
         for (uint256 back = 1; back <= count && back < 20 && (seed >> 120) % 2 == 0; back++) {
-            if (quarrels[count - back].step < 2) return count - back;
+            if (_isOpen(quarrels[count - back])) return count - back;
         }
         return count - 1 - (seed >> 128) % (count > 5 ? 5 : count);
     }
@@ -160,6 +164,11 @@ abstract contract Books is Holdings {
         for (uint256 index = low; index < high; index++) {
             held[index - low] = shards[index];
         }
+    }
+
+    /// Whether a dispute is not over.
+    function _isOpen(Quarrel memory q) internal pure returns (bool) {
+        return q.state == DisputeState.Open || q.state == DisputeState.Superseded;
     }
 
     function _has(Shadow memory s, uint256 shard) internal pure returns (bool) {
@@ -222,6 +231,9 @@ abstract contract Books is Holdings {
         _redeemed(index);
         (uint256 fee, uint256 forfeit, uint256 rest) = s.share();
         if (forfeit > 0) _see(s.isEndedByConsumer ? "forfeit of a consumer" : "forfeit of a producer");
+        if (s.isCreditTelling(forfeit)) {
+            _see(s.isEndedByConsumer ? "forfeit in spite of a credit" : "forfeit less a credit");
+        }
         address theirs = _consumerOf(s).account;
         uint256 toConsumer = fee + s.collateral;
         uint256 toProducer = rest + s.allowance - s.redeemed;
@@ -229,10 +241,29 @@ abstract contract Books is Holdings {
         else (toConsumer, toProducer) = (toConsumer + forfeit, toProducer - forfeit);
         free[theirs] += toConsumer;
         free[producer.account] += toProducer;
-        s.paid = s.funded;
-        s.redeemed = s.allowance;
+        s.paid += fee + (s.isEndedByConsumer ? 0 : forfeit);
+        s.funded = s.paid;
+        s.allowance = s.redeemed;
         s.collateral = 0;
         s.state = State.Finished;
+    }
+
+    function _cancelled(uint256 index) internal {
+        Shadow storage s = book[index];
+        free[producer.account] += s.funded + s.allowance;
+        free[_consumerOf(s).account] += s.collateral;
+        if (s.isMandated) mandateLeft += s.capacity;
+        (s.funded, s.allowance, s.collateral) = (0, 0, 0);
+        s.state = State.Cancelled;
+    }
+
+    /// The closing window begins.
+    function _ended(uint256 index, bool isByConsumer) internal {
+        Shadow storage s = book[index];
+        s.state = State.Closing;
+        s.isEndedByConsumer = isByConsumer;
+        s.closesAt = clock + 48 hours;
+        s.stopsAt = clock + 48 hours;
     }
 
     /// Which states this run has been in.
@@ -250,82 +281,6 @@ abstract contract Books is Holdings {
             if (s.state == State.Terminated) _see(s.openDisputes > 0 ? "Terminated, in dispute" : "Terminated");
             if (s.isMandated && s.number > 0) _see("placed by a delegate");
         }
-    }
-
-    // What must hold at any time
-
-    /// Everything on chain is as in the shadow ledger, to the wei.
-    function check() external {
-        vm.warp(clock);
-        uint256 inside = pendingFrom == 0 ? 0 : pendingPayment;
-        // Three activations are never collected here.
-        inside += 3 * MINIMUM;
-        inside += offerCollateral[0] + offerCollateral[1];
-        for (uint256 index = 0; index < book.length; index++) {
-            inside += _checkAgreement(book[index]);
-        }
-        for (uint256 index = 0; index < quarrels.length; index++) {
-            inside += _checkQuarrel(quarrels[index]);
-        }
-        _checkOffers();
-        uint256 total = 0;
-        uint256 balance = 0;
-        for (uint256 index = 0; index < people.length; index++) {
-            address account = people[index];
-            vm.assertEq(vault.balanceOf(account), free[account], "what an account may withdraw");
-            inside += free[account];
-            total += paidIn[account];
-            balance += paidOut[account];
-        }
-        vm.assertEq(total, inside + balance, "paid in = held + paid out");
-        vm.assertEq(vault.claims(), inside, "the sum of all claims");
-        vm.assertEq(address(vault).balance, inside, "the vault's ether");
-    }
-
-    function _checkAgreement(Shadow memory s) private view returns (uint256) {
-        Agreement memory a = agreements.agreementOf(s.id);
-        vm.assertEq(uint256(a.state), uint256(s.state), "state");
-        vm.assertEq(a.paid, s.paid, "paid");
-        vm.assertEq(a.redeemed, s.redeemed, "redeemed");
-        vm.assertEq(a.collateral, s.collateral, "collateral");
-        vm.assertEq(a.claimed, s.claimed, "claimed");
-        vm.assertEq(a.openDisputes, s.openDisputes, "open disputes");
-        vm.assertEq(a.number, s.number, "number");
-        vm.assertLe(s.paid, s.funded, "paid no more than held");
-        vm.assertLe(s.redeemed, s.allowance, "redeemed no more than allowed");
-        vm.assertLe(s.claimed, s.collateral, "claimed no more than there is");
-        if (s.isRunning()) {
-            vm.assertEq(agreements.owedAt(s.id, _now()), s.owedAt(clock), "owed");
-            vm.assertTrue((agreements.paidUntil(s.id) < _now()) == s.isLapsed(clock), "lapsed");
-            vm.assertTrue(agreements.isDisputable(s.id) == s.isDisputable(clock), "disputable");
-        }
-        _assertPot(Pots.held(s.id), s.funded - s.paid, "held");
-        _assertPot(Pots.allowance(s.id), s.allowance - s.redeemed, "allowance");
-        _assertPot(Pots.collateral(s.id), s.collateral, "collateral");
-        return s.funded - s.paid + s.allowance - s.redeemed + s.collateral;
-    }
-
-    function _checkQuarrel(Quarrel memory q) private view returns (uint256) {
-        uint256 expected = q.step < 2 ? BOND : 0;
-        vm.assertEq(vault.contentOf(address(disputes), Pots.bond(q.id)), expected, "bond");
-        vm.assertEq(vault.contentOf(address(disputes), Pots.repair(q.id)), q.repair, "money for repair");
-        vm.assertEq(disputes.disputeOf(q.id).repair, q.repair, "what the dispute says is left for repair");
-        return expected + q.repair;
-    }
-
-    function _checkOffers() private view {
-        OfferId[2] memory ids = [offer, secondOffer];
-        for (uint256 index = 0; index < 2; index++) {
-            uint256 pot = vault.contentOf(address(registry), Pots.offer(ids[index]));
-            vm.assertEq(pot, offerCollateral[index], "an offer's collateral");
-            vm.assertGe(pot, offerLeft[index] * COLLATERAL_PER_GIB / GIB, "an offer is covered");
-        }
-        uint256 pending = pendingFrom == 0 ? 0 : pendingPayment;
-        vm.assertEq(
-            vault.contentOf(address(registry), Pots.activation(stranger.account, Role.Consumer)),
-            pending,
-            "an activation's payment"
-        );
     }
 
     function _idOf(uint256 index) internal view returns (AgreementId) {

@@ -3,7 +3,7 @@
 pragma solidity 0.8.37;
 
 import {IAgreements, State} from "../../src/IAgreements.sol";
-import {Challenge, IDisputes} from "../../src/IDisputes.sol";
+import {Challenge, DisputeState, IDisputes} from "../../src/IDisputes.sol";
 import {IVault} from "../../src/IVault.sol";
 import {DisputeId, MandateId, Timestamp} from "../../src/Types.sol";
 import {Shard, Trees} from "../support/Trees.sol";
@@ -16,9 +16,6 @@ contract DisputeActs is PaperActs {
     using Shadows for Shadow;
     using Trees for bytes;
     using Trees for Shard[];
-
-    mapping(uint256 agreement => mapping(uint256 shard => uint256)) private _openQuarrels;
-    mapping(uint256 agreement => mapping(uint256 shard => uint256)) private _slashedNumber;
 
     function challenge(uint256 any) external inTime {
         uint256 seed = _mix(any);
@@ -34,7 +31,7 @@ contract DisputeActs is PaperActs {
         bool should =
             (by == producer.account && !isDelegate) || (by == delegate.account && isDelegate && clock <= mandateEnd);
         should = should && leaf < shards[shard].leafCount && number == s.number && _has(s, shard) && claim > 0
-            && _openQuarrels[index][shard] == 0 && _slashedNumber[index][shard] < number && s.isDisputable(clock)
+            && openQuarrel[index][shard] == 0 && slashedNumber[index][shard] < number && s.isDisputable(clock)
             && free[by] >= BOND;
         bytes memory call = abi.encodeCall(
             IDisputes.challenge, (_asked(s, shard, leaf, number), _pathIn(s, shard), isDelegate ? mandate : NO_MANDATE)
@@ -43,7 +40,6 @@ contract DisputeActs is PaperActs {
         free[by] -= BOND;
         s.claimed += claim;
         s.openDisputes += 1;
-        _openQuarrels[index][shard] = 1;
         quarrels.push(
             Quarrel({
                 id: DisputeId.wrap(disputes.disputeCount()),
@@ -55,9 +51,10 @@ contract DisputeActs is PaperActs {
                 claim: claim,
                 repair: 0,
                 challenger: by,
-                step: 0
+                state: DisputeState.Open
             })
         );
+        openQuarrel[index][shard] = quarrels.length;
     }
 
     function answer(uint256 any) external inTime {
@@ -68,8 +65,8 @@ contract DisputeActs is PaperActs {
         bytes memory bytes_ = data[q.shard].leaf(q.leaf);
         if (isWrong) bytes_[(seed >> 64) % 1024] ^= 0x01;
         bytes memory call = abi.encodeCall(IDisputes.answer, (q.id, bytes_, data[q.shard].pathOf(q.leaf)));
-        bool should = !isWrong && q.step == 0 && clock <= q.deadline;
-        if (_try(_someone(seed >> 32), address(disputes), call, should, "answer")) _cleared(q);
+        bool should = !isWrong && q.state == DisputeState.Open && clock <= q.deadline;
+        if (_try(_someone(seed >> 32), address(disputes), call, should, "answer")) _cleared(q, DisputeState.Answered);
     }
 
     function supersede(uint256 any) external inTime {
@@ -77,14 +74,14 @@ contract DisputeActs is PaperActs {
         if (quarrels.length == 0) return;
         Quarrel storage q = quarrels[_recent(seed)];
         Shadow memory s = book[q.about];
-        bool should = q.step == 0 && clock <= q.deadline && s.newest() > q.number;
+        bool should = q.state == DisputeState.Open && clock <= q.deadline && s.newest() > q.number;
         bytes memory call = abi.encodeCall(IDisputes.supersede, (q.id));
         if (!_try(_someone(seed >> 32), address(disputes), call, should, "supersede")) return;
         if (s.releaseNumber > 0) {
-            _cleared(q);
+            _cleared(q, DisputeState.Dismissed);
             _see("dismissed by a release");
         } else {
-            q.step = 1;
+            q.state = DisputeState.Superseded;
             q.deadline = clock + 24 hours;
         }
     }
@@ -94,11 +91,12 @@ contract DisputeActs is PaperActs {
         if (quarrels.length == 0) return;
         Quarrel storage q = quarrels[_recent(seed)];
         Shadow memory s = book[q.about];
-        bool should = q.step == 1 && clock <= q.deadline && s.releaseNumber == 0 && _has(s, q.shard);
+        bool should =
+            q.state == DisputeState.Superseded && clock <= q.deadline && s.releaseNumber == 0 && _has(s, q.shard);
         uint32 place_ = _has(s, q.shard) ? uint32(q.shard - s.low) : 0;
         bytes memory call = abi.encodeCall(IDisputes.reprove, (q.id, place_, _pathIn(s, q.shard)));
         if (!_try(_someone(seed >> 32), address(disputes), call, should, "reprove")) return;
-        q.step = 0;
+        q.state = DisputeState.Open;
         q.deadline = clock + 24 hours;
         q.number = s.number;
     }
@@ -137,20 +135,12 @@ contract DisputeActs is PaperActs {
             if (s.state == State.Pending) {
                 bytes memory cancelling = abi.encodeCall(IAgreements.cancel, (s.id));
                 _try(_consumerOf(s).account, address(agreements), cancelling, true, "cancel at the end");
-                free[producer.account] += s.funded + s.allowance;
-                free[_consumerOf(s).account] += s.collateral;
-                s.funded = 0;
-                s.allowance = 0;
-                s.collateral = 0;
-                s.state = State.Cancelled;
+                _cancelled(index);
             }
             if (s.state == State.Active) {
                 bytes memory ending = abi.encodeCall(IAgreements.end, (s.id));
                 _try(producer.account, address(agreements), ending, true, "end at the end");
-                s.state = State.Closing;
-                s.isEndedByConsumer = false;
-                s.closesAt = clock + 48 hours;
-                s.stopsAt = clock + 48 hours;
+                _ended(index, false);
             }
         }
         clock += 48 hours + 1;
@@ -209,20 +199,20 @@ contract DisputeActs is PaperActs {
         Quarrel storage q = quarrels[index];
         Shadow storage s = book[q.about];
         bytes memory call = abi.encodeCall(IDisputes.expire, (q.id));
-        if (!_try(by, address(disputes), call, q.step < 2 && clock > q.deadline, "expire")) return;
-        if (q.step == 1) {
-            _cleared(q);
+        if (!_try(by, address(disputes), call, _isOpen(q) && clock > q.deadline, "expire")) return;
+        if (q.state == DisputeState.Superseded) {
+            _cleared(q, DisputeState.Dismissed);
             _see("dismissed");
             return;
         }
-        _openQuarrels[q.about][q.shard] = 0;
-        _slashedNumber[q.about][q.shard] = q.number;
+        openQuarrel[q.about][q.shard] = 0;
+        slashedNumber[q.about][q.shard] = q.number;
         s.openDisputes -= 1;
         s.claimed -= q.claim;
         s.collateral -= q.claim;
         free[producer.account] += q.claim / 2;
         free[q.challenger] += BOND;
-        q.step = 2;
+        q.state = DisputeState.Slashed;
         q.repair = q.claim - q.claim / 2;
         q.deadline = clock + 180 days;
         _see("slashed");
@@ -238,12 +228,12 @@ contract DisputeActs is PaperActs {
         q.repair = 0;
     }
 
-    function _cleared(Quarrel storage q) private {
+    function _cleared(Quarrel storage q, DisputeState state) private {
         Shadow storage s = book[q.about];
-        _openQuarrels[q.about][q.shard] = 0;
+        openQuarrel[q.about][q.shard] = 0;
         s.openDisputes -= 1;
         s.claimed -= q.claim;
         free[_consumerOf(s).account] += BOND;
-        q.step = 2;
+        q.state = state;
     }
 }

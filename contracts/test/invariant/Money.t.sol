@@ -44,6 +44,7 @@ contract MoneyInvariantTest {
             acts.revise.selector,
             acts.bring.selector,
             acts.bring.selector,
+            acts.overpay.selector,
             acts.release.selector,
             acts.release.selector,
             acts.end.selector,
@@ -86,8 +87,8 @@ contract MoneyInvariantTest {
 
     /// Long runs with seeds of their own, in which everything must have happened that can.
     function test_the_handlers_reach_every_state() external {
-        string[46] memory all = _everything();
-        uint256[46] memory counts;
+        string[48] memory all = _everything();
+        uint256[48] memory counts;
         for (uint256 run = 0; run < 24; run++) {
             setUp();
             _run(run);
@@ -117,7 +118,7 @@ contract MoneyInvariantTest {
         _windUp();
     }
 
-    function _everything() private pure returns (string[46] memory) {
+    function _everything() private pure returns (string[48] memory) {
         return [
             "Pending",
             "Active",
@@ -136,6 +137,8 @@ contract MoneyInvariantTest {
             "vouched more than allowed",
             "forfeit of a producer",
             "forfeit of a consumer",
+            "forfeit less a credit",
+            "forfeit in spite of a credit",
             "submit during a notice",
             "slashed",
             "dismissed",

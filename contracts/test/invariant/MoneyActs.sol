@@ -2,19 +2,20 @@
 // What moves time and money: everybody, the thief, and who tries what is forbidden.
 pragma solidity 0.8.37;
 
-import {IAgreements, State, Voucher} from "../../src/IAgreements.sol";
+import {IAgreements, State} from "../../src/IAgreements.sol";
 import {IMandates} from "../../src/IMandates.sol";
 import {Activation, IRegistry, OfferTerms, Role} from "../../src/IRegistry.sol";
 import {IVault} from "../../src/IVault.sol";
+import {Voucher} from "../../src/Papers.sol";
 import {Pots} from "../../src/Pots.sol";
-import {AgreementId, DisputeId, OfferId, PotId, Timestamp} from "../../src/Types.sol";
+import {AgreementId, PotId} from "../../src/Types.sol";
 import {vm} from "../support/Vm.sol";
 import {Party} from "../support/World.sol";
-import {Books, Quarrel} from "./Books.sol";
+import {Checks} from "./Checks.sol";
 import {Shadow, Shadows} from "./Shadow.sol";
 import {Thief} from "./Thief.sol";
 
-abstract contract MoneyActs is Books {
+abstract contract MoneyActs is Checks {
     using Shadows for Shadow;
 
     /// Some time passes: often exactly up to a moment at which something changes, or a second more.
@@ -98,10 +99,7 @@ abstract contract MoneyActs is Books {
 
     function settle(uint256 any) external inTime {
         uint256 seed = _mix(any);
-        uint256 index = _pick(seed);
-        bytes memory call = abi.encodeCall(IAgreements.settle, (_idOf(index)));
-        bool should = book[index].state == State.Active;
-        if (_try(_someone(seed >> 64), address(agreements), call, should, "settle")) _settled(index);
+        _settleOne(_pick(seed), _someone(seed >> 64));
     }
 
     /// Several are settled, terminated and finished at once; each stands alone.
@@ -189,6 +187,12 @@ abstract contract MoneyActs is Books {
         offerCollateral[which] = collateral;
         offerLeft[which] = terms.capacityBytes;
         offerExpiry[which] = clock + 365 days;
+    }
+
+    function _settleOne(uint256 index, address by) internal {
+        bytes memory call = abi.encodeCall(IAgreements.settle, (_idOf(index)));
+        bool should = book[index].state == State.Active;
+        if (_try(by, address(agreements), call, should, "settle")) _settled(index);
     }
 
     /// Calls by which nobody may get anything.

@@ -1,63 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What is done with signed papers: open, revise, release, place; and how agreements end.
+// What is done with signed papers: revise, release, place; and how agreements end.
 pragma solidity 0.8.37;
 
-import {IAgreements, Release, Revision, State, Terms} from "../../src/IAgreements.sol";
-import {Mandate, Placement} from "../../src/IMandates.sol";
-import {AgreementId, MandateId, Timestamp} from "../../src/Types.sol";
+import {IAgreements, State} from "../../src/IAgreements.sol";
+import {Placement} from "../../src/IMandates.sol";
+import {Release, Revision} from "../../src/Papers.sol";
+import {Timestamp} from "../../src/Types.sol";
 import {Shard, Trees} from "../support/Trees.sol";
 import {vm} from "../support/Vm.sol";
 import {Party} from "../support/World.sol";
 import {Paper} from "./Books.sol";
-import {MoneyActs} from "./MoneyActs.sol";
+import {OpenActs} from "./OpenActs.sol";
 import {Shadow, Shadows} from "./Shadow.sol";
 
-abstract contract PaperActs is MoneyActs {
+abstract contract PaperActs is OpenActs {
     using Shadows for Shadow;
     using Trees for Shard[];
 
-    uint256 internal constant MOST_AGREEMENTS = 40;
-    /// Chooses good terms of the first consumer: 2000 wei a second for twenty days.
-    uint256 private constant FIRST =
-        2 | 1 << 8 | 2000 << 40 | 20 days << 56 | 5000 << 80 | 1 << 120 | 1 << 128 | 1 << 144;
-    MandateId internal mandate;
-    uint256 internal mandateEnd;
-
     function setUp() public virtual override {
         super.setUp();
-        Mandate memory terms = _mandate();
-        terms.expiry = _after(200 days);
-        mandate = _accept(terms);
-        (mandateLeft, mandateEnd) = (CAPACITY, clock + 200 days);
         // The source of repairs, and one more to begin with.
         _openOne(FIRST);
         _reviseOne(0, FIRST, 0);
         _openOne(FIRST + (1000 << 40));
         vm.assertEq(book.length, 2, "the first two are open");
-    }
-
-    function open(uint256 any) external inTime {
-        uint256 seed = _mix(any);
-        if (book.length < MOST_AGREEMENTS) _openOne(seed);
-    }
-
-    function cancel(uint256 any) external inTime {
-        uint256 seed = _mix(any);
-        Shadow storage s = book[_pick(seed)];
-        address by = _someone(seed >> 64);
-        bool isParty = by == producer.account || by == _consumerOf(s).account || by == _opener(s);
-        // Most agreements are to go on.
-        if (isParty && seed % 4 != 0) by = stranger.account;
-        isParty = isParty && by != stranger.account;
-        bytes memory call = abi.encodeCall(IAgreements.cancel, (s.id));
-        if (!_try(by, address(agreements), call, isParty && s.state == State.Pending, "cancel")) return;
-        free[producer.account] += s.funded + s.allowance;
-        free[_consumerOf(s).account] += s.collateral;
-        if (s.isMandated) mandateLeft += s.capacity;
-        s.funded = 0;
-        s.allowance = 0;
-        s.collateral = 0;
-        s.state = State.Cancelled;
     }
 
     function revise(uint256 any) external inTime {
@@ -77,6 +43,33 @@ abstract contract PaperActs is MoneyActs {
             // Half of the time only one that a release came before.
             if (seed % 2 == 1 && paper.revision.number > s.releaseNumber) isNewer = false;
             if (s.isRunning() && isNewer) return _submitPaper(paper, false);
+        }
+    }
+
+    /// An agreement is settled, and then a revision says that nearly all has been gone since the one before: what was paid
+    /// since is a credit. Most of the time one side ends it then.
+    function overpay(uint256 any) external inTime {
+        uint256 seed = _mix(any);
+        uint256 index = _pick(seed);
+        // Half of the time one before its earliest end.
+        for (uint256 other = 1; other < book.length && (seed >> 96) % 2 == 0; other++) {
+            if (book[other].state == State.Active && book[other].term > clock + Shadows.WINDOW) index = other;
+        }
+        Shadow memory s = book[index];
+        if (s.state != State.Active || s.asOf > clock) return;
+        _settleOne(index, stranger.account);
+        Revision memory r = _revision(s.id, uint64(s.newest() + 1));
+        (r.asOf, r.earned) = (Timestamp.wrap(uint64(s.asOf)), uint128(s.earned));
+        (r.storedBytes, r.storagePrice) = (uint64(s.capacity / 1000), uint128(s.price));
+        (r.root, r.shardCount) = (_range(0, 5).holdingOf(), 5);
+        Paper memory paper = Paper({about: index, low: 0, high: 5, revision: r});
+        papers.push(paper);
+        _submitPaper(paper, false);
+        bool isConsumer = (seed >> 104) % 2 == 0;
+        if (index == 0 || (seed >> 112) % 4 == 0) return;
+        address by = isConsumer ? _consumerOf(s).account : producer.account;
+        if (_try(by, address(agreements), abi.encodeCall(IAgreements.end, (s.id)), true, "end")) {
+            _ended(index, isConsumer);
         }
     }
 
@@ -103,20 +96,17 @@ abstract contract PaperActs is MoneyActs {
 
     function end(uint256 any) external inTime {
         uint256 seed = _mix(any);
-        Shadow storage s = book[_pick(seed)];
+        uint256 index = _pick(seed);
+        Shadow memory s = book[index];
         address[3] memory callers = [producer.account, _consumerOf(s).account, _someone(seed >> 64)];
         address by = callers[(seed >> 80) % 3];
         bool isConsumer = by == _consumerOf(s).account;
         bool should = s.state == State.Active && (isConsumer || by == producer.account);
         // The source of repairs stays for a while.
-        if (should && (seed % 2 == 0 || (AgreementId.unwrap(_idOf(0)) == AgreementId.unwrap(s.id) && seed % 16 != 1))) {
-            return;
+        if (should && (seed % 2 == 0 || (index == 0 && seed % 16 != 1))) return;
+        if (_try(by, address(agreements), abi.encodeCall(IAgreements.end, (s.id)), should, "end")) {
+            _ended(index, isConsumer);
         }
-        if (!_try(by, address(agreements), abi.encodeCall(IAgreements.end, (s.id)), should, "end")) return;
-        s.state = State.Closing;
-        s.isEndedByConsumer = isConsumer;
-        s.closesAt = clock + 48 hours;
-        s.stopsAt = clock + 48 hours;
     }
 
     function terminate(uint256 any) external inTime {
@@ -188,66 +178,6 @@ abstract contract PaperActs is MoneyActs {
         bool should = isEnding && clock > s.closesAt && s.openDisputes == 0;
         bytes memory call = abi.encodeCall(IAgreements.finish, (s.id));
         if (_try(by, address(agreements), call, should, "finish")) _finished(index);
-    }
-
-    function _openOne(uint256 seed) internal {
-        bool isMandated = seed % 4 == 1;
-        bool isSecond = isMandated || (seed >> 8) % 4 == 0;
-        Terms memory terms = _termsOf(seed, isMandated, isSecond);
-        Party memory a = isMandated ? delegate : producer;
-        Party memory b = isSecond ? second : consumer;
-        bytes32 digest = agreements.hashTerms(terms);
-        uint256 which = isSecond ? 1 : 0;
-        uint256 collateral = uint256(terms.capacityBytes) * COLLATERAL_PER_GIB / GIB;
-        bool should = free[producer.account] >= uint256(terms.held) + terms.allowance && clock <= offerExpiry[which]
-            && terms.capacityBytes <= offerLeft[which] && (!isMandated || _isWithin(terms));
-        bytes memory call = abi.encodeCall(IAgreements.open, (terms, _sign(a, digest), _sign(b, digest)));
-        if (!_try(stranger.account, address(agreements), call, should, "open")) return;
-        Shadow storage s = book.push();
-        s.id = AgreementId.wrap(digest);
-        s.state = State.Pending;
-        s.isSecond = isSecond;
-        s.isMandated = isMandated;
-        s.funded = terms.held;
-        s.allowance = terms.allowance;
-        s.collateral = collateral;
-        s.capacity = terms.capacityBytes;
-        s.price = terms.storagePrice;
-        s.term = Timestamp.unwrap(terms.earliestEnd);
-        s.asOf = clock;
-        s.since = clock;
-        free[producer.account] -= s.funded + s.allowance;
-        offerLeft[which] -= s.capacity;
-        offerCollateral[which] -= collateral;
-        if (isMandated) mandateLeft -= s.capacity;
-        // Once opened, never again.
-        _try(stranger.account, address(agreements), call, false, "open again");
-    }
-
-    /// Terms that cost some thousand wei a second, of gibibytes or of a few leaves.
-    function _termsOf(uint256 seed, bool isMandated, bool isSecond) private returns (Terms memory terms) {
-        terms = _terms();
-        uint256 capacity = (seed >> 16) % 3 == 0 ? GIB + (seed >> 24) % GIB : 4096 + (seed >> 24) % 30_000;
-        uint256 rate = 1 + (seed >> 40) % 5000;
-        (terms.consumer, terms.offer) = isSecond ? (second.account, secondOffer) : (consumer.account, offer);
-        (terms.capacityBytes, terms.storagePrice) = (uint64(capacity), uint128(rate * Shadows.UNIT / capacity));
-        terms.held = uint128(rate * ((seed >> 56) % 30 days));
-        terms.allowance = uint128((seed >> 80) % 20_000);
-        terms.earliestEnd = _after((seed >> 96) % 3 * 20 days);
-        if ((seed >> 120) % 32 == 0) terms.held = uint128(free[producer.account] + 1);
-        if ((seed >> 128) % 32 == 0) terms.capacityBytes = uint64(offerLeft[isSecond ? 1 : 0] + 1);
-        if (!isMandated) return terms;
-        terms.mandate = mandate;
-        if ((seed >> 136) % 8 > 0) (terms.allowance, terms.earliestEnd) = (0, _now());
-        if ((seed >> 144) % 8 > 0) terms.storagePrice = PRICE;
-        uint256 most = uint256(terms.capacityBytes) * terms.storagePrice * 10 days / Shadows.UNIT;
-        if ((seed >> 152) % 8 > 0) terms.held = uint128(most);
-    }
-
-    function _isWithin(Terms memory terms) private view returns (bool) {
-        if (clock > mandateEnd || terms.allowance > 0 || Timestamp.unwrap(terms.earliestEnd) > clock) return false;
-        uint256 most = uint256(terms.capacityBytes) * terms.storagePrice * (mandateEnd - clock) / Shadows.UNIT;
-        return terms.storagePrice <= PRICE && terms.capacityBytes <= mandateLeft && terms.held <= most;
     }
 
     /// Both sign a revision; it is brought at once (kinds 0 and 1), or kept.

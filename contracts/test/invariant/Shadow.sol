@@ -127,4 +127,16 @@ library Shadows {
             forfeit = due(whole, s.funded, s.paid) - fee;
         }
     }
+
+    /// Whether the end would bring something else, were a credit of the producer forgotten when the producer ends early, or
+    /// taken into account when the consumer does.
+    function isCreditTelling(Shadow memory s, uint256 forfeit) internal pure returns (bool) {
+        if (s.state != State.Closing || s.term <= s.closesAt) return false;
+        uint256 whole = owedBy(s, s.term);
+        uint256 covered = owedBy(s, s.closesAt);
+        if (s.paid <= covered) return false;
+        uint256 wrong = s.isEndedByConsumer ? (whole > s.paid ? whole - s.paid : 0) : whole - covered;
+        uint256 most = s.isEndedByConsumer ? s.collateral : s.funded - s.paid;
+        return forfeit != (wrong < most ? wrong : most);
+    }
 }

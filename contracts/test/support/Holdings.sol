@@ -2,8 +2,8 @@
 // Agreements over shards that really exist, so that something can be proven.
 pragma solidity 0.8.37;
 
-import {Revision} from "../../src/IAgreements.sol";
 import {Challenge, DisputeState} from "../../src/IDisputes.sol";
+import {Revision} from "../../src/Papers.sol";
 import {AgreementId, DisputeId, MandateId} from "../../src/Types.sol";
 import {Shard, Trees} from "./Trees.sol";
 import {vm} from "./Vm.sol";

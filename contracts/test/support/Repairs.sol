@@ -2,8 +2,8 @@
 // A producer that is away, its delegate, and a second consumer to repair to.
 pragma solidity 0.8.37;
 
-import {Revision, Terms} from "../../src/IAgreements.sol";
 import {Placement} from "../../src/IMandates.sol";
+import {Revision, Terms} from "../../src/Papers.sol";
 import {AgreementId, MandateId} from "../../src/Types.sol";
 import {Holdings} from "./Holdings.sol";
 import {Shard, Trees} from "./Trees.sol";

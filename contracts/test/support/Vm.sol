@@ -22,6 +22,7 @@ interface Vm {
     function expectRevert() external;
     function expectRevert(bytes4 selector) external;
     function expectRevert(bytes calldata reason) external;
+    function expectPartialRevert(bytes4 selector) external;
     function expectEmit(address emitter) external;
 
     function readFile(string calldata path) external view returns (string memory);

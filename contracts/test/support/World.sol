@@ -4,10 +4,11 @@ pragma solidity 0.8.37;
 
 import {Agreements} from "../../src/Agreements.sol";
 import {Disputes} from "../../src/Disputes.sol";
-import {Agreement, Release, Revision, State, Terms, Voucher} from "../../src/IAgreements.sol";
+import {Agreement, State} from "../../src/IAgreements.sol";
 import {Mandate} from "../../src/IMandates.sol";
 import {Activation, OfferTerms, Role} from "../../src/IRegistry.sol";
 import {Mandates} from "../../src/Mandates.sol";
+import {Release, Revision, Terms, Voucher} from "../../src/Papers.sol";
 import {Registry} from "../../src/Registry.sol";
 import {AgreementId, BucketId, Duration, HoldingRoot, MandateId, OfferId, PotId, Timestamp} from "../../src/Types.sol";
 import {Vault} from "../../src/Vault.sol";
@@ -28,7 +29,8 @@ abstract contract World {
     /// A GiB costs 1000 wei a second.
     uint128 internal constant PRICE = 1000 * 30 days;
     uint128 internal constant EGRESS_PRICE = 500;
-    uint128 internal constant COLLATERAL_PER_GIB = 1 << 40;
+    /// A shard of an odd number of leaves has an odd share.
+    uint128 internal constant COLLATERAL_PER_GIB = (1 << 40) + (1 << 20);
     uint64 internal constant CAPACITY = 16 * GIB;
     /// What the usual revision stores costs 4000 wei a second, so the usual sum lasts 30 days.
     uint64 internal constant STORED = 4 * GIB;
@@ -200,9 +202,37 @@ abstract contract World {
         });
     }
 
+    /// A revision by which so many bytes are stored from a later time on, and the usual ones until then.
+    function _laterRevision(AgreementId id, uint64 number, uint256 wait, uint64 storedBytes)
+        internal
+        view
+        returns (Revision memory revision)
+    {
+        revision = _revision(id, number);
+        revision.asOf = _after(wait);
+        revision.earned = agreements.owedAt(id, revision.asOf);
+        revision.storedBytes = storedBytes;
+    }
+
     function _submit(Revision memory revision) internal {
+        _submitBy(revision, producer, consumer);
+    }
+
+    function _submitBy(Revision memory revision, Party memory a, Party memory b) internal {
         bytes32 digest = agreements.hashRevision(revision);
-        agreements.submit(revision, _sign(producer, digest), _sign(consumer, digest));
+        agreements.submit(revision, _sign(a, digest), _sign(b, digest));
+    }
+
+    function _end(AgreementId id, Party memory by) internal {
+        vm.prank(by.account);
+        agreements.end(id);
+    }
+
+    /// Ends an agreement, waits, and finishes it.
+    function _endAndFinish(AgreementId id, Party memory by) internal {
+        _end(id, by);
+        _pass(48 hours + 1);
+        agreements.finish(id);
     }
 
     function _release(AgreementId id, uint64 number, uint64 storedBytes) internal {

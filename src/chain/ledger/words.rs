@@ -265,6 +265,7 @@ pub struct Agreement {
     pub capacity_bytes: u64,
     pub bucket: BucketId,
     pub mandate: MandateId,
+    /// Put in for storage, less what went back at the end; what the consumer was paid of it. The same for egress below.
     pub funded: Wei,
     pub paid: Wei,
     pub allowance: Wei,

@@ -66,11 +66,12 @@ impl Turn<'_> {
         let forfeit = forfeit(agreement, if by_consumer { collateral } else { rest });
         let (from_consumer, from_producer) = if by_consumer { (forfeit, 0) } else { (0, forfeit) };
 
-        agreement.paid = agreement.funded;
+        agreement.paid = Wei(agreement.paid.0 + storage_fee + from_producer);
         agreement.collateral = Wei(0);
         let egress_fee = self.pay_egress(id, agreement).0;
         let unused = agreement.allowance.0 - agreement.redeemed.0;
-        agreement.redeemed = agreement.allowance;
+        // As if what goes back had never been put in, so that both sums say what the consumer got.
+        (agreement.funded, agreement.allowance) = (agreement.paid, agreement.redeemed);
         let to_producer = rest - from_producer + unused + from_consumer;
         let to_consumer = storage_fee + from_producer + collateral - from_consumer;
         self.pay(producer, Wei(to_producer));

@@ -8,8 +8,8 @@ use crate::{
     chain::{
         Signature,
         ledger::{
-            Action, Agreement, AgreementId, AgreementState, Dispute, DisputeId, DisputeState, Domain, Domains, Event,
-            MandateId, MandateState, Message, Offer, OfferId, Party, Timestamp,
+            Action, Agreement, AgreementId, Dispute, DisputeId, DisputeState, Domain, Domains, Event, MandateId,
+            MandateState, Message, Offer, OfferId, Party, Timestamp,
         },
     },
     keys::EthereumAddress,
@@ -66,9 +66,7 @@ impl State {
             let storage = agreement.funded.0 - agreement.paid.0;
             storage + (agreement.allowance.0 - agreement.redeemed.0) + agreement.collateral.0
         };
-        // The record of a cancelled one still says what it once held.
-        let holds = |agreement: &&Agreement| agreement.state != AgreementState::Cancelled;
-        let agreed: u128 = self.agreements.values().filter(holds).map(of_agreement).sum();
+        let agreed: u128 = self.agreements.values().map(of_agreement).sum();
         let of_dispute = |dispute: &Dispute| match dispute.state {
             DisputeState::Open | DisputeState::Superseded => dispute.bond.0,
             _ => dispute.repair.0,
