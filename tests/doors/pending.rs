@@ -122,7 +122,8 @@ async fn another_process_sees_what_the_one_that_pays_does() {
     desk.configure("confirmations = 2");
     desk.anvil.ask("evm_setAutomine", json!([false])).await;
     let password = desk.home.text("password");
-    let words = desk.words(&["wallet", "send", PAYEE, "1 ETH", "--key", "pay"], &password);
+    // It ends by itself, also when this test fails.
+    let words = desk.words(&["wallet", "send", PAYEE, "1 ETH", "--key", "pay", "--timeout", "60s"], &password);
     let mut payer = desk.home.command(&words).stdout(Stdio::null()).spawn().unwrap();
     let seen = async |expected: &'static str| {
         eventually(expected, async || {

@@ -144,15 +144,19 @@ async fn offers(ledger: &RealLedger) -> anyhow::Result<Vec<(OfferId, Offer)>> {
 
 /// Where consumers are reached: the chain keeps that in its log only.
 #[derive(Default)]
-struct AddressBook(Mutex<(BTreeMap<OfferId, Vec<String>>, Option<Cursor>)>);
+struct AddressBook {
+    known: Mutex<Known>,
+}
+
+type Known = (BTreeMap<OfferId, Vec<String>>, Option<Cursor>);
 
 impl LedgerHandler for AddressBook {
     fn cursor(&self) -> Result<Option<Cursor>, Error> {
-        Ok(self.0.lock().1.clone())
+        Ok(self.known.lock().1.clone())
     }
 
     fn apply(&self, events: &[PlacedEvent], cursor: &Cursor) -> Result<(), Error> {
-        let mut book = self.0.lock();
+        let mut book = self.known.lock();
         for placed in events {
             if let Event::OfferCreated { offer, addresses, .. } | Event::OfferChanged { offer, addresses, .. } =
                 &placed.event
@@ -166,7 +170,7 @@ impl LedgerHandler for AddressBook {
 
     /// The same events come again, or others in their place.
     fn revert(&self, cursor: &Cursor) -> Result<(), Error> {
-        self.0.lock().1 = Some(cursor.clone());
+        self.known.lock().1 = Some(cursor.clone());
         Ok(())
     }
 }
@@ -184,7 +188,7 @@ async fn addresses(ledger: &RealLedger) -> BTreeMap<OfferId, Vec<String>> {
         Ok(Err(error)) => eprintln!("openbucket: some addresses are not known: {error}"),
         Err(_) => eprintln!("openbucket: some addresses are not known: the node takes too long to tell the logs"),
     }
-    std::mem::take(&mut book.0.lock().0)
+    std::mem::take(&mut book.known.lock().0)
 }
 
 async fn print(ledger: &RealLedger, offers: Vec<(OfferId, Offer)>, is_json: bool) -> anyhow::Result<()> {
