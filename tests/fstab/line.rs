@@ -70,7 +70,8 @@ fn the_line_of_the_readme_is_a_disk_for_the_system() {
 fn an_unmount_at_once_loses_nothing(system: &System) {
     let (mnt, directory) = (text(&system.mnt()), system.file("new"));
     // Of all sizes that are kept in ways of their own: in the log, in memory, in a file.
-    let data = |number: u64| noise(number, if number % 20 == 0 { 150_000 } else { 100 + 77 * number as usize });
+    let data =
+        |number: u64| noise(number, if number.is_multiple_of(20) { 150_000 } else { 100 + 77 * number as usize });
     fs::create_dir(&directory).unwrap();
     for number in 0..200 {
         write(&directory.join(format!("file {number}")), &data(number)).unwrap();
