@@ -123,8 +123,9 @@ mod tests {
     use futures::poll;
 
     use super::super::{
-        Bucket, FsckOptions, FsckProgress,
+        Bucket,
         commit::Delivery,
+        land::tests::assert_sound,
         promises::{copy, file, open, write},
         records::Chunk,
         upload::Job,
