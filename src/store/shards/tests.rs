@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     base::{ErrorKind, Kinded, OwnerId, ShardId, sha256},
-    runtime::{Chance, SeededChance, Shutdown},
+    runtime::{Chance, OneThread, SeededChance, Shutdown},
     store::{Disk, DiskOp, Error, FaultyDisk, RealDisk, SimulatedDisk},
 };
 
@@ -414,6 +414,8 @@ async fn after_a_failed_flush_nothing_more_is_confirmed() {
 
 #[tokio::test]
 async fn many_puts_share_a_flush() {
+    // The writer is a task of this thread: all puts wait when it begins, however busy the machine is.
+    let _alone = OneThread::enter();
     let disk = FaultyDisk::new(Arc::new(SimulatedDisk::new(4 << 20)));
     let store = open_on(Arc::new(disk.clone()), 4 << 20);
     let store = &store;
