@@ -61,7 +61,6 @@ mod write;
 
 use std::{collections::HashSet, sync::Arc};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -96,7 +95,7 @@ struct Inner {
     database: Database,
     staging: Arc<staging::Staging>,
     cache: cache::BlockCache,
-    flights: cache::Flights<(ChunkId, usize, usize), (usize, Arc<Vec<Bytes>>), String>,
+    flights: read::Fetches,
     dispatcher: Arc<Dispatcher>,
     pool: CpuPool,
     clock: Arc<dyn Clock>,

@@ -11,6 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::{
     Bucket, Error, FileKind, Inner,
+    cache::Flights,
     records::{Chunk, Extent},
 };
 use crate::{
@@ -37,6 +38,9 @@ impl Plan {
         chunks.len() > limits::AHEAD_FETCHES
     }
 }
+
+/// Fetches under way, by chunk, first block and the block behind the last: the first block, and all of them.
+pub(super) type Fetches = Flights<(ChunkId, usize, usize), (usize, Arc<Vec<Bytes>>), String>;
 
 /// Blocks of chunks, by the first of each run.
 type Fetched = BTreeMap<(ChunkId, usize), Vec<Bytes>>;

@@ -14,7 +14,7 @@
 //! What the disk cannot read would be such an end of the log, too: so all is read before sled opens it.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     ffi::{OsString, c_int, c_uint},
     fs::{self, File},
     io::{self, Read},
@@ -69,10 +69,11 @@ extern "C" fn sync_file_range(_: c_int, _: i64, _: i64, _: c_uint) -> c_int {
     -1
 }
 
-/// sled's files of large values, which are written once.
+/// sled's files of large values, which are written once, from their beginning to their end.
 struct Blobs {
     directory: PathBuf,
-    flushed: Mutex<BTreeSet<OsString>>,
+    /// So many bytes of each are durable: another thread may be writing the rest.
+    flushed: Mutex<BTreeMap<OsString, u64>>,
 }
 
 impl Blobs {
@@ -87,7 +88,7 @@ impl Blobs {
     /// Makes those durable that are not.
     fn flush(&self) -> io::Result<()> {
         let mut flushed = self.flushed.lock();
-        let mut found = BTreeSet::new();
+        let mut found = BTreeMap::new();
         let entries = match fs::read_dir(&self.directory) {
             // Not made yet.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -95,16 +96,22 @@ impl Blobs {
         };
         for entry in entries {
             let entry = entry?;
-            if !flushed.contains(&entry.file_name()) {
-                match File::open(entry.path()) {
-                    // Replaced meanwhile.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    opened => opened?.sync_all()?,
+            // Before the flush: what comes behind that is for the next.
+            let flush = |path: &Path| -> io::Result<u64> {
+                let file = File::open(path)?;
+                let bytes = file.metadata()?.len();
+                if flushed.get(&entry.file_name()) != Some(&bytes) {
+                    file.sync_all()?;
                 }
-            }
-            found.insert(entry.file_name());
+                Ok(bytes)
+            };
+            match flush(&entry.path()) {
+                // Replaced meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                bytes => found.insert(entry.file_name(), bytes?),
+            };
         }
-        if !found.is_subset(&flushed) {
+        if found.keys().any(|name| !flushed.contains_key(name)) {
             File::open(&self.directory)?.sync_all()?;
         }
         *flushed = found;
@@ -390,6 +397,20 @@ mod tests {
         assert!(trees.blobs.flushed.lock().is_empty());
         trees.db.flush().expect("flushed");
         assert!(!trees.blobs.flushed.lock().is_empty(), "what sled flushes by itself comes with its values");
+    }
+
+    /// Another thread's, when sled flushes for this one.
+    #[test]
+    fn a_large_value_that_was_half_written_is_flushed_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let trees = Trees::open(directory.path(), sled::Config::new().flush_every_ms(None)).expect("made");
+        let file = directory.path().join(BLOBS).join("9223372036854775806");
+        for bytes in [10, 20] {
+            fs::write(&file, vec![1; bytes]).expect("written");
+            trees.db.insert("a", vec![bytes as u8]).expect("kept");
+            trees.db.flush().expect("flushed");
+            assert_eq!(trees.blobs.flushed.lock().values().copied().collect::<Vec<_>>(), [bytes as u64]);
+        }
     }
 
     #[test]
