@@ -116,7 +116,7 @@ interface IAgreements {
     /// The consumer was paid for egress, as far as the allowance goes.
     event Redeemed(AgreementId indexed agreement, address indexed consumer, uint128 amount);
     /// One side ended it. Until then newer revisions, vouchers and disputes are taken, and no money moves.
-    event Ending(AgreementId indexed agreement, address indexed by, Timestamp closesAt);
+    event Ended(AgreementId indexed agreement, address indexed by, Timestamp closesAt);
     /// The money was used up at the first time; newer papers are taken until the second.
     event Terminated(AgreementId indexed agreement, Timestamp paidUntil, Timestamp closesAt);
     /// By a newer revision the money was not used up at the termination, so the agreement goes on.

@@ -20,7 +20,7 @@ abstract contract Ending is Paying {
         agreement.isEndedByConsumer = isConsumer;
         agreement.closesAt = closesAt;
         agreement.accruesUntil = closesAt;
-        emit Ending({agreement: id, by: msg.sender, closesAt: closesAt});
+        emit Ended({agreement: id, by: msg.sender, closesAt: closesAt});
     }
 
     /// @inheritdoc IAgreements

@@ -287,7 +287,7 @@ pub enum Event {
         consumer: EthereumAddress,
         amount: Wei,
     },
-    Ending {
+    Ended {
         agreement: AgreementId,
         by: EthereumAddress,
         closes_at: Timestamp,

@@ -102,7 +102,7 @@ fn of_agreements(event: AgreementsEvents) -> Result<Option<Event>, Error> {
         AgreementsEvents::SettledFilter(it) => event!(Settled(it): agreement, consumer, amount, until),
         AgreementsEvents::VouchedFilter(it) => event!(Vouched(it): agreement, amount),
         AgreementsEvents::RedeemedFilter(it) => event!(Redeemed(it): agreement, consumer, amount),
-        AgreementsEvents::EndingFilter(it) => event!(Ending(it): agreement, by, closes_at),
+        AgreementsEvents::EndedFilter(it) => event!(Ended(it): agreement, by, closes_at),
         AgreementsEvents::TerminatedFilter(it) => event!(Terminated(it): agreement, paid_until, closes_at),
         AgreementsEvents::ReinstatedFilter(it) => event!(Reinstated(it): agreement, paid_until),
         AgreementsEvents::FinishedFilter(it) => event!(Finished(it): agreement, to_producer, to_consumer),

@@ -16,7 +16,7 @@ impl Turn<'_> {
         agreement.is_ended_by_consumer = is_consumer;
         (agreement.closes_at, agreement.accrues_until) = (closes_at, closes_at);
         self.keep(id, agreement);
-        self.tell(Event::Ending { agreement: id, by: self.caller, closes_at });
+        self.tell(Event::Ended { agreement: id, by: self.caller, closes_at });
         Ok(())
     }
 
