@@ -232,7 +232,8 @@ impl Inner {
         }
         let gathered = self.gather(chunk, blocks.clone()).await?;
         let (inner, record, sealed) = (Arc::clone(self), Arc::clone(chunk), gathered.clone());
-        let opened = self.pool.run(move || coding::open_blocks(&inner.key, &record.layout, blocks, &sealed)).await?;
+        let open = move || coding::open_blocks(&inner.key, &record.layout, blocks, &sealed);
+        let opened = self.pool.run_over(gathered.len(), open).await?;
         Ok((opened, Some(gathered)))
     }
 
@@ -260,6 +261,9 @@ impl Inner {
 
     /// Blocks from the disk tier, verified; None when they are not there or damaged.
     async fn open_cached(self: &Arc<Self>, chunk: &Arc<Chunk>, blocks: Range<usize>) -> Option<Vec<Bytes>> {
+        if !self.cache.has_sealed(&chunk.layout, &blocks) {
+            return None;
+        }
         let (inner, record) = (Arc::clone(self), Arc::clone(chunk));
         self.pool
             .run(move || {

@@ -13,6 +13,9 @@ use super::{OneThread, spawn_blocking};
 /// How far what nobody waits for stands back behind other work for the processors: see nice(2).
 const BACKGROUND_NICE: i32 = 10;
 
+/// Over so many bytes a computation is done at once. One thread hashes, seals or opens them in some 50 microseconds.
+const AT_ONCE_BYTES: usize = 80 << 10;
+
 /// From now on this thread, and those that it starts, stand back behind other work for the processors.
 pub fn work_in_background() {
     if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
@@ -51,6 +54,14 @@ impl CpuPool {
             Ok(value) => value,
             Err(error) => resume_unwind(error.into_panic()),
         }
+    }
+
+    /// The same for a computation over so many bytes: few take less time than a change of threads does.
+    ///
+    /// # Panics
+    /// When the computation panics: its defect is the caller's.
+    pub async fn run_over<T: Send + 'static>(&self, bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+        if bytes <= AT_ONCE_BYTES { work() } else { self.run(work).await }
     }
 
     /// The same for a long computation that nobody waits for: on a thread of its own, which stands back behind those

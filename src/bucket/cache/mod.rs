@@ -55,6 +55,11 @@ impl BlockCache {
         self.sealed.read(layout, blocks)
     }
 
+    /// Whether the disk tier seems to have these blocks. Does not touch the disk.
+    pub fn has_sealed(&self, layout: &Layout, blocks: &Range<usize>) -> bool {
+        self.sealed.has(layout, blocks)
+    }
+
     /// Keeps the bytes of `layout.sealed_range(blocks)` on disk, as far as there is room. Blocks; never fails: an
     /// error of the disk switches the disk tier off, with a warning, until the next start.
     ///

@@ -78,6 +78,11 @@ impl Sealed {
         self.make_room(&mut self.state.lock(), 0);
     }
 
+    pub(super) fn has(&self, layout: &Layout, blocks: &Range<usize>) -> bool {
+        let Some(mask) = mask(layout, blocks) else { return false };
+        self.state.lock().entry(layout.chunk).is_some_and(|entry| entry.header.present & mask == mask)
+    }
+
     pub(super) fn read(&self, layout: &Layout, blocks: Range<usize>) -> Option<Vec<u8>> {
         let mask = mask(layout, &blocks)?;
         let generation = {

@@ -126,8 +126,8 @@ impl ShardClient {
                 }
                 let data = session.receive_data(bytes).await?;
                 let read = data.clone();
-                let checked =
-                    self.cpu.run(move || merkle::verify_range(shard, leaf_count, leaves, &read, &proof)).await;
+                let check = move || merkle::verify_range(shard, leaf_count, leaves, &read, &proof);
+                let checked = self.cpu.run_over(data.len(), check).await;
                 checked.map_err(|error| session.misbehaved(error.to_string()))?;
                 self.calls.keep(from.peer, session);
                 Ok(data)

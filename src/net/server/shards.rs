@@ -106,12 +106,15 @@ impl ShardServer {
         send(stream, &ShardAnswer::Ready).await?;
         let data = read_data(stream, length).await?;
         let read = data.clone();
-        if self.cpu.run(move || merkle::root(&read)).await != shard {
+        let tree = self.cpu.run(move || merkle::Tree::build(&read)).await;
+        if tree.root() != shard {
             drop(space);
             return self.refuse(stream, (ErrorKind::Corrupt, "hash mismatch".into())).await;
         }
         match space.store(data).await {
             Ok(()) => {
+                // What was stored lately is read again sooner than other shards.
+                self.trees.insert((owner, shard), Arc::new(tree));
                 let receipt = self.receipt(owner, shard, bytes);
                 failpoint("receipt-signed");
                 send(stream, &ShardAnswer::Stored(receipt)).await
@@ -167,10 +170,11 @@ impl ShardServer {
     async fn read_part(&self, key: (OwnerId, ShardId), leaves: &Range<u32>, length: usize) -> Option<Part<'_>> {
         let tree = self.trees.get(key)?;
         let bytes = bytes_of(leaves, length);
-        let memory = self.take_memory(bytes.len()).await;
+        let memory_bytes = bytes.len();
+        let memory = self.take_memory(memory_bytes).await;
         let data = self.service.get_part(key.0, key.1, bytes).await;
         let (part, first, wanted) = (data.as_ref().ok().cloned(), leaves.start, leaves.clone());
-        let proof = self.cpu.run(move || {
+        let proof = self.cpu.run_over(memory_bytes, move || {
             let is_right = part.is_some_and(|part| tree.has_leaves(first, &part));
             is_right.then(|| tree.range_proof(wanted))
         });

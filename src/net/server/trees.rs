@@ -1,6 +1,9 @@
-//! The Merkle trees of shards that were read in part lately, so that the next part costs only itself.
+//! The Merkle trees of shards that were stored or read in part lately, so that the next part costs only itself.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 
@@ -11,13 +14,19 @@ use crate::{
 
 type Key = (OwnerId, ShardId);
 
+/// What keeping a tree takes besides its nodes, in bytes, about.
+const ENTRY_BYTES: usize = 256;
+
 /// Trees by shard, the least recently used go first.
 #[derive(Default)]
 pub(super) struct Trees(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {
+    /// Each with when it was last used.
     trees: HashMap<Key, (u64, Arc<Tree>)>,
+    /// The same by that.
+    order: BTreeMap<u64, Key>,
     bytes: usize,
     clock: u64,
 }
@@ -26,24 +35,18 @@ impl Trees {
     /// The tree of a shard, if it is kept.
     pub fn get(&self, key: Key) -> Option<Arc<Tree>> {
         let mut kept = self.0.lock();
-        kept.clock += 1;
-        let clock = kept.clock;
-        let (used, tree) = kept.trees.get_mut(&key)?;
-        *used = clock;
-        Some(Arc::clone(tree))
+        let tree = kept.remove(key)?;
+        kept.insert(key, Arc::clone(&tree));
+        Some(tree)
     }
 
     /// Keeps a tree, in place of the least recently used ones.
     pub fn insert(&self, key: Key, tree: Arc<Tree>) {
         let mut kept = self.0.lock();
-        kept.clock += 1;
-        let clock = kept.clock;
-        kept.bytes += tree.memory_bytes();
-        if let Some((_, old)) = kept.trees.insert(key, (clock, tree)) {
-            kept.bytes -= old.memory_bytes();
-        }
+        kept.remove(key);
+        kept.insert(key, tree);
         while kept.bytes > limits::TREES_BYTES
-            && let Some(oldest) = kept.trees.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key)
+            && let Some(oldest) = kept.order.values().next().copied()
         {
             kept.remove(oldest);
         }
@@ -56,11 +59,23 @@ impl Trees {
 }
 
 impl Kept {
-    fn remove(&mut self, key: Key) {
-        if let Some((_, tree)) = self.trees.remove(&key) {
-            self.bytes -= tree.memory_bytes();
-        }
+    fn insert(&mut self, key: Key, tree: Arc<Tree>) {
+        self.clock += 1;
+        self.bytes += cost(&tree);
+        self.order.insert(self.clock, key);
+        self.trees.insert(key, (self.clock, tree));
     }
+
+    fn remove(&mut self, key: Key) -> Option<Arc<Tree>> {
+        let (used, tree) = self.trees.remove(&key)?;
+        self.order.remove(&used);
+        self.bytes -= cost(&tree);
+        Some(tree)
+    }
+}
+
+fn cost(tree: &Tree) -> usize {
+    tree.memory_bytes() + ENTRY_BYTES
 }
 
 #[cfg(test)]
@@ -70,8 +85,12 @@ mod tests {
     #[test]
     fn the_least_recently_used_go_first() {
         let (trees, tree) = (Trees::default(), Arc::new(Tree::build(&vec![1; limits::SHARD_BYTES])));
-        let key = |number: usize| (OwnerId([1; 32]), ShardId([number as u8; 32]));
-        let most = limits::TREES_BYTES / tree.memory_bytes();
+        let key = |number: usize| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            (OwnerId([1; 32]), ShardId(id))
+        };
+        let most = limits::TREES_BYTES / cost(&tree);
         for number in 0..most {
             trees.insert(key(number), Arc::clone(&tree));
         }
@@ -81,6 +100,8 @@ mod tests {
         trees.insert(key(most), Arc::clone(&tree));
         trees.remove(key(most));
         trees.remove(key(most));
-        assert_eq!(trees.0.lock().bytes, (most - 1) * tree.memory_bytes());
+        let kept = trees.0.lock();
+        assert_eq!(kept.bytes, (most - 1) * cost(&tree));
+        assert_eq!((kept.trees.len(), kept.order.len()), (most - 1, most - 1));
     }
 }
