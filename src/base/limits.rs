@@ -234,6 +234,8 @@ pub const TRACKER_REFRESH: Duration = Duration::from_secs(10);
 pub const TRACKER_RETRY: Duration = Duration::from_millis(500);
 /// Who is short of consumers waits so long for the tracker's next answer.
 pub const TRACKER_WAIT: Duration = Duration::from_secs(5);
+/// Consumers that a mount connects to before it needs them.
+pub const CONNECTED_AHEAD: usize = 32;
 /// Consumers that a producer remembers.
 pub const KNOWN_CONSUMERS: usize = 4096;
 /// A consumer that was unreachable or slow is asked last for so long.

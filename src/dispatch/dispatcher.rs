@@ -1,6 +1,6 @@
 //! The dispatcher itself: what it is made of, and the calls that are one request.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -68,8 +68,9 @@ impl Dispatcher {
     /// A dispatcher that knows nobody yet; it begins to ask the tracker at once. Call within a tokio runtime.
     pub fn new(parts: Parts, options: Options) -> Self {
         let directory = Directory::new(parts.tracker);
+        let mut changed = directory.changed();
         directory.start(&parts.tasks);
-        let inner = Inner {
+        let inner = Arc::new(Inner {
             client: parts.client,
             directory,
             clock: parts.clock,
@@ -80,8 +81,15 @@ impl Dispatcher {
             pace: Mutex::default(),
             counting: Counting::default(),
             scatters: Arc::new(Semaphore::new(options.scatters.max(1))),
-        };
-        Self { inner: Arc::new(inner) }
+        });
+        let ahead = Arc::clone(&inner);
+        inner.tasks.spawn_until_shutdown(async move {
+            // An error means that this dispatcher has ended.
+            if changed.changed().await.is_ok() {
+                ahead.connect_ahead().await;
+            }
+        });
+        Self { inner }
     }
 
     /// Consumers remembered from earlier; what the tracker said since is not replaced.
@@ -188,6 +196,18 @@ impl Dispatcher {
 }
 
 impl Inner {
+    /// Connects to some of the consumers that are known first, those that were heard of last, so that a read need not.
+    async fn connect_ahead(&self) {
+        let mut known = self.directory.known();
+        known.sort_by_key(|candidate| (!candidate.is_online, Reverse(candidate.last_beat)));
+        let connecting = known.into_iter().take(limits::CONNECTED_AHEAD).map(|candidate| async move {
+            if let Err(error) = self.client.connect(&candidate.contact).await {
+                tracing::debug!(op = "connect", peer = %candidate.contact.peer, %error);
+            }
+        });
+        futures::future::join_all(connecting).await;
+    }
+
     fn chooser_for_one(&self, bytes: usize, exclude: &[PeerId]) -> Chooser {
         let (good, bad) = self.directory.choices(bytes as u64, &exclude.iter().copied().collect());
         let mut chooser = Chooser::new(if good.is_empty() { bad } else { good }, &*self.chance);

@@ -456,3 +456,30 @@ async fn stopping_ends_everything_soon() {
     assert_eq!(scene.announced.lock().len(), 6, "all six may yet be stored");
     assert!(is_stopped);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_becomes_known_first_is_connected_before_it_is_asked() {
+    let scene = Scene::new(6, 31);
+    let away = scene.nodes[5].peer;
+    scene.world.set_up(away, false);
+    let mut changed = scene.dispatcher.changed();
+    changed.wait_for(|_| scene.dispatcher.is_informed()).await.expect("the tracker answers");
+    let ask = async |node: &Node| {
+        let start = Instant::now();
+        scene.dispatcher.list_page(node.peer, None).await.expect("it answers");
+        start.elapsed()
+    };
+    // In virtual time: by then all have connected that can.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut connected = Vec::new();
+    for node in &scene.nodes[..5] {
+        connected.push(ask(node).await);
+    }
+    scene.world.cut_streams();
+    for (node, connected) in scene.nodes.iter().zip(connected) {
+        let anew = ask(node).await;
+        assert!(connected < anew, "{connected:?} when it was connected, {anew:?} when it was not");
+    }
+    scene.world.set_up(away, true);
+    ask(&scene.nodes[5]).await;
+}

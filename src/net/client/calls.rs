@@ -75,6 +75,14 @@ impl Calls {
         }
     }
 
+    /// Opens a stream, says hello, and keeps it for the next request, which reads the answer to that.
+    pub async fn connect(&self, to: &Contact) -> Result<(), Error> {
+        let mut session = self.open(to).await?;
+        session.flush().await?;
+        self.keep(to.peer, session);
+        Ok(())
+    }
+
     async fn open(&self, to: &Contact) -> Result<Session, Error> {
         let stream = self.network.open(to, self.protocol).await?;
         let mut session = Session::new(to.peer, stream, Arc::clone(&self.traffic), self.server_role);

@@ -52,13 +52,13 @@ impl Session {
     pub async fn send(&mut self, message: &impl Serialize) -> Result<(), Error> {
         let written = write_frame(&mut self.stream, message).await.map_err(|error| self.broken(error))?;
         self.traffic.sent.fetch_add(written as u64, Ordering::Relaxed);
-        self.stream.flush().await.map_err(|error| self.broken(error))
+        self.flush().await
     }
 
     /// Sends raw data.
     pub async fn send_data(&mut self, data: &[u8]) -> Result<(), Error> {
         self.stream.write_all(data).await.map_err(|error| self.broken(error))?;
-        self.stream.flush().await.map_err(|error| self.broken(error))?;
+        self.flush().await?;
         self.traffic.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
         Ok(())
     }
@@ -112,6 +112,11 @@ impl Session {
         let written = write_frame(&mut self.stream, hello).await.map_err(|error| self.broken(error))?;
         self.traffic.sent.fetch_add(written as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Sends what is written already, when nothing else follows.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        self.stream.flush().await.map_err(|error| self.broken(error))
     }
 }
 

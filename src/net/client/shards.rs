@@ -37,6 +37,11 @@ impl ShardClient {
         Self { calls, cpu: CpuPool::for_this_machine(), latencies: Mutex::default() }
     }
 
+    /// Connects now, so that the next request need not; keeps the stream as after a request.
+    pub async fn connect(&self, to: &Contact) -> Result<(), Error> {
+        self.calls.within_deadline(to.peer, self.calls.connect(to)).await
+    }
+
     /// Stores a shard. The receipt is the consumer's word that it is on its disk, flushed. After an error the consumer
     /// may have it, and may come to have it yet, until it has confirmed its deletion.
     ///
