@@ -129,6 +129,10 @@ pub const YIELD_TIME: Duration = Duration::from_secs(10);
 pub const YIELD_BYTES: u64 = 2 << 30;
 /// Written bytes of one file that are put on the local disk in the background, before an fsync asks for it.
 pub const EARLY_FLUSH_BYTES: u64 = 32 << 20;
+/// What a flush hands to the disk at once, in bytes: a disk of 500 MB/s has it after 2 ms.
+pub const FLUSHED_AT_ONCE_BYTES: u64 = 1 << 20;
+/// From so many places of a file at most.
+pub const FLUSHED_AT_ONCE_RANGES: usize = 32;
 /// A file that was not written to for this long is uploaded though it is open.
 pub const LINGER: Duration = Duration::from_secs(2);
 /// A closed file that was not written to for this long is uploaded.

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -232,6 +233,16 @@ impl DiskFile for StagedFile {
         }
         drop(place);
         file.map_or(Ok(()), |file| file.write_at(bytes, offset))
+    }
+
+    fn write_out(&self, range: Range<u64>) -> io::Result<()> {
+        let place = self.place.lock();
+        if matches!(*place, Place::Removed) {
+            return Ok(());
+        }
+        let file = self.on_disk(&place)?;
+        drop(place);
+        file.map_or(Ok(()), |file| file.write_out(range))
     }
 
     fn len(&self) -> io::Result<u64> {

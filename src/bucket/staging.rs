@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -15,7 +16,7 @@ use tokio::sync::Notify;
 use super::staged::{StagedFiles, path_of};
 use crate::{
     base::{Ino, limits},
-    store::{Disk, DiskFile, Error, StagingFiles},
+    store::{Disk, DiskFile, Error, StagingFiles, sync_ranges},
 };
 
 /// All staging files of a bucket and the account of their bytes.
@@ -46,10 +47,10 @@ impl Staging {
         Ok(file)
     }
 
-    /// Makes the data of an open staging file durable, its directory entry included.
-    pub fn flush_file(&self, ino: Ino, file: &dyn DiskFile) -> Result<(), Error> {
+    /// Makes the data of an open staging file durable that was written in these ranges, its directory entry included.
+    pub fn flush_file(&self, ino: Ino, file: &dyn DiskFile, ranges: Vec<Range<u64>>) -> Result<(), Error> {
         let path = path_of(ino.0);
-        let flushed = file.sync().and_then(|()| self.files.flush_entries(std::slice::from_ref(&path)));
+        let flushed = sync_ranges(file, ranges).and_then(|()| self.files.flush_entries(std::slice::from_ref(&path)));
         flushed.map_err(Error::io("cannot flush staging file", &path))
     }
 

@@ -147,7 +147,8 @@ impl Inner {
         // log the same cell meanwhile.
         state.epoch += 1;
         let (epoch, cuts, size) = (state.epoch, state.cuts, state.inode.size);
-        parking_lot::MutexGuard::unlocked(state, || self.staging.flush_file(cell.ino, &*file))?;
+        let written = state.unlogged.iter().map(|(range, _)| range).collect();
+        parking_lot::MutexGuard::unlocked(state, || self.staging.flush_file(cell.ino, &*file, written))?;
         failpoint("staging-flushed");
         // What somebody else has put into the log meanwhile is not listed any more, and stands.
         for some in state.settle_flushed(epoch).chunks(limits::RANGES_PER_BATCH) {

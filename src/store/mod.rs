@@ -20,7 +20,7 @@ mod trees;
 
 pub use batch::Batch;
 pub use database::{Database, Sequence, StagingFiles};
-pub use disk::{Disk, DiskFile, DiskOp, FaultyDisk, RealDisk, SimulatedDisk};
+pub use disk::{Disk, DiskFile, DiskOp, FaultyDisk, RealDisk, SimulatedDisk, sync_ranges};
 pub use error::Error;
 pub use lock::StateLock;
 #[cfg(test)]

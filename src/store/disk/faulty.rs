@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -107,6 +108,10 @@ struct FaultyFile {
 }
 
 impl DiskFile for FaultyFile {
+    fn write_out(&self, range: Range<u64>) -> io::Result<()> {
+        self.inner.write_out(range)
+    }
+
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         self.disk.check(DiskOp::Read)?;
         self.inner.read_at(bytes, offset)

@@ -9,6 +9,7 @@ mod simulated;
 
 use std::{
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -39,6 +40,42 @@ pub trait DiskFile: Send + Sync {
     fn allocated(&self) -> io::Result<u64>;
     /// Makes the data, and the length needed to read it back, durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
+    /// Has the disk take what was written in a range, and waits for that. Nothing is durable before the flush that
+    /// follows; an error may be told here and not there again.
+    fn write_out(&self, _: Range<u64>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Flushes a file in which these ranges were written, in order. Much is handed to the disk piece by piece: a disk works
+/// off what it is given at once in turn, and all others' flushes would wait for the whole.
+pub fn sync_ranges(file: &dyn DiskFile, ranges: impl IntoIterator<Item = Range<u64>>) -> io::Result<()> {
+    let pieces = pieces(ranges);
+    if pieces.len() > 1 {
+        pieces.into_iter().try_for_each(|piece| file.write_out(piece))?;
+    }
+    file.sync()
+}
+
+/// What covers the ranges, each with at most `limits::FLUSHED_AT_ONCE_BYTES` of their bytes, from at most
+/// `limits::FLUSHED_AT_ONCE_RANGES` of them.
+fn pieces(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut pieces: Vec<Range<u64>> = Vec::new();
+    let (mut bytes_left, mut ranges_left) = (0, 0);
+    for mut range in ranges {
+        while range.start < range.end {
+            if bytes_left == 0 || ranges_left == 0 {
+                pieces.push(range.start..range.start);
+                (bytes_left, ranges_left) = (limits::FLUSHED_AT_ONCE_BYTES, limits::FLUSHED_AT_ONCE_RANGES);
+            }
+            let taken = bytes_left.min(range.end - range.start);
+            range.start += taken;
+            bytes_left -= taken;
+            ranges_left -= 1;
+            pieces.last_mut().expect("pushed before").end = range.start;
+        }
+    }
+    pieces
 }
 
 /// A directory tree. Paths are relative to its root and never contain `..`.
@@ -65,5 +102,83 @@ pub trait Disk: Send + Sync + 'static {
         let (free, total) = self.space().unwrap_or((0, 0));
         // One that does not tell is not held to it.
         if total == 0 { 0 } else { limits::DISK_RESERVE_BYTES.saturating_add(more).saturating_sub(free) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_flushed_goes_out_in_pieces_of_few_bytes_however_it_lies() {
+        const MOST: u64 = limits::FLUSHED_AT_ONCE_BYTES;
+        assert_eq!(pieces([]), []);
+        assert_eq!(pieces([5..5, 7..MOST]), vec![7..MOST; 1]);
+        assert_eq!(pieces(Some(1..2 * MOST + 3)), [1..MOST + 1, MOST + 1..2 * MOST + 1, 2 * MOST + 1..2 * MOST + 3]);
+        const RANGES: u64 = limits::FLUSHED_AT_ONCE_RANGES as u64;
+        let scattered: Vec<_> = (0..2 * RANGES).map(|page| page * 20_000..page * 20_000 + 4096).collect();
+        let (first, second) = (0..(RANGES - 1) * 20_000 + 4096, RANGES * 20_000..(2 * RANGES - 1) * 20_000 + 4096);
+        assert_eq!(pieces(scattered), [first, second]);
+    }
+
+    /// A file that notes what is asked of it.
+    #[derive(Default)]
+    struct Noted {
+        written_out: parking_lot::Mutex<Vec<Range<u64>>>,
+        fails: bool,
+        flushes: std::sync::atomic::AtomicU64,
+    }
+
+    impl DiskFile for Noted {
+        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
+            unreachable!()
+        }
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            unreachable!()
+        }
+        fn len(&self) -> io::Result<u64> {
+            unreachable!()
+        }
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            unreachable!()
+        }
+        fn punch(&self, _: u64, _: u64) -> io::Result<()> {
+            unreachable!()
+        }
+        fn allocated(&self) -> io::Result<u64> {
+            unreachable!()
+        }
+        fn sync(&self) -> io::Result<()> {
+            self.flushes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        }
+        fn write_out(&self, range: Range<u64>) -> io::Result<()> {
+            self.written_out.lock().push(range);
+            if self.fails { Err(io::Error::other("as told")) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_flush_ends_with_a_flush_and_tells_a_failure_before_it() {
+        let mut file = Noted::default();
+        sync_ranges(&file, [0..4096, 8192..9000]).expect("little goes at once");
+        assert!(file.written_out.lock().is_empty());
+        sync_ranges(&file, Some(0..3 << 20)).expect("in three pieces");
+        assert_eq!(file.written_out.lock().len(), 3);
+        assert_eq!(*file.flushes.get_mut(), 2);
+        file.fails = true;
+        assert!(sync_ranges(&file, Some(0..3 << 20)).is_err(), "the flush may not tell it again");
+        assert_eq!(*file.flushes.get_mut(), 2);
+    }
+
+    #[test]
+    fn the_real_disk_takes_what_is_written_out() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = RealDisk::new(directory.path()).expect("a disk").open(Path::new("file"), true).expect("made");
+        file.write_at(&vec![7; 3 << 20], 4096).expect("written");
+        file.write_out(0..2 << 20).expect("taken");
+        file.write_out(0..0).expect("nothing is nothing");
+        assert!(file.write_out(1..u64::MAX).is_err(), "there is no such place");
+        sync_ranges(&*file, Some(4096..4096 + (3 << 20))).expect("flushed");
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     runtime::failpoint,
-    store::{DiskFile, Error},
+    store::{DiskFile, Error, sync_ranges},
 };
 
 /// Where the next entry goes.
@@ -235,7 +235,8 @@ impl ShardStore {
             return Err(poison);
         }
         for (number, file) in std::mem::take(&mut unflushed.files) {
-            file.sync()
+            let appended = (writer.active == Some(number)).then_some(writer.flushed_to..writer.tail);
+            sync_ranges(&*file, appended)
                 .map_err(|error| self.poison(format!("flushing {}: {error}", segment_path(number).display())))?;
         }
         if std::mem::take(&mut unflushed.has_new_segment) {
