@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Bucket, Error,
+    Bucket, Error, SetTime, Timestamp,
     attempts::split_attempt,
     promises::{file, setting, write},
 };
@@ -148,10 +148,24 @@ async fn a_file_tells_what_it_takes_to_lose_its_newest_bytes() {
         write(&bucket, ino, round * 100, &[7; 50]);
         assert_eq!(told(), "memory");
         // In the log at its close, and not flushed.
-        bucket.flush(ino).expect("logged");
+        bucket.note_written(ino, SetTime::Now, Timestamp::default()).expect("logged");
         assert_eq!(told(), "memory");
         bucket.fsync_blocking(ino, false).expect("durable");
         assert_eq!(told(), "local");
     }
+    machine.kill(bucket).await;
+}
+
+#[tokio::test]
+async fn a_closed_file_survives_the_end_of_the_process_also_when_no_time_was_told() {
+    let machine = Machine::new();
+    let bucket = machine.start();
+    let ino = file(&bucket, b"a");
+    let handle = bucket.open(ino, true).expect("opened");
+    write(&bucket, ino, 0, &[7; 5000]);
+    bucket.release(ino, handle, true);
+    machine.kill(bucket).await;
+    let bucket = machine.start();
+    assert_eq!(read(&bucket, ino, 6000), [7; 5000]);
     machine.kill(bucket).await;
 }

@@ -117,6 +117,15 @@ impl Inner {
         Ok(state.logged_at)
     }
 
+    /// The same if there is little of it.
+    fn log_if_small(&self, cell: &Cell) -> Result<(), Error> {
+        let is_small = cell.lock().unlogged.covered_bytes() <= limits::INLINE_AT_CLOSE_BYTES;
+        if is_small {
+            self.log_cell(cell)?;
+        }
+        Ok(())
+    }
+
     /// Small data goes into the log itself.
     fn log_inline(&self, cell: &Cell, state: &mut CellState, batch: &mut Batch) -> Result<(), Error> {
         let ranges: Vec<_> = state.unlogged.iter().map(|(range, _)| range).collect();
@@ -240,7 +249,9 @@ impl Bucket {
         self.inner.wait_for_room(data.len() as u64, || self.write_now(ino, offset, &data)).await
     }
 
-    /// Notes when a file was last written, which is kept as its data is: stored with the next flush or fsync.
+    /// Notes when a file was last written, as the kernel tells it at close(2) and fsync(2), after the data. A small file
+    /// goes into the log with it, not flushed, so that it survives the end of this process; a large one follows with the
+    /// next write-back or fsync.
     pub fn note_written(&self, ino: Ino, modified: SetTime, changed: Timestamp) -> Result<Attr, Error> {
         let cell = self.inner.cell(ino)?;
         let mut state = cell.lock();
@@ -253,18 +264,10 @@ impl Bucket {
         };
         state.inode.changed = changed;
         state.is_changed = true;
-        Ok(self.inner.attr_of(ino, &state))
-    }
-
-    /// At close(2): a small file goes into the log, not flushed, so that it survives the end of this process.
-    /// A large one follows with the next write-back.
-    pub fn flush(&self, ino: Ino) -> Result<(), Error> {
-        let cell = self.inner.cell(ino)?;
-        let is_small = cell.lock().unlogged.covered_bytes() <= limits::INLINE_AT_CLOSE_BYTES;
-        if is_small {
-            self.inner.log_cell(&cell)?;
-        }
-        Ok(())
+        let attr = self.inner.attr_of(ino, &state);
+        drop(state);
+        self.inner.log_if_small(&cell)?;
+        Ok(attr)
     }
 
     /// Whether an fsync of this inode is no more than one flush of the log: little is written, and no consumer waited for.
@@ -327,6 +330,10 @@ impl Bucket {
         };
         if is_dirty {
             self.inner.uploader.note(ino, false);
+        }
+        // The kernel tells no time when it is that of an earlier write.
+        if is_writer && let Err(error) = self.inner.log_if_small(&cell) {
+            tracing::warn!(op = "release", file = ino.0, %error, "a closed file is not in the log yet");
         }
         self.inner.reap_if_unused(&cell);
     }
