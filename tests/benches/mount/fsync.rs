@@ -21,8 +21,11 @@ use crate::{
 
 const APPENDS: usize = 500;
 const APPEND_BYTES: usize = 4096;
-/// Appends to the bucket, then as many to the plain directory, and so on: both have the same beside them.
-const TURN: usize = 25;
+/// Beside the background each place gets an append so often, as from a program that has other things to do too: whoever
+/// appends without a pause meets what lasts long once, however often it happens, and counts many quick ones in between.
+const APPEND_EVERY: Duration = Duration::from_millis(5);
+/// Fewer are not worth a percentile.
+const LEAST_APPENDS: usize = 200;
 /// What is uploaded beside the appends.
 const UPLOAD_BYTES: u64 = 2 * GIB;
 /// The file that is overwritten here and there, so that there is something to collect.
@@ -57,17 +60,17 @@ fn alone(directory: &Path) -> anyhow::Result<Vec<f64>> {
 fn append(path: &Path, count: usize) -> anyhow::Result<Vec<Duration>> {
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
     let data = noise(APPEND_BYTES);
-    let mut times = Vec::new();
-    for _ in 0..count {
-        let start = Instant::now();
-        file.write_all(&data)?;
-        file.sync_data()?;
-        times.push(start.elapsed());
-    }
-    Ok(times)
+    (0..count).map(|_| append_once(&mut file, &data)).collect()
 }
 
-/// The same at both places by turns, while files are uploaded, collected and evicted.
+fn append_once(file: &mut File, data: &[u8]) -> anyhow::Result<Duration> {
+    let start = Instant::now();
+    file.write_all(data)?;
+    file.sync_data()?;
+    Ok(start.elapsed())
+}
+
+/// The same at both places at the same time, while files are uploaded, collected and evicted.
 fn loaded(places: &Places) -> anyhow::Result<Vec<Row>> {
     let (bucket, plain) = (places.directory(Place::Bucket, "loaded")?, places.directory(Place::Plain, "loaded")?);
     let (holed, evicted) = (bucket.join("holed"), bucket.join("evicted"));
@@ -76,6 +79,8 @@ fn loaded(places: &Places) -> anyhow::Result<Vec<Row>> {
     places.settle()?;
     eprintln!("fsync, beside an upload of {} GiB", UPLOAD_BYTES / GIB);
     let is_over = AtomicBool::new(false);
+    let until = Instant::now() + LOADED;
+    let is_running = || !is_over.load(Ordering::Relaxed) && Instant::now() < until;
     let until_over = |work: &dyn Fn() -> anyhow::Result<()>| -> anyhow::Result<()> {
         while !is_over.load(Ordering::Relaxed) {
             work()?;
@@ -96,24 +101,17 @@ fn loaded(places: &Places) -> anyhow::Result<Vec<Row>> {
                 read(&evicted, EVICTED_BYTES)
             })
         });
-        let until = Instant::now() + LOADED;
-        let mut times = [Vec::new(), Vec::new()];
-        let mut turns = || -> anyhow::Result<()> {
-            while !is_over.load(Ordering::Relaxed) && Instant::now() < until {
-                times[0].extend(append(&bucket.join("log"), TURN)?);
-                times[1].extend(append(&plain.join("log"), TURN)?);
-            }
-            Ok(())
-        };
-        let appended = turns();
+        let appending = [&bucket, &plain].map(|directory| scope.spawn(|| append_now_and_then(directory, &is_running)));
+        let appended = appending.map(|thread| thread.join());
         for worker in [upload, overwrite, evict] {
             worker.join().map_err(|_| anyhow::anyhow!("the background has panicked"))?.context("in the background")?;
         }
-        appended.map(|()| times)
+        let [bucket, plain] = appended.map(|outcome| outcome.map_err(|_| anyhow::anyhow!("an append has panicked")));
+        Ok([bucket??, plain??])
     })?;
-    let count = times[0].len();
-    if count < TURN {
-        bail!("the background was over before anything was measured");
+    let count = times[0].len().min(times[1].len());
+    if count < LEAST_APPENDS {
+        bail!("the background was over after {count} appends: too few to measure");
     }
     let mut rows = Vec::new();
     for (kind, percent) in [(less("append, loaded, p50", "ms"), 50), (less("append, loaded, p99", "ms"), 99)] {
@@ -126,6 +124,18 @@ fn loaded(places: &Places) -> anyhow::Result<Vec<Row>> {
     }
     places.settle()?;
     Ok(rows)
+}
+
+/// Appends as [`append`] does, with pauses, as long as it is told to.
+fn append_now_and_then(directory: &Path, is_running: &(dyn Fn() -> bool + Sync)) -> anyhow::Result<Vec<Duration>> {
+    let mut file = OpenOptions::new().append(true).create(true).open(directory.join("log"))?;
+    let (data, mut times) = (noise(APPEND_BYTES), Vec::new());
+    while is_running() {
+        let next = Instant::now() + APPEND_EVERY;
+        times.push(append_once(&mut file, &data)?);
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    Ok(times)
 }
 
 /// Overwrites pages of a file here and there, each megabyte made safe.

@@ -10,6 +10,8 @@ use std::{
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 
+use openbucket::base::limits;
+
 use crate::{
     machine::loopback_bytes,
     meter::{MIB, chance, noise, per_second, pick, write},
@@ -122,5 +124,7 @@ impl Drop for Stopped {
     fn drop(&mut self) {
         // Gone, it need not go on.
         let _ = kill_process(self.0, Signal::CONT);
+        // So long it is read from last, and what it holds costs k times as much.
+        std::thread::sleep(limits::CONSUMER_REST);
     }
 }
