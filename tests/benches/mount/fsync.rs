@@ -133,7 +133,7 @@ fn append_now_and_then(directory: &Path, is_running: &(dyn Fn() -> bool + Sync))
     while is_running() {
         let next = Instant::now() + APPEND_EVERY;
         times.push(append_once(&mut file, &data)?);
-        thread::sleep(next.saturating_duration_since(Instant::now()));
+        thread::sleep(next.saturating_duration_since(Instant::now())); // the pause of a program
     }
     Ok(times)
 }

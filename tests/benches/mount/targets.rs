@@ -89,11 +89,12 @@ const HELD: &[(&str, &str)] = &[
         "read cold",
         "the processors: hashing a fifth, buffers a sixth, noise a tenth of what mount and consumers spend together",
     ),
-    ("first byte, cold mount", "connections: TCP, noise and yamux come before the first shard"),
+    ("first byte, cold mount", "connections that are still being made, and cold caches of consumers"),
     ("random read cold", "a block of 64 KiB is fetched, verified and opened for each 4 KiB, by one reader at a time"),
     (
         "append, loaded, p99",
-        "turns for the processors, which are all busy, and flushes of the disk that are on their way already",
+        "three requests of the kernel's protocol, the first behind all that is written back, and two turns for each on \
+         processors that are all busy",
     ),
     ("create empty", "the kernel's protocol and its changes of threads: two appends to the intent log are the rest"),
     ("create 1 KiB", "the kernel's protocol and its changes of threads: two appends to the intent log are the rest"),
