@@ -123,33 +123,46 @@ impl Blobs {
 /// waits for a truncation, nobody is left to truncate, and it waits for ever: so not too many at a time.
 const STEP_BYTES: usize = 1 << 20;
 
+/// Bytes of changes that go into the trees at a time: while sled applies a batch, nobody reads.
+const BATCH_BYTES: usize = 16 << 10;
+
 /// Changes of keys on their way into the trees, in steps that are flushed one after the other. What was not
 /// [finished](Steps::finish) may be there in part.
 pub(super) struct Steps<'a> {
     trees: &'a Trees,
     batch: sled::Batch,
-    bytes: usize,
+    batch_bytes: usize,
+    /// Of the step, those of the batch not included.
+    applied_bytes: usize,
 }
 
 impl Steps<'_> {
     /// A key has this value from now on, or none.
     pub fn set(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
-        self.bytes += key.len() + value.map_or(0, <[u8]>::len);
+        self.batch_bytes += key.len() + value.map_or(0, <[u8]>::len);
         match value {
             Some(value) => self.batch.insert(key, value),
             None => self.batch.remove(key),
         }
-        if self.bytes >= STEP_BYTES { self.apply() } else { Ok(()) }
+        if self.batch_bytes >= BATCH_BYTES {
+            self.apply()?;
+        }
+        if self.applied_bytes >= STEP_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// All of it is durable.
     pub fn finish(mut self) -> Result<(), Error> {
-        self.apply()
+        self.apply()?;
+        self.flush()
     }
 
     fn apply(&mut self) -> Result<(), Error> {
-        self.bytes = 0;
-        self.trees.db.apply_batch(std::mem::take(&mut self.batch)).map_err(trees_error)?;
+        self.applied_bytes += std::mem::take(&mut self.batch_bytes);
+        self.trees.db.apply_batch(std::mem::take(&mut self.batch)).map_err(trees_error)
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.applied_bytes = 0;
         self.trees.flush().map_err(trees_error)
     }
 }
@@ -187,7 +200,7 @@ impl Trees {
 
     /// Changes keys, durably.
     pub fn steps(&self) -> Steps<'_> {
-        Steps { trees: self, batch: sled::Batch::default(), bytes: 0 }
+        Steps { trees: self, batch: sled::Batch::default(), batch_bytes: 0, applied_bytes: 0 }
     }
 
     /// Makes everything durable.
