@@ -87,6 +87,16 @@ pub const PAGE_BYTES: u64 = 4 << 10;
 pub const COPY_STAGED_BYTES: u64 = 32 << 20;
 /// Staged ranges that one batch tells the database, at most: 2 MiB of the log.
 pub const RANGES_PER_BATCH: usize = 64 << 10;
+/// A thread that takes requests of the kernel waits so long for others at a file before it leaves that to another one.
+pub const CELL_PATIENCE: Duration = Duration::from_millis(1);
+/// Parts of files that land before others get their turn with these files.
+pub const LANDED_AT_ONCE: usize = 128;
+/// Bytes of a staging file that are given back as a hole in it, at least.
+pub const HOLE_BYTES: u64 = 1 << 20;
+/// Bytes of a staging file that nobody needs, at most, before smaller holes are made too.
+pub const WASTE_BYTES: u64 = 1 << 30;
+/// Holes that are made in a staging file before others get their turn with it.
+pub const HOLES_AT_ONCE: usize = 16;
 /// Extents changed in one batch, at most.
 pub const EXTENTS_PER_BATCH: usize = 1024;
 /// Deletions of shards queued in one batch, at most.

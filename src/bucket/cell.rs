@@ -115,6 +115,11 @@ impl Cell {
     pub fn lock(&self) -> MutexGuard<'_, CellState> {
         self.state.lock()
     }
+
+    /// Whether somebody holds it for longer than it takes to write or look something up.
+    pub fn is_busy(&self) -> bool {
+        self.state.try_lock_for(limits::CELL_PATIENCE).is_none()
+    }
 }
 
 /// Several cells locked together, in the order of their inodes. A batch that stores

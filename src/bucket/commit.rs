@@ -8,19 +8,13 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    Error, Inner,
-    attempts::Announced,
-    cell::{Cell, CellState},
-    records::Chunk,
-    upload::Job,
-};
+use super::{Error, Inner, attempts::Announced, records::Chunk, upload::Job};
 use crate::{
     base::{ChunkId, PeerId, Record, ShardId, limits},
     coding::{self, Encoded},
     dispatch::{Health, Placement, Rest},
     runtime::{failpoint, spawn_blocking},
-    store::{Batch, Sequence, Table},
+    store::{Batch, Table},
 };
 
 /// What the mark of an incomplete chunk says when nobody waits for its shards.
@@ -109,8 +103,10 @@ impl Inner {
             {
                 return Err(crate::store::Error::io("cannot read", "staging")(error).into());
             }
-            let state = piece.cell.lock();
-            if !state.awaited.is_empty() {
+        }
+        for pieces in job.pieces.chunk_by(|one, next| Arc::ptr_eq(&one.cell, &next.cell)) {
+            let state = pieces[0].cell.lock();
+            for piece in pieces.iter().filter(|_| !state.awaited.is_empty()) {
                 piece.intact.get_or_init(|| state.unmodified_since(job.flight, piece.range.clone()));
             }
         }
@@ -128,37 +124,6 @@ impl Inner {
             self.end_attempts(delivery.chunk.layout.chunk, stored, batch)?;
         }
         Ok(())
-    }
-
-    /// Gives back the staging space that a cell needs no more. All batches up to `durable` are durable: before that
-    /// a crash would bring the ranges back.
-    pub(super) fn reclaim(&self, cell: &Cell, durable: Sequence) {
-        let mut state = cell.lock();
-        let ready: Vec<_> =
-            state.waste.iter().filter(|(_, since)| **since <= durable).map(|(range, _)| range).collect();
-        if state.is_gone || ready.is_empty() {
-            return;
-        }
-        for range in &ready {
-            state.waste.remove(range.clone());
-        }
-        if state.dirty.is_empty() && state.waste.is_empty() {
-            self.drop_staging_file(cell, &mut state);
-            return;
-        }
-        let punch = |state: &mut CellState| -> Result<(), Error> {
-            let file = self.staging_file(cell, state)?;
-            for range in &ready {
-                let punched = file.punch(range.start, range.end - range.start);
-                punched.map_err(crate::store::Error::io("cannot free a part of", "staging"))?;
-            }
-            Ok(())
-        };
-        if let Err(error) = punch(&mut state) {
-            tracing::warn!(file = cell.ino.0, %error, "cannot give staging space back; it is freed with the file");
-        }
-        drop(state);
-        self.staging.note_freed();
     }
 
     /// Puts the bytes of a failed upload back in line, later each time.

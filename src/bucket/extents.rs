@@ -33,7 +33,8 @@ pub(super) struct ExtentChange<'a> {
     _accounts: MutexGuard<'a, ()>,
 }
 
-/// Extents read in one step.
+/// Extents read in one step: few at first, since most of who asks need few.
+const FIRST_PAGE: usize = 4;
 const PAGE: usize = 256;
 
 fn decode(key: &[u8], value: &[u8]) -> Result<(u64, Extent), Error> {
@@ -55,8 +56,10 @@ impl Inner {
                 found.push((offset, extent));
             }
         }
+        let mut page_size = FIRST_PAGE;
         loop {
-            let step = limit.saturating_sub(found.len()).clamp(1, PAGE);
+            let step = limit.saturating_sub(found.len()).clamp(1, page_size);
+            page_size = PAGE;
             let page = self.database.scan(Table::Extent, &prefix, &from, step)?;
             for (key, value) in &page {
                 let (offset, extent) = decode(key, value)?;
@@ -147,16 +150,24 @@ impl ExtentChange<'_> {
 
     /// The first extents of a file that overlap a range, the batch in the making included: so many, or more.
     fn current(&self, ino: Ino, range: Range<u64>, count: usize) -> Result<Vec<(u64, Extent)>, Error> {
-        let from = range.start.saturating_sub(limits::CHUNK_BYTES as u64);
-        let changed = self.pending.range((ino, from)..(ino, range.end));
-        // As many more as the batch may take of them.
-        let limit = count.saturating_add(changed.clone().count());
+        let changed = self.pending.range((ino, range.start)..(ino, range.end));
+        // As many more as the batch may take of them, and one that begins before the range.
+        let limit = count.saturating_add(changed.clone().count()).saturating_add(1);
         let mut extents: BTreeMap<u64, Extent> = self.inner.extents(ino, range.clone(), limit)?.into_iter().collect();
         let known = if extents.len() < limit { range.end } else { extents.keys().next_back().map_or(0, |at| at + 1) };
+        extents.retain(|offset, _| *offset >= range.start || !self.pending.contains_key(&(ino, *offset)));
+        // They do not overlap: of those before the range only the last may reach into it.
+        let from = range.start.saturating_sub(limits::CHUNK_BYTES as u64);
+        let before = self.pending.range((ino, from)..(ino, range.start)).rev();
+        if let Some((offset, extent)) = before.filter_map(|((_, offset), extent)| Some((*offset, (*extent)?))).next()
+            && offset + u64::from(extent.bytes) > range.start
+        {
+            extents.insert(offset, extent);
+        }
         for ((_, offset), extent) in changed.take_while(|((_, offset), _)| *offset < known) {
             match extent {
-                Some(extent) if offset + u64::from(extent.bytes) > range.start => extents.insert(*offset, *extent),
-                _ => extents.remove(offset),
+                Some(extent) => extents.insert(*offset, *extent),
+                None => extents.remove(offset),
             };
         }
         Ok(extents.into_iter().collect())
@@ -231,7 +242,8 @@ impl ExtentChange<'_> {
             if live > 0 {
                 batch.put(Table::Live, &[id.as_bytes()], live.to_be_bytes().to_vec());
                 let new_bytes = self.stored.filter(|(stored, _)| *stored == id).map(|(_, bytes)| bytes);
-                self.inner.index_sparse(id, LiveChange { live, shared, new_bytes }, batch)?;
+                let is_landing = change > 0 && shared == 0;
+                self.inner.index_sparse(id, LiveChange { live, shared, new_bytes, is_landing }, batch)?;
                 continue;
             }
             if let Some(chunk) = self.inner.chunk(id)? {
@@ -251,6 +263,85 @@ pub(super) fn queue_deletes(chunk: &Chunk, batch: &mut Batch) {
     for (placement, root) in chunk.placements.iter().zip(&chunk.roots) {
         if let Some(consumer) = placement.consumer {
             batch.put(Table::Delete, &[consumer.as_bytes(), root.as_bytes()], Vec::new());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        super::{Bucket, promises::open},
+        *,
+    };
+
+    const FILE_BYTES: u64 = 60;
+    const INO: Ino = Ino(100);
+
+    /// What each byte of the file is: of which chunk, which byte.
+    type Model = Vec<Option<(u8, u32)>>;
+
+    fn id(chunk: u8) -> ChunkId {
+        ChunkId([chunk; 32])
+    }
+
+    fn show(extents: &[(u64, Extent)]) -> Model {
+        let mut shown = vec![None; 2 * FILE_BYTES as usize];
+        for (offset, extent) in extents {
+            for byte in 0..extent.bytes {
+                let place = &mut shown[*offset as usize + byte as usize];
+                assert_eq!(*place, None, "extents overlap");
+                *place = Some((extent.chunk.as_bytes()[0], extent.chunk_offset + byte));
+            }
+        }
+        shown
+    }
+
+    /// A batch of changes: each cuts a range and, with a chunk, fills it.
+    fn batches() -> impl Strategy<Value = Vec<Vec<(u64, u32, Option<u8>)>>> {
+        let change = (0..FILE_BYTES, 1u32..20, proptest::option::of(1u8..9));
+        prop::collection::vec(prop::collection::vec(change, 1..12), 1..6)
+    }
+
+    fn apply(bucket: &Bucket, changes: &[(u64, u32, Option<u8>)], model: &mut Model) {
+        let (mut batch, mut change) = (Batch::new(), bucket.inner.change_extents());
+        for (offset, bytes, chunk) in changes {
+            let range = *offset..offset + u64::from(*bytes);
+            change.cut_all(INO, range.clone(), &mut batch).expect("readable");
+            if let Some(chunk) = chunk {
+                let extent = Extent { bytes: *bytes, chunk: id(*chunk), chunk_offset: 0 };
+                change.insert(INO, *offset, extent, &mut batch);
+            }
+            for byte in range.clone() {
+                model[byte as usize] = chunk.map(|chunk| (chunk, (byte - offset) as u32));
+            }
+            // Also of what only the batch knows, and from wherever one looks.
+            for from in [0, range.start.saturating_sub(3), range.start, range.start + 1] {
+                let found = change.current(INO, from..range.end + 2, usize::MAX).expect("readable");
+                let (shown, window) = (show(&found), from as usize..range.end as usize + 2);
+                assert_eq!(shown[window.clone()], model[window]);
+                let first = change.current(INO, from..range.end + 2, 2).expect("readable");
+                assert_eq!(first.iter().take(2).collect::<Vec<_>>(), found.iter().take(2).collect::<Vec<_>>());
+            }
+        }
+        bucket.inner.database.commit(batch).expect("committed");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+        /// What is cut and inserted, in one batch or in several, is what is found.
+        #[test]
+        fn extents_are_what_was_put_there_last(batches in batches()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let _runtime = runtime.enter();
+            let directory = tempfile::tempdir().expect("made");
+            let bucket = open(directory.path());
+            let mut model = vec![None; 2 * FILE_BYTES as usize];
+            for changes in batches {
+                apply(&bucket, &changes, &mut model);
+                prop_assert_eq!(show(&bucket.inner.extents(INO, 0..u64::MAX, usize::MAX).expect("readable")), model.clone());
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The landing of a chunk: what it carries is staged no more, in as many batches as that needs.
 //!
-//! A batch may only hold so much, and a chunk may replace a great many small extents. Each batch is right by itself: it
-//! lands some parts, with their extents, what these replace, and that they are staged no more. The first one also stores
-//! the chunk. After a crash between two of them the other parts are staged still, and go with another chunk.
+//! A batch may only hold so much, a chunk may replace a great many small extents, and who uses the files must not wait for
+//! long. Each batch is right by itself: it lands some parts, with their extents, what these replace, and that they are
+//! staged no more. The first one also stores the chunk. After a crash between two of them the other parts are staged
+//! still, and go with another chunk.
 //!
 //! What was written anew meanwhile stays staged. Where somebody waits for what was there before, that lands beneath it:
 //! otherwise a program that writes the same bytes again and again would keep an fsync on consumers from ever returning.
@@ -59,9 +60,15 @@ impl Parts {
     }
 }
 
-impl Landing<'_> {
+impl<'a> Landing<'a> {
     fn is_done(&self) -> bool {
         self.next.0 == self.job.pieces.len()
+    }
+
+    /// Those that the next batch lands, if there is room for them.
+    fn next_pieces(&self) -> &'a [Piece] {
+        let job = self.job;
+        &job.pieces[self.next.0..job.pieces.len().min(self.next.0 + limits::LANDED_AT_ONCE)]
     }
 
     /// Puts into a batch what fits of the parts that are still as the chunk took them.
@@ -72,11 +79,11 @@ impl Landing<'_> {
         batch: &mut Batch,
     ) -> Result<Parts, Error> {
         let (mut parts, mut count) = (Parts::default(), 0);
-        while let Some(piece) = self.job.pieces.get(self.next.0) {
+        for piece in self.next_pieces() {
             let (ino, state) = (piece.cell.ino, locked.of(piece.cell.ino));
             let rest = piece.range.start.max(self.next.1)..piece.range.end;
             for (part, is_beneath) in self.job.landing_parts(piece, state, rest) {
-                let has_room = count < limits::PIECES_PER_CHUNK;
+                let has_room = count < limits::LANDED_AT_ONCE;
                 let reached = if has_room { change.cut(ino, part.clone(), batch)? } else { part.start };
                 if reached > part.start {
                     let skipped = (part.start - piece.range.start) as u32;
@@ -155,7 +162,7 @@ impl Inner {
     /// Lands as much as fits into a batch; None when the chunk has gone since the batch before.
     fn land_some(&self, landing: &mut Landing<'_>) -> Result<Option<Sequence>, Error> {
         let (job, chunk) = (landing.job, &landing.delivery.chunk);
-        let pieces = &job.pieces[landing.next.0..];
+        let pieces = landing.next_pieces();
         let mut locked = Locked::new(pieces.iter().map(|piece| &piece.cell));
         let mut change = self.change_extents();
         if landing.is_stored && self.chunk(chunk.layout.chunk)?.is_none() {

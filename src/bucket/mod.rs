@@ -7,7 +7,7 @@
 //! - `tree` and `rename`: names and directories; `attributes`: stat and extended attributes; `acl`: access control lists
 //! - `write`: write, fsync and the intent log; `staging` and `staged`: the files or the memory below that; `ranges`: what is staged
 //! - `upload`: what goes to consumers next; `commit` and `land`: how it gets there; `pressure`: when it yields; `room` and
-//!   `awaited`: who waits for it
+//!   `awaited`: who waits for it; `waste`: how its space comes back
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
 //! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
@@ -42,7 +42,7 @@ mod open;
 mod policy;
 mod pressure;
 #[cfg(test)]
-mod promises;
+pub(crate) mod promises;
 mod ranges;
 mod read;
 mod reap;
@@ -57,6 +57,7 @@ mod staging;
 mod tend;
 mod tree;
 mod upload;
+mod waste;
 mod write;
 
 use std::{collections::HashSet, sync::Arc};

@@ -144,7 +144,11 @@ impl Inner {
         self.dispatcher.learn(known);
         for (ino, stored) in self.stored_ranges()? {
             let bytes = stored.covered_bytes();
-            self.cell_with(ino, || stored)?;
+            let cell = self.cell_with(ino, || stored)?;
+            if let Err(error) = self.find_waste(&cell) {
+                // What uploads it says so, too.
+                tracing::warn!(file = ino.0, %error, "a staging file cannot be looked at");
+            }
             self.staging.account(0, bytes);
             self.uploader.note(ino, true);
         }

@@ -17,9 +17,18 @@ use crate::{
 };
 
 /// A bucket in a directory whose consumers are all away.
-pub(super) fn open(directory: &Path) -> Bucket {
+pub(crate) fn open(directory: &Path) -> Bucket {
     let (options, parts) = setting(directory);
     Bucket::start(options, parts).expect("opens")
+}
+
+impl Bucket {
+    /// Somebody is at this file for as long as the work takes.
+    pub(crate) fn hold(&self, ino: Ino, work: impl FnOnce()) {
+        let cell = self.inner.cell(ino).expect("there");
+        let _held = cell.lock();
+        work();
+    }
 }
 
 /// What it is made of.

@@ -92,7 +92,7 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::{Path, PathBuf};
 
     use tokio::{
@@ -117,7 +117,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
     /// What the disk of these tests has beside its reserve.
-    const DISK_BYTES: u64 = 16 * MIB;
+    pub(in crate::bucket) const DISK_BYTES: u64 = 16 * MIB;
 
     fn in_virtual_time(work: impl Future<Output = ()>) {
         let _alone = OneThread::enter();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     /// A bucket without consumers whose staging files and cache share a small disk.
-    fn open(directory: &Path, staging_bytes: u64) -> (Bucket, SimulatedDisk) {
+    pub(in crate::bucket) fn open(directory: &Path, staging_bytes: u64) -> (Bucket, SimulatedDisk) {
         let small = SimulatedDisk::new(limits::DISK_RESERVE_BYTES + DISK_BYTES);
         let (mut options, parts) = setting(directory);
         (options.staging_bytes, options.cache_disk_bytes) = (staging_bytes, 1 << 30);
@@ -137,10 +137,10 @@ mod tests {
         (Bucket::start_on(options, parts, disk).expect("opens"), small)
     }
 
-    /// Another program takes all of the disk but the reserve.
-    fn take_all(disk: &SimulatedDisk) -> PathBuf {
+    /// Another program takes so much of the disk.
+    pub(in crate::bucket) fn take(disk: &SimulatedDisk, bytes: u64) -> PathBuf {
         let path = PathBuf::from("others");
-        disk.open(&path, true).expect("made").write_at(&vec![1; DISK_BYTES as usize], 0).expect("written");
+        disk.open(&path, true).expect("made").write_at(&vec![1; bytes as usize], 0).expect("written");
         path
     }
 
@@ -185,7 +185,7 @@ mod tests {
         in_virtual_time(async {
             let directory = tempfile::tempdir().expect("made");
             let (bucket, disk) = open(directory.path(), 1 << 30);
-            let (ino, others) = (file(&bucket, b"a"), take_all(&disk));
+            let (ino, others) = (file(&bucket, b"a"), take(&disk, DISK_BYTES));
             let write = begin_write(&bucket, ino);
             sleep(limits::STAGING_TIMEOUT - Duration::from_secs(1)).await; // virtual time
             assert!(!write.is_finished());
@@ -200,7 +200,7 @@ mod tests {
             let directory = tempfile::tempdir().expect("made");
             let (bucket, disk) = open(directory.path(), 1 << 30);
             let ino = file(&bucket, b"a");
-            take_all(&disk);
+            take(&disk, DISK_BYTES);
             let begun = Instant::now();
             let error = begin_write(&bucket, ino).await.expect("no panic").expect_err("no space");
             assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::Full, 30));
@@ -258,13 +258,15 @@ mod tests {
     async fn next_failure(bucket: &Bucket, ino: Ino) -> Option<Instant> {
         let cell = bucket.inner.cell(ino).expect("there");
         let before = cell.lock().failed_at;
-        loop {
+        let end = Instant::now() + 2 * limits::RETRY_MAX;
+        while Instant::now() < end {
             let now = cell.lock().failed_at;
             if now != before {
                 return now;
             }
             sleep(Duration::from_millis(100)).await; // virtual time
         }
+        panic!("it does not fail again");
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) struct LiveChange {
     pub shared: u64,
     /// The bytes that the chunk holds, if the same batch stores it.
     pub new_bytes: Option<u32>,
+    /// Whether bytes of it come into use for the first time.
+    pub is_landing: bool,
 }
 
 /// What the collector has to do.
@@ -62,6 +64,9 @@ impl Inner {
         }
         if change.live < bound {
             batch.put(Table::Sparse, &[id.as_bytes()], Vec::new());
+        } else if change.is_landing {
+            // In several batches, and between the first ones too little of it was needed.
+            batch.delete(Table::Sparse, &[id.as_bytes()]);
         }
         Ok(())
     }

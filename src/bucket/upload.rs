@@ -272,11 +272,11 @@ impl Inner {
                 }
             };
             let job = job.get_or_insert_with(|| Job { flight, scheme, pieces: Vec::new(), bytes: 0 });
-            let ranges: Vec<_> =
-                state.dirty.iter().filter(|(_, flight)| flight.is_none()).map(|(range, _)| range).collect();
+            let waiting = state.dirty.iter().filter(|(_, flight)| flight.is_none()).map(|(range, _)| range);
+            let ranges: Vec<_> = waiting.take(limits::PIECES_PER_CHUNK - job.pieces.len()).collect();
             for range in ranges {
                 let room = (limits::CHUNK_BYTES - job.bytes) as u64;
-                if room == 0 || job.pieces.len() >= limits::PIECES_PER_CHUNK {
+                if room == 0 {
                     break;
                 }
                 let range = range.start..range.end.min(range.start + room);

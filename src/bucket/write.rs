@@ -270,9 +270,16 @@ impl Bucket {
         Ok(attr)
     }
 
-    /// Whether an fsync of this inode is no more than one flush of the log: little is written, and no consumer waited for.
+    /// Whether others are at this file and stay: who asks for something of it would wait.
+    pub fn is_busy(&self, ino: Ino) -> bool {
+        self.inner.cell(ino).is_ok_and(|cell| cell.is_busy())
+    }
+
+    /// Whether an fsync of this inode is no more than one flush of the log: little is written, nobody is at it who stays,
+    /// and no consumer is waited for.
     pub fn is_fsync_short(&self, ino: Ino) -> bool {
-        let is_little = |cell: Arc<Cell>| cell.lock().unlogged.covered_bytes() <= limits::INLINE_BYTES;
+        let is_little =
+            |cell: Arc<Cell>| !cell.is_busy() && cell.lock().unlogged.covered_bytes() <= limits::INLINE_BYTES;
         !self.inner.options.is_durability_network && self.inner.cell(ino).is_ok_and(is_little)
     }
 
@@ -319,20 +326,23 @@ impl Bucket {
     pub fn release(&self, ino: Ino, handle: u64, is_writer: bool) {
         self.inner.handles.close(handle);
         let Ok(cell) = self.inner.cell(ino) else { return };
-        let is_dirty = {
+        let (is_dirty, has_names) = {
             let mut state = cell.lock();
             state.handles = state.handles.saturating_sub(1);
             state.writers = state.writers.saturating_sub(u32::from(is_writer));
             if state.handles == 0 {
                 state.file = None;
             }
-            state.handles == 0 && !state.dirty.is_empty()
+            (state.handles == 0 && !state.dirty.is_empty(), state.inode.links > 0)
         };
         if is_dirty {
             self.inner.uploader.note(ino, false);
         }
-        // The kernel tells no time when it is that of an earlier write.
-        if is_writer && let Err(error) = self.inner.log_if_small(&cell) {
+        // The kernel tells no time when it is that of an earlier write. What has no name any more goes with its last user.
+        if is_writer
+            && has_names
+            && let Err(error) = self.inner.log_if_small(&cell)
+        {
             tracing::warn!(op = "release", file = ino.0, %error, "a closed file is not in the log yet");
         }
         self.inner.reap_if_unused(&cell);

@@ -34,6 +34,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sequence(u64);
 
+impl Sequence {
+    /// Before all batches of this run.
+    pub const START: Self = Self(0);
+}
+
 /// Where the staging files are flushed and replayed; the database calls it.
 pub trait StagingFiles: Send + Sync + 'static {
     /// Makes all data of these inodes' staging files durable. Files that are gone are fine.

@@ -20,6 +20,7 @@ pub enum DiskOp {
     Write,
     SetLen,
     Punch,
+    WriteOut,
     Sync,
     SyncDirectory,
     Remove,
@@ -109,6 +110,7 @@ struct FaultyFile {
 
 impl DiskFile for FaultyFile {
     fn write_out(&self, range: Range<u64>) -> io::Result<()> {
+        self.disk.check(DiskOp::WriteOut)?;
         self.inner.write_out(range)
     }
 
