@@ -10,14 +10,15 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use fuser::{Errno, INodeNo, ReplyEmpty};
+use bytes::Bytes;
+use fuser::{Errno, INodeNo, ReplyEmpty, ReplyWrite};
 use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Semaphore};
 
-use super::{Invalidator, Options, caller::Caller, convert};
+use super::{Invalidator, Options, caller::Caller, convert, lines::Lines};
 use crate::{
-    base::{ErrorKind, Kinded},
+    base::{ErrorKind, Ino, Kinded},
     bucket::{self, Attr, Bucket, NewInode},
     runtime::Tasks,
 };
@@ -25,13 +26,15 @@ use crate::{
 /// The file system that the kernel talks to.
 pub(super) struct Door {
     pub bucket: Bucket,
-    pub options: Options,
+    pub options: Arc<Options>,
     pub tasks: Tasks,
     pub runtime: Handle,
     /// Set once the session exists.
     pub invalidator: Arc<OnceLock<Invalidator>>,
     /// Who may wait for a flush on the thread that took the request.
     pub flushes: Semaphore,
+    /// What waits for files that others are at.
+    pub lines: Lines,
 }
 
 /// What is asked, for the log, and who waits for the answer.
@@ -159,6 +162,54 @@ impl Door {
                 Err(errno) => reply.refuse(errno),
             }
         });
+    }
+
+    /// What is asked of a file and does not wait, but for others at the file: if they stay, a thread of its own waits.
+    pub(super) fn answer_of_file<R: Refuse, T>(
+        &self,
+        request: Request,
+        reply: R,
+        work: impl FnOnce(&Bucket) -> Result<T, bucket::Error> + Send + 'static,
+        send: impl FnOnce(R, T) + Send + 'static,
+    ) {
+        if self.bucket.is_busy(Ino(request.file)) {
+            self.answer_blocking(request, reply, work, send);
+        } else {
+            self.answer(request, reply, work, send);
+        }
+    }
+
+    /// Takes what the kernel writes back, which nobody gives up, for a file that others are at. So much waits here as the
+    /// kernel has on its way, at most.
+    pub(super) fn write_in_line(&self, request: Request, offset: u64, data: &[u8], reply: ReplyWrite) {
+        let (bucket, data, runtime) = (self.bucket.clone(), Bytes::copy_from_slice(data), self.runtime.clone());
+        let (ino, shutdown) = (Ino(request.file), self.tasks.shutdown().clone());
+        let wait_for_room = move |bucket: &Bucket, data: Bytes| {
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    written = bucket.write(ino, offset, data) => written,
+                    () = shutdown.started() => Err(bucket::Error::Closed),
+                }
+            })
+        };
+        let work = move || match bucket.write_now(ino, offset, &data)? {
+            Some(written) => Ok(written),
+            None => wait_for_room(&bucket, data),
+        };
+        let write = move || match request.settle(catch_unwind(AssertUnwindSafe(work))) {
+            Ok(written) => reply.written(written),
+            Err(errno) => reply.refuse(errno),
+        };
+        if self.lines.join(request.file, write) {
+            let lines = self.lines.clone();
+            let _runtime = self.runtime.enter();
+            self.tasks.spawn(async move {
+                if let Err(error) = tokio::task::spawn_blocking(move || lines.work_off(request.file)).await {
+                    tracing::error!(op = request.op, file = request.file, %error, "a defect: who waits is not answered");
+                }
+            });
+        }
     }
 
     /// Makes an inode durable. One short flush is waited for on the thread that took the request, as long as others take

@@ -1,6 +1,6 @@
 //! Each request of the kernel as a call of the bucket.
 
-use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path, time::SystemTime};
+use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use fuser::{
@@ -17,11 +17,11 @@ use super::{
     door::{Door, Refuse, Request},
     privileges::{change, keeps_set_id, strip},
     ranges::{allocation, flush_kernel, seek},
-    work::{GENERATION, may_write, new_inode, note_written, rename_mode, send_xattr, wanted},
+    work::{GENERATION, may_write, new_inode, note_written, rename_mode, send_attr, send_xattr, wanted},
 };
 use crate::{
     base::limits,
-    bucket::{Bucket, Error, FileKind, NewInode, SetAttr},
+    bucket::{Attr, Bucket, Error, FileKind, NewInode, SetAttr},
 };
 
 const STATFS_BLOCK_BYTES: u32 = 4096;
@@ -72,7 +72,7 @@ impl Filesystem for Door {
 
     fn getattr(&self, _: &fuser::Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let work = |bucket: &Bucket| bucket.getattr(convert::ino(ino));
-        self.answer(Request::new("getattr", ino), reply, work, |reply, attr| self.attr(reply, &attr));
+        self.answer(Request::new("getattr", ino), reply, work, |reply, attr| send_attr(reply, &attr, &self.options));
     }
 
     fn setattr(
@@ -102,11 +102,13 @@ impl Filesystem for Door {
             modified: modified.map(convert::set_time),
             changed: changed.map(convert::timestamp),
         };
-        let work = |bucket: &Bucket| {
+        let (caller, options) = (Caller::of(caller), Arc::clone(&self.options));
+        let work = move |bucket: &Bucket| {
             let noted = handle.and_then(|_| note_written(bucket, convert::ino(ino), &set));
-            noted.unwrap_or_else(|| change(bucket, Caller::of(caller), convert::ino(ino), set))
+            noted.unwrap_or_else(|| change(bucket, caller, convert::ino(ino), set))
         };
-        self.answer(Request::new("setattr", ino), reply, work, |reply, attr| self.attr(reply, &attr));
+        let send = move |reply, attr: Attr| send_attr(reply, &attr, &options);
+        self.answer_of_file(Request::new("setattr", ino), reply, work, send);
     }
 
     fn readlink(&self, _: &fuser::Request, ino: INodeNo, reply: ReplyData) {
@@ -249,9 +251,14 @@ impl Filesystem for Door {
     ) {
         let request = Request::new("write", ino).by(caller);
         let ino = convert::ino(ino);
+        let is_written_back = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        if is_written_back && (self.lines.has(request.file) || self.bucket.is_busy(ino)) {
+            self.write_in_line(request, offset, data, reply);
+            return;
+        }
         let now = self.attempt(request, |bucket| {
             // What the kernel writes back has cost its privileges when it was written; those of now are newer.
-            if !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+            if !is_written_back {
                 let is_privileged = || !write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
                 strip(bucket, self.invalidator.get(), request.caller, ino, is_privileged)?;
             }

@@ -3,7 +3,8 @@
 //! [`check_mountpoint`] says in one line why a directory cannot be mounted on; [`mount`] attaches the file system
 //! (`attach`), starts the threads that take the kernel's requests (`session`), and gives a [`Mounted`] to unmount it by.
 //! Each request becomes one call of the bucket (`filesystem`, with the help of `work`). Calls that do not wait are answered on the thread that took
-//! the request; what waits for the network or the disk takes the reply along into a tracked task (`door`).
+//! the request; what waits for the network or the disk takes the reply along into a tracked task (`door`), and what waits
+//! for a file that others are at joins its line (`lines`).
 //!
 //! The mount is the only writer, so the kernel caches without limits: entries and attributes for a day, pages across
 //! opens, writes until it chooses to send them. With the write-back cache the kernel is right about the size and the times of
@@ -21,6 +22,7 @@ mod error;
 mod filesystem;
 mod guard;
 mod holders;
+mod lines;
 mod options;
 mod privileges;
 mod ranges;

@@ -31,10 +31,6 @@ impl Door {
         reply.entry(&limits::KERNEL_TRUST, &convert::file_attr(attr, &self.options), GENERATION);
     }
 
-    pub(super) fn attr(&self, reply: ReplyAttr, attr: &Attr) {
-        reply.attr(&limits::KERNEL_TRUST, &convert::file_attr(attr, &self.options));
-    }
-
     /// Makes below the directory that the request is about.
     pub(super) fn make_node(&self, request: Request, name: &OsStr, new: NewInode, reply: ReplyEntry) {
         let work = |_: &Bucket| self.make(INodeNo(request.file), name.as_bytes(), new);
@@ -115,6 +111,11 @@ impl Door {
         }
         Ok(is_full)
     }
+}
+
+/// The attributes of a file, for as long as the kernel likes.
+pub(super) fn send_attr(reply: ReplyAttr, attr: &Attr, options: &Options) {
+    reply.attr(&limits::KERNEL_TRUST, &convert::file_attr(attr, options));
 }
 
 /// What the kernel tells of a file that it has written, before the flush or fsync that stores it: with a handle, which no

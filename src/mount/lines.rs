@@ -1,0 +1,150 @@
+//! Who waits for a file that others are at.
+//!
+//! The kernel's threads are few and take requests in the order in which they came: if they waited for one file, what is
+//! asked of all others would wait with it. So what has to wait joins the line of its file, which a thread of its own works
+//! off, in order.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// A line for each file that somebody waits for.
+#[derive(Clone, Default)]
+pub(super) struct Lines(Arc<Mutex<HashMap<u64, VecDeque<Work>>>>);
+
+impl Lines {
+    /// Whether somebody waits for this file already.
+    pub fn has(&self, file: u64) -> bool {
+        self.0.lock().contains_key(&file)
+    }
+
+    /// Joins the line of a file. True when nobody works it off: then the caller has [`Lines::work_off`] called.
+    pub fn join(&self, file: u64, work: impl FnOnce() + Send + 'static) -> bool {
+        let mut lines = self.0.lock();
+        let line = lines.entry(file);
+        let is_new = matches!(line, Entry::Vacant(_));
+        line.or_default().push_back(Box::new(work));
+        is_new
+    }
+
+    /// Does what waits for a file, one after the other, until nobody waits for it. Blocks; what is to be done must not panic.
+    pub fn work_off(&self, file: u64) {
+        while let Some(work) = self.next(file) {
+            work();
+        }
+    }
+
+    /// The line goes with its last one: while that is being done, who comes joins it.
+    fn next(&self, file: u64) -> Option<Work> {
+        let mut lines = self.0.lock();
+        let next = lines.get_mut(&file).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            lines.remove(&file);
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, File},
+        os::unix::fs::{FileExt as _, MetadataExt as _},
+        path::Path,
+        sync::mpsc,
+        thread,
+        time::Duration,
+    };
+
+    use super::{
+        super::{Error, Mounted, Options, check_mountpoint, mount},
+        *,
+    };
+    use crate::{
+        base::{Ino, limits},
+        bucket::{Bucket, promises::open},
+        runtime::{Shutdown, Tasks},
+    };
+
+    const PAGE: u64 = 4096;
+    /// More than there are threads that take requests.
+    const PAGES: u64 = 8 * limits::KERNEL_THREADS as u64;
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// None, with a line that says so, where nothing can be mounted.
+    fn mounted(directory: &Path, runtime: &tokio::runtime::Runtime) -> Option<(Bucket, Mounted)> {
+        let (state, mountpoint) = (directory.join("state"), directory.join("mount"));
+        fs::create_dir(&state).and_then(|()| fs::create_dir(&mountpoint)).expect("made");
+        use Error::{DeviceDenied, NoDevice, NoHelper};
+        if let Err(error @ (NoDevice | DeviceDenied | NoHelper)) = check_mountpoint(&mountpoint) {
+            println!("skipped: {error}");
+            return None;
+        }
+        let bucket = open(&state);
+        let options = Options::new(mountpoint, directory.join("socket"));
+        let mounted = mount(bucket.clone(), options, Tasks::new(Shutdown::new()), runtime.handle().clone());
+        Some((bucket, mounted.expect("mounted")))
+    }
+
+    /// Writes and syncs a file many times, beside what the thread that calls this holds.
+    fn sync_often(path: &Path) {
+        let (path, (sender, done)) = (path.to_owned(), mpsc::channel());
+        thread::spawn(move || {
+            let file = File::create(path).expect("made");
+            for round in 0..100 {
+                file.write_all_at(&[7; 100], round * 100).and_then(|()| file.sync_all()).expect("synced");
+            }
+            sender.send(()).expect("somebody waits");
+        });
+        done.recv_timeout(DEADLINE).expect("whoever uses another file does not wait");
+    }
+
+    #[test]
+    fn a_file_that_others_are_at_does_not_hold_up_all_others() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let _runtime = runtime.enter();
+        let directory = tempfile::tempdir().expect("made");
+        let Some((bucket, mounted)) = mounted(directory.path(), &runtime) else { return };
+        let file = File::create(mounted.mountpoint().join("busy")).expect("made");
+        let ino = Ino(file.metadata().expect("known").ino());
+        // Pages apart from each other, each of which the kernel sends by itself.
+        for page in 0..PAGES {
+            file.write_all_at(&[page as u8 + 1; PAGE as usize], 2 * page * PAGE).expect("written");
+        }
+        let mut syncing = None;
+        bucket.hold(ino, || {
+            syncing = Some(thread::spawn(move || file.sync_all()));
+            sync_often(&mounted.mountpoint().join("other"));
+            assert!(!syncing.as_ref().expect("begun").is_finished());
+        });
+        syncing.expect("begun").join().expect("no panic").expect("synced");
+        for page in 0..PAGES {
+            let bytes = bucket.read_now(ino, 2 * page * PAGE, PAGE as u32).expect("reads").expect("all is here");
+            assert!(bytes.iter().all(|byte| *byte == page as u8 + 1), "page {page}");
+        }
+        runtime.block_on(mounted.unmount()).expect("unmounted");
+    }
+
+    #[test]
+    fn a_line_is_worked_off_in_order_and_by_one() {
+        let (lines, done) = (Lines::default(), Arc::new(Mutex::new(Vec::new())));
+        let note = |number| {
+            let done = Arc::clone(&done);
+            move || done.lock().push(number)
+        };
+        assert!(lines.join(7, note(1)));
+        assert!(!lines.join(7, note(2)), "somebody works it off already");
+        assert!(lines.join(8, note(4)), "each file has its own");
+        // Who comes while the last one is being done is not forgotten.
+        let (late, after) = (lines.clone(), note(3));
+        assert!(!lines.join(7, move || assert!(late.has(7) && !late.join(7, after))));
+        lines.work_off(7);
+        assert_eq!((&*done.lock(), lines.has(7), lines.has(8)), (&vec![1, 2, 3], false, true));
+        assert!(lines.join(7, note(5)), "it has gone, and begins anew");
+    }
+}
