@@ -36,6 +36,7 @@ const ROUND: Group = Group {
     name: "random",
     kinds: &[
         more("random read cold", "/s"),
+        more("random read, new blocks", "/s"),
         less("KiB moved a read, mean", "KiB"),
         less("KiB moved a read, p99", "KiB"),
         more("random read, one away", "/s"),
@@ -56,8 +57,10 @@ fn measure_round(places: &Places, place: Place, directory: &Path) -> anyhow::Res
     let path = directory.join("file");
     write(&path, BYTES)?;
     places.make_cold(place, &path)?;
+    let all = read_all_pages(&path)?;
+    places.make_cold(place, &path)?;
     let (whole, moved) = read_pages(&path, READS)?;
-    let mut values = vec![whole];
+    let mut values = vec![all, whole];
     match place {
         Place::Bucket => {
             values.extend(moved);
@@ -72,6 +75,14 @@ fn measure_round(places: &Places, place: Place, directory: &Path) -> anyhow::Res
     }
     values.push(write_pages(&path)?);
     Ok(values)
+}
+
+/// Reads each page once, here and there, as fio(1) reads a file at random: reads a second. Nothing is cached when it begins.
+fn read_all_pages(path: &Path) -> anyhow::Result<f64> {
+    let file = File::open(path)?;
+    let mut page = [0; PAGE as usize];
+    let pages = pick(&mut chance(3), BYTES / PAGE, (BYTES / PAGE) as usize);
+    per_second(pages.len(), || pages.iter().try_for_each(|number| Ok(file.read_exact_at(&mut page, number * PAGE)?)))
 }
 
 /// Reads so many pages, each in a block that none was read in before: reads a second, and the bytes that each moved over
