@@ -42,7 +42,7 @@ mod open;
 mod policy;
 mod pressure;
 #[cfg(test)]
-pub(crate) mod promises;
+mod promises;
 mod ranges;
 mod read;
 mod reap;
@@ -70,6 +70,8 @@ pub use carve::{Allocation, Seek};
 pub use error::Error;
 pub use fsck::{FsckKind, FsckOptions, FsckProblem, FsckProgress, FsckReport};
 pub use open::{Options, Parts};
+#[cfg(test)]
+pub(crate) use promises::open;
 pub use report::{
     Availability, BucketStatus, CacheReport, ChunkReport, Durability, FileReport, FileState, FileSummary, Pending,
     PolicyReport, ShardReport,

@@ -67,7 +67,7 @@ mod tests {
     };
     use crate::{
         base::{Ino, limits},
-        bucket::{Bucket, promises::open},
+        bucket::{Bucket, open},
         runtime::{Shutdown, Tasks},
     };
 
