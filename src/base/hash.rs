@@ -1,5 +1,7 @@
 //! SHA-256 (FIPS 180-4), the one hash of the product, and its only door.
 
+use std::sync::OnceLock;
+
 use sha2::Digest;
 
 /// An incremental SHA-256.
@@ -32,9 +34,80 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     hash.finish()
 }
 
+/// The digest of `prefix | chunk` for each chunk of so many bytes; the last chunk may be shorter.
+///
+/// One digest waits for itself most of the time: each round needs the one before. So several are computed at a time.
+///
+/// # Panics
+/// When a chunk has no bytes.
+pub fn sha256_chunks(prefix: &[u8], data: &[u8], chunk_bytes: usize) -> Vec<[u8; 32]> {
+    static IS_RIGHT: OnceLock<bool> = OnceLock::new();
+    let chunks: Vec<&[u8]> = data.chunks(chunk_bytes).collect();
+    let mut digests = vec![[0; 32]; chunks.len()];
+    if *IS_RIGHT.get_or_init(|| is_right(tape_sha256::hash_many_prefixed)) {
+        tape_sha256::hash_many_prefixed(prefix, &chunks, &mut digests);
+    } else {
+        one_by_one(prefix, &chunks, &mut digests);
+    }
+    digests
+}
+
+/// Writes the digest of `prefix | message` for each message.
+type HashMany = fn(&[u8], &[&[u8]], &mut [[u8; 32]]);
+
+fn one_by_one(prefix: &[u8], messages: &[&[u8]], digests: &mut [[u8; 32]]) {
+    for (message, digest) in messages.iter().zip(digests) {
+        *digest = sha256(&[prefix, message]);
+    }
+}
+
+/// Whether another implementation computes what this one does, here, on this processor: it has code for each kind, and
+/// not every kind was tried. What it got wrong nobody else could read.
+fn is_right(other: HashMany) -> bool {
+    let data: Vec<u8> = (0..71 * 1024).map(|at: u32| (at ^ at >> 7) as u8).collect();
+    // What Merkle trees hash: leaves and pairs of nodes, in whole groups of any width and in parts of one.
+    [(0, 1024), (1, 64)].into_iter().all(|(prefix, bytes)| {
+        [1, 3, 71].into_iter().all(|count| {
+            let messages: Vec<&[u8]> = data.chunks(bytes).take(count).collect();
+            let (mut theirs, mut ours) = (vec![[0; 32]; count], vec![[0; 32]; count]);
+            other(&[prefix], &messages, &mut theirs);
+            one_by_one(&[prefix], &messages, &mut ours);
+            theirs == ours
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn many_digests_at_a_time_are_those_of_one_by_one(
+            prefix in proptest::collection::vec(any::<u8>(), 0..3),
+            data in proptest::collection::vec(any::<u8>(), 0..9000),
+            chunk_bytes in 1usize..1100,
+        ) {
+            let expected: Vec<_> = data.chunks(chunk_bytes).map(|chunk| sha256(&[&prefix, chunk])).collect();
+            prop_assert_eq!(sha256_chunks(&prefix, &data, chunk_bytes), expected);
+        }
+    }
+
+    #[test]
+    fn an_implementation_that_errs_in_one_digest_is_not_used() {
+        fn errs_at_the_end(prefix: &[u8], messages: &[&[u8]], digests: &mut [[u8; 32]]) {
+            one_by_one(prefix, messages, digests);
+            if let [.., last] = digests
+                && messages.len() > 3
+            {
+                last[31] ^= 1;
+            }
+        }
+        assert!(is_right(one_by_one) && is_right(tape_sha256::hash_many_prefixed));
+        assert!(!is_right(errs_at_the_end));
+    }
 
     #[test]
     fn digest_of_abc_is_the_one_of_fips_180_4() {

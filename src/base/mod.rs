@@ -15,7 +15,7 @@ mod time;
 mod units;
 
 pub use amount::{AmountError, Wei};
-pub use hash::{Sha256, sha256};
+pub use hash::{Sha256, sha256, sha256_chunks};
 pub use ids::{BucketId, ChunkId, IdError, Ino, OwnerId, PeerId, ShardId};
 pub use kind::{ErrorKind, Kinded};
 pub use ranges::{RangeMap, RangeSet};

@@ -50,7 +50,7 @@ use super::Error;
 use crate::base::{
     ShardId,
     limits::{LEAF_BYTES, SHARD_LEAVES},
-    sha256,
+    sha256, sha256_chunks,
 };
 
 type Node = [u8; 32];
@@ -64,7 +64,7 @@ pub fn root(data: &[u8]) -> ShardId {
     let mut level: Vec<Node> = leaf_hashes(data);
     let count = leaf_count(data.len());
     while level.len() > 1 {
-        fold(&mut level);
+        level = fold(&level);
     }
     seal_root(count, &level[0])
 }
@@ -95,9 +95,7 @@ impl Tree {
         assert!(!leaves.is_empty(), "a tree has at least one leaf");
         let mut levels = vec![leaves];
         while let Some(below) = levels.last().filter(|level| level.len() > 1) {
-            let mut level = below.clone();
-            fold(&mut level);
-            levels.push(level);
+            levels.push(fold(below));
         }
         Self { levels }
     }
@@ -200,7 +198,7 @@ fn top_of(count: u32, range: Range<u32>, mut known: Vec<Node>, proof: &[Node]) -
         if end % 2 == 1 && end < count {
             known.push(*rest.next().ok_or(SHORT)?);
         }
-        fold(&mut known);
+        known = fold(&known);
         (start, end, count) = (start / 2, end.div_ceil(2), count.div_ceil(2));
     }
     if rest.next().is_some() {
@@ -209,23 +207,19 @@ fn top_of(count: u32, range: Range<u32>, mut known: Vec<Node>, proof: &[Node]) -
     Ok(known[0])
 }
 
-/// One level up, in place: pairs from the left, a lone last node moves up.
-fn fold(level: &mut Vec<Node>) {
-    let count = level.len();
-    for pair in 0..count / 2 {
-        level[pair] = sha256(&[&INNER, &level[2 * pair], &level[2 * pair + 1]]);
-    }
-    if count % 2 == 1 {
-        level[count / 2] = level[count - 1];
-    }
-    level.truncate(count.div_ceil(2));
+/// One level up: pairs from the left, a lone last node moves up.
+fn fold(level: &[Node]) -> Vec<Node> {
+    let (pairs, lone) = level.split_at(level.len() / 2 * 2);
+    let mut above = sha256_chunks(&INNER, pairs.as_flattened(), 2 * size_of::<Node>());
+    above.extend_from_slice(lone);
+    above
 }
 
 fn leaf_hashes(data: &[u8]) -> Vec<Node> {
     if data.is_empty() {
         return vec![sha256(&[&LEAF])];
     }
-    data.chunks(LEAF_BYTES).map(|leaf| sha256(&[&LEAF, leaf])).collect()
+    sha256_chunks(&LEAF, data, LEAF_BYTES)
 }
 
 fn seal_root(count: u32, top: &Node) -> ShardId {

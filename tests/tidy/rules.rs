@@ -18,6 +18,7 @@ pub const FUNCTION_LINES: usize = 70;
 /// The packages with one door: who may name them.
 const DOORS: &[(&str, &[&str])] = &[
     ("sha2", &["base"]),
+    ("tape_sha256", &["base"]),
     ("reed_solomon_erasure", &["coding"]),
     ("zstd", &["coding"]),
     ("ring", &["coding", "keys", "runtime"]),
