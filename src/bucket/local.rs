@@ -148,8 +148,8 @@ impl Inner {
         self.cache.set_pinned(chunk.layout.chunk, true);
         let all = 0..chunk.layout.blocks.len();
         let slices = chunk.layout.slices(chunk.layout.sealed_range(all.clone()));
-        let parts =
+        let pieces =
             slices.iter().map(|it| &data_shards[it.shard_index][it.range.start as usize..it.range.end as usize]);
-        self.cache.write_sealed(&chunk.layout, all, &parts.collect::<Vec<_>>().concat());
+        self.cache.write_sealed(&chunk.layout, all, &pieces.collect::<Vec<_>>());
     }
 }

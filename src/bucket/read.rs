@@ -226,19 +226,20 @@ impl Inner {
         self: &Arc<Self>,
         chunk: &Arc<Chunk>,
         blocks: Range<usize>,
-    ) -> Result<(Vec<Bytes>, Option<Bytes>), Error> {
+    ) -> Result<(Vec<Bytes>, Option<Vec<Bytes>>), Error> {
         if let Some(plain) = self.open_cached(chunk, blocks.clone()).await {
             return Ok((plain, None));
         }
         let gathered = self.gather(chunk, blocks.clone()).await?;
+        let bytes = gathered.iter().map(Bytes::len).sum();
         let (inner, record, sealed) = (Arc::clone(self), Arc::clone(chunk), gathered.clone());
         let open = move || coding::open_blocks(&inner.key, &record.layout, blocks, &sealed);
-        let opened = self.pool.run_over(gathered.len(), open).await?;
+        let opened = self.pool.run_over(bytes, open).await?;
         Ok((opened, Some(gathered)))
     }
 
     /// Sealed blocks of a chunk from consumers. Shards that are bad are noted, whatever comes of it.
-    async fn gather(&self, chunk: &Chunk, blocks: Range<usize>) -> Result<Bytes, Error> {
+    async fn gather(&self, chunk: &Chunk, blocks: Range<usize>) -> Result<Vec<Bytes>, Error> {
         let suspects = |found: &[usize]| self.note_suspects(chunk, found);
         Ok(self.dispatcher.gather_blocks(chunk.shards(&suspects), blocks).await?)
     }
@@ -268,7 +269,7 @@ impl Inner {
         self.pool
             .run(move || {
                 let sealed = inner.cache.read_sealed(&record.layout, blocks.clone())?;
-                let opened = coding::open_blocks(&inner.key, &record.layout, blocks, &sealed);
+                let opened = coding::open_blocks(&inner.key, &record.layout, blocks, &[sealed]);
                 if opened.is_err() {
                     inner.cache.damaged(record.layout.chunk);
                 }

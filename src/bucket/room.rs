@@ -158,7 +158,7 @@ pub(super) mod tests {
             let encoded = encode(&BucketKey::new([4; 32]), &plain, Scheme::BASIC, &chance).expect("encodes");
             let mut sealed = encoded.shards[..4].concat();
             sealed.truncate(encoded.layout.sealed_len() as usize);
-            bucket.inner.cache.write_sealed(&encoded.layout, 0..encoded.layout.blocks.len(), &sealed);
+            bucket.inner.cache.write_sealed(&encoded.layout, 0..encoded.layout.blocks.len(), &[sealed]);
         }
     }
 

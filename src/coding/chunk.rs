@@ -100,15 +100,13 @@ fn seal_blocks(cipher: &ChunkCipher, plain: &[u8], buffer: &mut [u8]) -> Result<
 pub fn decode(key: &BucketKey, layout: &Layout, shards: Vec<Option<Bytes>>) -> Result<Vec<u8>, Error> {
     layout.validate()?;
     let data = data_shards(layout, shards)?;
-    let mut opener = Opener::new(key, layout)?;
+    let mut opener = Opener::new(key, layout, &data)?;
     let mut plain = vec![0; layout.plain_len as usize];
-    let mut at = 0;
     let mut rest = &mut plain[..];
     for index in 0..layout.blocks.len() {
         let (target, behind) = rest.split_at_mut(layout.block_len(index));
-        let end = at + u64::from(layout.blocks[index].sealed_len);
-        opener.open(index, &Gather { data: &data, shard_len: layout.shard_len as usize, at: whole(at) }, target)?;
-        (at, rest) = (end, behind);
+        opener.open(index, target)?;
+        rest = behind;
     }
     Ok(plain)
 }
@@ -136,97 +134,97 @@ fn data_shards(layout: &Layout, shards: Vec<Option<Bytes>>) -> Result<Vec<Bytes>
         .collect()
 }
 
-/// Opens consecutive blocks from their sealed bytes: exactly those of
+/// Opens consecutive blocks from their sealed bytes, in one piece or more: exactly those of
 /// [`Layout::sealed_range`]. Returns the plain bytes of each block, each in memory of its own.
 ///
 /// # Errors
 /// [`Error::Request`] when the blocks or the bytes are not there;
 /// [`Error::Unsealed`]; [`Error::Layout`].
-pub fn open_blocks(key: &BucketKey, layout: &Layout, blocks: Range<usize>, sealed: &[u8]) -> Result<Vec<Bytes>, Error> {
+pub fn open_blocks(
+    key: &BucketKey,
+    layout: &Layout,
+    blocks: Range<usize>,
+    sealed: &[impl AsRef<[u8]>],
+) -> Result<Vec<Bytes>, Error> {
     layout.validate()?;
     if blocks.start > blocks.end || blocks.end > layout.blocks.len() {
         return Err(Error::Request(format!("blocks {blocks:?} of a chunk of {}", layout.blocks.len())));
     }
     let range = layout.sealed_range(blocks.clone());
-    if sealed.len() as u64 != range.end - range.start {
-        return Err(Error::Request(format!(
-            "{} sealed bytes for blocks {blocks:?}, which have {range:?}",
-            sealed.len()
-        )));
+    let given: usize = sealed.iter().map(|piece| piece.as_ref().len()).sum();
+    if given as u64 != range.end - range.start {
+        return Err(Error::Request(format!("{given} sealed bytes for blocks {blocks:?}, which have {range:?}")));
     }
-    let mut opener = Opener::new(key, layout)?;
-    let mut at = 0;
+    let mut opener = Opener::new(key, layout, sealed)?;
     let mut opened = Vec::with_capacity(blocks.len());
     for index in blocks {
-        let end = at + layout.blocks[index].sealed_len as usize;
         let mut plain = vec![0; layout.block_len(index)];
-        opener.open(index, &sealed[at..end], &mut plain)?;
+        opener.open(index, &mut plain)?;
         opened.push(plain.into());
-        at = end;
     }
     Ok(opened)
 }
 
-/// Where the sealed bytes of one block come from.
-trait Source {
-    /// Copies `target.len()` bytes, from this offset in the block on.
-    fn copy(&self, offset: usize, target: &mut [u8]);
+/// Sealed bytes in their order, in pieces of any lengths.
+struct Sealed<'a, P> {
+    piece: &'a [u8],
+    next: std::slice::Iter<'a, P>,
 }
 
-impl Source for [u8] {
-    fn copy(&self, offset: usize, target: &mut [u8]) {
-        target.copy_from_slice(&self[offset..offset + target.len()]);
+impl<'a, P: AsRef<[u8]>> Sealed<'a, P> {
+    fn new(pieces: &'a [P]) -> Self {
+        Self { piece: &[], next: pieces.iter() }
     }
-}
 
-/// A block that lies in data shards, from byte `at` of their concatenation on.
-struct Gather<'a> {
-    data: &'a [Bytes],
-    shard_len: usize,
-    at: usize,
-}
-
-impl Source for Gather<'_> {
-    fn copy(&self, offset: usize, target: &mut [u8]) {
-        let mut at = self.at + offset;
+    /// Copies the next bytes.
+    ///
+    /// # Panics
+    /// When there are not as many.
+    fn copy(&mut self, target: &mut [u8]) {
         let mut rest = target;
         while !rest.is_empty() {
-            let (shard, start) = (at / self.shard_len, at % self.shard_len);
-            let length = rest.len().min(self.shard_len - start);
-            let (part, behind) = rest.split_at_mut(length);
-            part.copy_from_slice(&self.data[shard][start..start + length]);
-            (at, rest) = (at + length, behind);
+            if self.piece.is_empty() {
+                self.piece = self.next.next().expect("as many bytes as the blocks have").as_ref();
+            }
+            let count = rest.len().min(self.piece.len());
+            let (here, behind) = rest.split_at_mut(count);
+            let (copied, left) = self.piece.split_at(count);
+            here.copy_from_slice(copied);
+            (rest, self.piece) = (behind, left);
         }
     }
 }
 
-/// Opens and decompresses blocks of one chunk.
-struct Opener<'a> {
+/// Opens and decompresses consecutive blocks of one chunk.
+struct Opener<'a, P> {
     layout: &'a Layout,
+    sealed: Sealed<'a, P>,
     cipher: ChunkCipher,
     decompressor: Decompressor,
     scratch: Vec<u8>,
 }
 
-impl<'a> Opener<'a> {
-    fn new(key: &BucketKey, layout: &'a Layout) -> Result<Self, Error> {
+impl<'a, P: AsRef<[u8]>> Opener<'a, P> {
+    fn new(key: &BucketKey, layout: &'a Layout, sealed: &'a [P]) -> Result<Self, Error> {
         let cipher = ChunkCipher::new(key, layout.chunk, layout.blocks.len(), layout.plain_len as usize);
-        Ok(Self { layout, cipher, decompressor: Decompressor::new()?, scratch: Vec::new() })
+        let sealed = Sealed::new(sealed);
+        Ok(Self { layout, sealed, cipher, decompressor: Decompressor::new()?, scratch: Vec::new() })
     }
 
-    /// Opens block `index` into `plain`, which has its length. On an error `plain` is arbitrary: drop it.
-    fn open(&mut self, index: usize, sealed: &(impl Source + ?Sized), plain: &mut [u8]) -> Result<(), Error> {
+    /// Opens block `index`, whose bytes are next, into `plain`, which has its length. On an error `plain` is arbitrary:
+    /// drop it.
+    fn open(&mut self, index: usize, plain: &mut [u8]) -> Result<(), Error> {
         let entry = self.layout.blocks[index];
         let place = Place { index, block_plain_len: plain.len(), entry };
-        let length = entry.sealed_len as usize - SEAL_OVERHEAD_BYTES;
         let mut tag = [0; SEAL_OVERHEAD_BYTES];
-        sealed.copy(length, &mut tag);
         if !entry.is_compressed {
-            sealed.copy(0, plain);
+            self.sealed.copy(plain);
+            self.sealed.copy(&mut tag);
             return self.cipher.open(place, plain, tag);
         }
-        self.scratch.resize(length, 0);
-        sealed.copy(0, &mut self.scratch);
+        self.scratch.resize(entry.sealed_len as usize - SEAL_OVERHEAD_BYTES, 0);
+        self.sealed.copy(&mut self.scratch);
+        self.sealed.copy(&mut tag);
         self.cipher.open(place, &mut self.scratch, tag)?;
         match self.decompressor.fill(&self.scratch, plain) {
             true => Ok(()),

@@ -44,12 +44,13 @@ pub struct Rebuilt {
 
 impl Dispatcher {
     /// Fetches the bytes of `layout.sealed_range(blocks)`, every leaf verified against its shard's root: from the data
-    /// shards that hold them, and where one is away, bad or slow, the same range from k others. May be dropped.
+    /// shards that hold them, and where one is away, bad or slow, the same range from k others. They come in the pieces
+    /// that the shards have of them, in their order. May be dropped.
     ///
     /// # Errors
     /// [`Error::Unreadable`] when fewer than k shards could be had within the read timeout;
     /// [`Error::Invalid`] and [`Error::Coding`] when the arguments do not fit each other.
-    pub async fn gather_blocks(&self, shards: Shards<'_>, blocks: Range<usize>) -> Result<Bytes, Error> {
+    pub async fn gather_blocks(&self, shards: Shards<'_>, blocks: Range<usize>) -> Result<Vec<Bytes>, Error> {
         let layout = shards.layout;
         if blocks.start >= blocks.end || blocks.end > layout.blocks.len() {
             return Err(Error::Invalid(format!("blocks {blocks:?} of a chunk of {}", layout.blocks.len())));
@@ -62,11 +63,7 @@ impl Dispatcher {
             let start = slice.range.start as usize / LEAF_BYTES * LEAF_BYTES;
             slice.range.start as usize - start..slice.range.end as usize - start
         });
-        let mut parts: Vec<Bytes> = pieces.into_iter().zip(ranges).map(|(piece, range)| piece.slice(range)).collect();
-        Ok(match parts.len() {
-            1 => parts.remove(0),
-            _ => self.inner.pool.run(move || Bytes::from(parts.concat())).await,
-        })
+        Ok(pieces.into_iter().zip(ranges).map(|(piece, range)| piece.slice(range)).collect())
     }
 
     /// Computes whole shards from any k verified others, and checks them against their roots. Where there are fewer

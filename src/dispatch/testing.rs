@@ -227,7 +227,7 @@ impl Scene {
         let suspects = |found: &[usize]| bad.lock().extend_from_slice(found);
         let shards = Shards { layout: &encoded.layout, roots: &encoded.roots, placements, suspects: &suspects };
         let gathered = self.dispatcher.gather_blocks(shards, blocks).await;
-        (gathered, bad.into_inner())
+        (gathered.map(|pieces| pieces.concat().into()), bad.into_inner())
     }
 
     /// Computes shards of a chunk.

@@ -60,12 +60,12 @@ impl BlockCache {
         self.sealed.has(layout, blocks)
     }
 
-    /// Keeps the bytes of `layout.sealed_range(blocks)` on disk, as far as there is room. Blocks; never fails: an
-    /// error of the disk switches the disk tier off, with a warning, until the next start.
+    /// Keeps the bytes of `layout.sealed_range(blocks)`, in one piece or more, on disk, as far as there is room. Blocks;
+    /// never fails: an error of the disk switches the disk tier off, with a warning, until the next start.
     ///
     /// # Panics
     /// When the bytes are not as many as the range.
-    pub fn write_sealed(&self, layout: &Layout, blocks: Range<usize>, sealed: &[u8]) {
+    pub fn write_sealed(&self, layout: &Layout, blocks: Range<usize>, sealed: &[impl AsRef<[u8]>]) {
         self.sealed.write(layout, blocks, sealed);
     }
 

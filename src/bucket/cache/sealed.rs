@@ -135,12 +135,18 @@ impl Sealed {
         }
     }
 
-    pub(super) fn write(&self, layout: &Layout, blocks: Range<usize>, sealed: &[u8]) {
+    pub(super) fn write(&self, layout: &Layout, blocks: Range<usize>, sealed: &[impl AsRef<[u8]>]) {
         let range = layout.sealed_range(blocks.clone());
-        assert_eq!(sealed.len() as u64, range.end - range.start, "the sealed bytes of these blocks");
+        let given: usize = sealed.iter().map(|piece| piece.as_ref().len()).sum();
+        assert_eq!(given as u64, range.end - range.start, "the sealed bytes of these blocks");
         let Some(mask) = mask(layout, &blocks) else { return };
         let Some((file, generation)) = self.reserve(layout, mask) else { return };
-        let written = file.write_at(sealed, DATA_OFFSET + range.start);
+        let mut at = DATA_OFFSET + range.start;
+        let written = sealed.iter().map(AsRef::as_ref).try_for_each(|piece| {
+            file.write_at(piece, at)?;
+            at += piece.len() as u64;
+            Ok(())
+        });
         let mut state = self.state.lock();
         let is_same = |entry: &&mut Entry| entry.generation == generation;
         let Some(entry) = state.entry_mut(layout.chunk).filter(is_same) else { return };

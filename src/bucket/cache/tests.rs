@@ -137,7 +137,9 @@ proptest! {
 fn step(cache: &BlockCache, all: &[Chunk], model: &mut Model, op: Op) {
     match op {
         Op::Write(c, a, b) => {
-            cache.write_sealed(&all[c].layout, a..b, all[c].part(a..b));
+            let part = all[c].part(a..b);
+            let (front, back) = part.split_at(part.len() / 3);
+            cache.write_sealed(&all[c].layout, a..b, &[front, back]);
             let read = cache.read_sealed(&all[c].layout, a..b);
             assert!(read.is_some() || !model.pinned.is_empty() || cache.disk_bytes() == 0 || !fits(cache, a..b));
             if read.is_some() && model.pinned.contains(&c) {
@@ -214,7 +216,7 @@ fn the_least_recently_used_go_first_also_after_a_restart() {
     let limit = 3 * CHUNK_PAGES * 4096;
     let cache = open(directory.path(), limit);
     for chunk in &all[..3] {
-        cache.write_sealed(&chunk.layout, 0..BLOCKS, &chunk.sealed);
+        cache.write_sealed(&chunk.layout, 0..BLOCKS, &[&chunk.sealed]);
     }
     // Used so much that the file is told.
     for _ in 0..100 {
@@ -222,7 +224,7 @@ fn the_least_recently_used_go_first_also_after_a_restart() {
     }
     drop(cache);
     let cache = open(directory.path(), limit);
-    cache.write_sealed(&all[3].layout, 0..BLOCKS, &all[3].sealed);
+    cache.write_sealed(&all[3].layout, 0..BLOCKS, &[&all[3].sealed]);
     let has = |chunk: &Chunk| cache.read_sealed(&chunk.layout, 0..BLOCKS).is_some();
     assert_eq!([has(&all[0]), has(&all[1]), has(&all[2]), has(&all[3])], [true, false, true, true]);
 }
@@ -233,7 +235,7 @@ fn pinned_ones_stay_also_in_a_cache_that_has_become_smaller() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let cache = open(directory.path(), 3 * CHUNK_PAGES * 4096);
     for chunk in &all {
-        cache.write_sealed(&chunk.layout, 0..BLOCKS, &chunk.sealed);
+        cache.write_sealed(&chunk.layout, 0..BLOCKS, &[&chunk.sealed]);
     }
     drop(cache);
     let cache = open(directory.path(), CHUNK_PAGES * 4096);
@@ -249,7 +251,7 @@ fn what_is_no_cache_file_is_removed_at_start() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let cache = open(directory.path(), 1 << 20);
     for chunk in &all {
-        cache.write_sealed(&chunk.layout, 0..2, chunk.part(0..2));
+        cache.write_sealed(&chunk.layout, 0..2, &[chunk.part(0..2)]);
     }
     drop(cache);
     let file = |chunk: &Chunk| {
@@ -275,14 +277,14 @@ fn when_all_is_pinned_nothing_new_is_cached() {
     let cache = open(directory.path(), 2 * CHUNK_PAGES * 4096);
     for chunk in &all[..2] {
         cache.set_pinned(chunk.id(), true);
-        cache.write_sealed(&chunk.layout, 0..BLOCKS, &chunk.sealed);
+        cache.write_sealed(&chunk.layout, 0..BLOCKS, &[&chunk.sealed]);
     }
-    cache.write_sealed(&all[2].layout, 0..BLOCKS, &all[2].sealed);
+    cache.write_sealed(&all[2].layout, 0..BLOCKS, &[&all[2].sealed]);
     assert!(cache.read_sealed(&all[2].layout, 0..1).is_none());
     assert_eq!(cache.evict_chunks(&[all[0].id(), all[1].id()]), 0);
     assert!(all[..2].iter().all(|chunk| cache.read_sealed(&chunk.layout, 0..BLOCKS).is_some()));
     cache.set_pinned(all[0].id(), false);
-    cache.write_sealed(&all[2].layout, 0..BLOCKS, &all[2].sealed);
+    cache.write_sealed(&all[2].layout, 0..BLOCKS, &[&all[2].sealed]);
     assert!(cache.read_sealed(&all[2].layout, 0..BLOCKS).is_some());
     assert!(cache.read_sealed(&all[0].layout, 0..1).is_none());
 }
@@ -353,7 +355,7 @@ fn failing(directory: &Path, error: io::ErrorKind) -> (BlockCache, Arc<AtomicBoo
 fn a_full_disk_costs_a_part_and_another_error_the_tier() {
     let all = chunks(4);
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let write = |cache: &BlockCache, c: usize| cache.write_sealed(&all[c].layout, 0..BLOCKS, &all[c].sealed);
+    let write = |cache: &BlockCache, c: usize| cache.write_sealed(&all[c].layout, 0..BLOCKS, &[&all[c].sealed]);
     let has = |cache: &BlockCache, c: usize| cache.read_sealed(&all[c].layout, 0..BLOCKS).is_some();
 
     let (cache, is_failing) = failing(directory.path(), io::ErrorKind::StorageFull);
