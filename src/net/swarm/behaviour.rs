@@ -16,6 +16,7 @@ use libp2p::{
 use super::{
     Libp2pOptions,
     streams::{Accepting, Streams},
+    tls::Tls,
 };
 use crate::{base::limits, net::Error};
 
@@ -43,7 +44,7 @@ pub(super) fn build(options: &Libp2pOptions, accepting: Accepting) -> Result<Swa
     let behaviour = behaviour(options, &keypair, accepting)?;
     let swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .with_tcp(tcp::Config::default().nodelay(true), (Tls::new, noise::Config::new), yamux::Config::default)
         .map_err(|error| local("the TCP transport", &error))?
         .with_quic()
         .with_behaviour(|_| behaviour)

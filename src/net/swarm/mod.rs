@@ -1,11 +1,12 @@
-//! The real network: libp2p over TCP (noise, yamux) and QUIC, owned by one task.
+//! The real network: libp2p over TCP (TLS or noise, and yamux) and QUIC, owned by one task.
 //!
-//! `streams` opens and accepts plain streams, `behaviour` puts the swarm together, `task` runs it, and
+//! `streams` opens and accepts plain streams, `tls` secures TCP, `behaviour` puts the swarm together, `task` runs it, and
 //! [`Libp2pNetwork`] is the handle that the rest of the process holds.
 
 mod behaviour;
 mod streams;
 mod task;
+mod tls;
 
 use std::{future::Future, sync::Arc};
 

@@ -2,6 +2,15 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt;
+use libp2p::{
+    Swarm, SwarmBuilder, identify,
+    identity::Keypair,
+    noise,
+    swarm::{SwarmEvent, dial_opts::DialOpts},
+    tcp, tls, yamux,
+};
+
 use super::{fixture::*, protocols};
 use crate::{
     base::{ErrorKind, Kinded, limits},
@@ -46,6 +55,50 @@ async fn the_tracker_answers_over_tcp() {
     let [a, b, c] = three("127.0.0.1:0", &tasks).await;
     protocols::the_tracker_answers(a, b, c).await;
     assert!(tasks.stop(limits::CONNECT_TIMEOUT).await);
+}
+
+/// A peer of another make is reached, and reaches this one.
+async fn meets(mut stranger: Swarm<identify::Behaviour>) {
+    let tasks = tasks();
+    let network = start(3, &[TCP], "test", &tasks).await.unwrap();
+    let here = network.addresses()[0].parse().unwrap();
+    stranger.dial(DialOpts::unknown_peer_id().address(here).build()).unwrap();
+    let reached = async {
+        loop {
+            match stranger.select_next_some().await {
+                SwarmEvent::Behaviour(identify::Event::Received { peer_id, .. }) => break peer_id.to_bytes(),
+                SwarmEvent::OutgoingConnectionError { error, .. } => panic!("{error}"),
+                _ => {}
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(limits::CONNECT_TIMEOUT, reached).await.unwrap(), key(3).peer_id().to_multihash());
+    stranger.listen_on(TCP.parse().unwrap()).unwrap();
+    let there = loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = stranger.select_next_some().await {
+            break address.to_string();
+        }
+    };
+    let id = stranger.local_peer_id().to_bytes();
+    // Another network, so that it has to connect.
+    let other = start(4, &[], "test", &tasks).await.unwrap();
+    let found = tokio::select! {
+        found = other.identify(&there) => found.unwrap(),
+        () = async { loop { stranger.select_next_some().await; } } => unreachable!("it goes on for ever"),
+    };
+    assert_eq!(found.to_multihash().to_vec(), id);
+    assert!(tasks.stop(limits::CONNECT_TIMEOUT).await);
+}
+
+#[tokio::test]
+async fn peers_that_secure_tcp_in_one_way_alone_are_met() {
+    let describe =
+        |key: &Keypair| identify::Behaviour::new(identify::Config::new("/openbucket/test/1".to_owned(), key.public()));
+    let [first, second] = [(); 2].map(|()| SwarmBuilder::with_new_identity().with_tokio());
+    let noise = first.with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default).unwrap();
+    meets(noise.with_behaviour(describe).unwrap().build()).await;
+    let tls = second.with_tcp(tcp::Config::default(), tls::Config::new, yamux::Config::default).unwrap();
+    meets(tls.with_behaviour(describe).unwrap().build()).await;
 }
 
 #[tokio::test]

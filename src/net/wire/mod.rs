@@ -3,10 +3,10 @@
 //! # Streams
 //!
 //! Both protocols run on reliable two-way byte streams between two peers whose Ed25519 keys are proven
-//! by the handshake below (libp2p: noise over TCP, or QUIC), negotiated by the protocol's name. The
-//! *client* opened the stream, the *server* accepted it. One request runs at a time; a stream may carry
-//! many requests, one after another. Either side closes at any time between requests. A side that sees
-//! the other break these rules closes the stream.
+//! by the handshake below (libp2p: TLS or noise over TCP, or QUIC), negotiated by the protocol's name. Over
+//! TCP a peer must take noise, and may offer TLS before it. The *client* opened the stream, the *server*
+//! accepted it. One request runs at a time; a stream may carry many requests, one after another. Either
+//! side closes at any time between requests. A side that sees the other break these rules closes the stream.
 //!
 //! # Frames
 //!

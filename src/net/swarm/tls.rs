@@ -1,0 +1,339 @@
+//! TLS 1.3 over TCP, libp2p's `/tls/1.0.0`, with AES: for processors that have instructions for it.
+//!
+//! Noise has ChaCha20, and so does libp2p's own configuration of TLS when it may choose; AES-GCM takes such a processor
+//! less than half the time, and these bytes are most of what consumers compute. Certificates are made, read and
+//! verified by libp2p-tls; here stands which of TLS is spoken. A processor without these instructions does not offer
+//! TLS: for it AES is slow, and its peers go on to noise.
+//!
+//! Source: <https://github.com/libp2p/specs/blob/master/tls/tls.md>.
+
+use std::{io, net::Ipv4Addr, sync::Arc};
+
+use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture};
+use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use libp2p::{
+    PeerId,
+    core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
+    identity::Keypair,
+    tls::{certificate, make_client_config, make_server_config},
+};
+use rustls::{
+    ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{
+        CryptoProvider,
+        aws_lc_rs::{self, cipher_suite},
+    },
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+    version::TLS13,
+};
+
+/// What went wrong while TLS was set up.
+pub(super) type SetupError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Secures connections of one peer.
+#[derive(Clone)]
+pub(super) struct Tls {
+    is_offered: bool,
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// TLS under a certificate made now; offered to peers if this processor is quick at it.
+    pub fn new(keypair: &Keypair) -> Result<Self, SetupError> {
+        let suites = vec![
+            cipher_suite::TLS13_AES_256_GCM_SHA384,
+            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ];
+        let provider = Arc::new(CryptoProvider { cipher_suites: suites, ..aws_lc_rs::default_provider() });
+        // Of what libp2p sets up, the certificate and its key are taken over.
+        let theirs = make_server_config(keypair)?;
+        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(Arc::new(Certificates))
+            .with_cert_resolver(theirs.cert_resolver);
+        server.alpn_protocols = theirs.alpn_protocols;
+        // No handshake is a repetition of another: each proves both keys.
+        server.send_tls13_tickets = 0;
+        let theirs = make_client_config(keypair, None)?;
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Certificates))
+            .with_client_cert_resolver(theirs.client_auth_cert_resolver);
+        client.alpn_protocols = theirs.alpn_protocols;
+        client.resumption = Resumption::disabled();
+        Ok(Self { is_offered: has_aes(), server: server.into(), client: client.into() })
+    }
+}
+
+/// Whether this processor has instructions for AES-GCM.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
+}
+
+impl UpgradeInfo for Tls {
+    type Info = &'static str;
+    type InfoIter = std::option::IntoIter<Self::Info>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        self.is_offered.then_some("/tls/1.0.0").into_iter()
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrade<C> for Tls {
+    type Output = (PeerId, TlsStream<C>);
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Output>>;
+
+    fn upgrade_inbound(self, connection: C, _: Self::Info) -> Self::Future {
+        async move {
+            let stream = TlsAcceptor::from(self.server).accept(connection).await?;
+            Ok((peer(stream.get_ref().1)?, stream.into()))
+        }
+        .boxed()
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgrade<C> for Tls {
+    type Output = (PeerId, TlsStream<C>);
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Output>>;
+
+    fn upgrade_outbound(self, connection: C, _: Self::Info) -> Self::Future {
+        async move {
+            // An address is never sent as a server's name, which the specification does not want.
+            let nobody = ServerName::from(Ipv4Addr::UNSPECIFIED);
+            let stream = TlsConnector::from(self.client).connect(nobody, connection).await?;
+            Ok((peer(stream.get_ref().1)?, stream.into()))
+        }
+        .boxed()
+    }
+}
+
+/// Who is at the other end: the certificate is bound to its key, and the handshake has proven the certificate's.
+fn peer(connection: &CommonState) -> io::Result<PeerId> {
+    match connection.peer_certificates() {
+        Some([certificate]) => Ok(certificate::parse(certificate).map_err(io::Error::other)?.peer_id()),
+        _ => Err(io::Error::other("the peer shows no certificate, or several")),
+    }
+}
+
+/// Takes the certificates that libp2p makes, of any peer: who it must be, the swarm knows.
+#[derive(Debug)]
+struct Certificates;
+
+impl Certificates {
+    fn check(certificate: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        if !others.is_empty() {
+            return Err(rustls::Error::General("a peer has one certificate".into()));
+        }
+        certificate::parse(certificate)?;
+        Ok(())
+    }
+
+    fn check_signature(
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        certificate::parse(certificate)?.verify_signature(signed.scheme, message, signed.signature())?;
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn old<T>() -> Result<T, rustls::Error> {
+        Err(rustls::Error::General("only TLS 1.3 is spoken".into()))
+    }
+
+    fn schemes() -> Vec<SignatureScheme> {
+        vec![
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            SignatureScheme::ED25519,
+            SignatureScheme::RSA_PSS_SHA512,
+            SignatureScheme::RSA_PSS_SHA384,
+            SignatureScheme::RSA_PSS_SHA256,
+        ]
+    }
+}
+
+impl ServerCertVerifier for Certificates {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Self::check(certificate, others).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Self::old()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Self::check_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        Self::schemes()
+    }
+}
+
+impl ClientCertVerifier for Certificates {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Self::check(certificate, others).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Self::old()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Self::check_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        Self::schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::AsyncReadExt;
+    use rustls::{
+        CipherSuite,
+        crypto::aws_lc_rs::sign::any_ecdsa_type,
+        pki_types::PrivateKeyDer,
+        server::ResolvesServerCert,
+        sign::{CertifiedKey, SingleCertAndKey},
+    };
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    use super::*;
+
+    type Found = io::Result<(PeerId, Option<CipherSuite>)>;
+
+    /// Both ends of a handshake: whom the server and the client have found, and under which cipher.
+    async fn shake(server: Tls, client: Tls) -> (Found, Found) {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let found = |peer, state: &CommonState| (peer, state.negotiated_cipher_suite().map(|suite| suite.suite()));
+        let inbound = async {
+            let (peer, stream) = server.upgrade_inbound(near.compat(), "").await?;
+            Ok(found(peer, stream.get_ref().1))
+        };
+        let outbound = async {
+            let (peer, mut stream) = client.upgrade_outbound(far.compat(), "").await?;
+            // That a server refuses it, a client learns when it reads.
+            match stream.read(&mut [0]).await {
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+                _ => Ok(found(peer, stream.get_ref().1)),
+            }
+        };
+        tokio::join!(inbound, outbound)
+    }
+
+    /// One that shows this certificate and signs with this key.
+    fn with(certificate: CertificateDer<'static>, key: &PrivateKeyDer<'_>) -> Tls {
+        let mut tls = Tls::new(&Keypair::generate_ed25519()).expect("sets up");
+        let key = any_ecdsa_type(key).expect("a key");
+        let shown = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key)));
+        Arc::make_mut(&mut tls.server).cert_resolver = Arc::clone(&shown) as Arc<dyn ResolvesServerCert>;
+        Arc::make_mut(&mut tls.client).client_auth_cert_resolver = shown;
+        tls
+    }
+
+    #[tokio::test]
+    async fn both_ends_find_each_other_and_speak_aes() {
+        let keys = [(); 2].map(|()| Keypair::generate_ed25519());
+        let [server, client] = [0, 1].map(|at| Tls::new(&keys[at]).expect("sets up"));
+        let (inbound, outbound) = shake(server, client).await;
+        let suite = Some(CipherSuite::TLS13_AES_256_GCM_SHA384);
+        assert_eq!(inbound.expect("a client"), (keys[1].public().to_peer_id(), suite));
+        assert_eq!(outbound.expect("a server"), (keys[0].public().to_peer_id(), suite));
+    }
+
+    #[tokio::test]
+    async fn who_does_not_own_a_certificate_or_shows_an_altered_one_is_refused() {
+        let honest = || Tls::new(&Keypair::generate_ed25519()).expect("sets up");
+        let (mine, key) = certificate::generate(&Keypair::generate_ed25519()).expect("a certificate");
+        let (stolen, _) = certificate::generate(&Keypair::generate_ed25519()).expect("a certificate");
+        let (inbound, outbound) = shake(with(mine.clone(), &key), with(mine.clone(), &key)).await;
+        assert!(inbound.is_ok() && outbound.is_ok(), "{inbound:?}, {outbound:?}");
+        let mut forged = vec![stolen];
+        for at in (0..mine.len()).step_by(7) {
+            let mut altered = mine.to_vec();
+            altered[at] ^= 1;
+            forged.push(altered.into());
+        }
+        for certificate in forged {
+            let (inbound, _) = shake(honest(), with(certificate.clone(), &key)).await;
+            assert!(inbound.is_err(), "a client with {certificate:?}");
+            let (_, outbound) = shake(with(certificate.clone(), &key), honest()).await;
+            assert!(outbound.is_err(), "a server with {certificate:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_without_a_certificate_is_refused() {
+        let [server, client] = [(); 2].map(|()| Tls::new(&Keypair::generate_ed25519()).expect("sets up"));
+        let provider = Arc::clone(client.client.crypto_provider());
+        let anonymous = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .expect("a version")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Certificates))
+            .with_no_client_auth();
+        let (inbound, outbound) = shake(server, Tls { client: Arc::new(anonymous), ..client }).await;
+        assert!(inbound.is_err() && outbound.is_err(), "{inbound:?}, {outbound:?}");
+    }
+
+    #[test]
+    fn a_processor_without_aes_does_not_offer_it() {
+        let here = Tls::new(&Keypair::generate_ed25519()).expect("sets up");
+        assert_eq!(here.protocol_info().count(), usize::from(has_aes()));
+        assert_eq!(Tls { is_offered: false, ..here }.protocol_info().count(), 0);
+    }
+}
