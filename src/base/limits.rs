@@ -344,6 +344,10 @@ pub const PENDING_CONNECTIONS: u32 = 256;
 pub const CONNECTIONS: u32 = 2048;
 /// Connections with one peer at a time.
 pub const CONNECTIONS_PER_PEER: u32 = 8;
+/// Bytes that are read from a stream at a time: as many as yamux has in a frame.
+pub const STREAM_READ_BYTES: usize = 16 << 10;
+/// Bytes that are read from a connection at a time before TLS opens them.
+pub const TLS_READ_BYTES: usize = 32 << 10;
 /// Telling the connected peers that this process goes, at most.
 pub const HANG_UP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a group's name.

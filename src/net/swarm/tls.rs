@@ -7,9 +7,13 @@
 //!
 //! Source: <https://github.com/libp2p/specs/blob/master/tls/tls.md>.
 
-use std::{io, net::Ipv4Addr, sync::Arc};
+use std::{
+    io,
+    net::Ipv4Addr,
+    sync::{Arc, OnceLock},
+};
 
-use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture};
+use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture, io::BufReader};
 use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use libp2p::{
     PeerId,
@@ -18,9 +22,9 @@ use libp2p::{
     tls::{certificate, make_client_config, make_server_config},
 };
 use rustls::{
-    ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
     client::{
-        Resumption,
+        ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{
@@ -28,48 +32,67 @@ use rustls::{
         aws_lc_rs::{self, cipher_suite},
     },
     pki_types::{CertificateDer, ServerName, UnixTime},
-    server::danger::{ClientCertVerified, ClientCertVerifier},
+    server::{
+        ResolvesServerCert,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
     version::TLS13,
 };
 
-/// What went wrong while TLS was set up.
-pub(super) type SetupError = Box<dyn std::error::Error + Send + Sync>;
+use crate::base::limits;
+
+/// What TLS reads and writes: it asks for 4 KiB at a time, which would be as many calls of the system.
+type Buffered<C> = BufReader<C>;
 
 /// Secures connections of one peer.
 #[derive(Clone)]
 pub(super) struct Tls {
     is_offered: bool,
-    server: Arc<ServerConfig>,
-    client: Arc<ClientConfig>,
+    provider: Arc<CryptoProvider>,
+    shown_to_clients: Arc<dyn ResolvesServerCert>,
+    shown_to_servers: Arc<dyn ResolvesClientCert>,
+    alpn: Vec<Vec<u8>>,
 }
 
 impl Tls {
     /// TLS under a certificate made now; offered to peers if this processor is quick at it.
-    pub fn new(keypair: &Keypair) -> Result<Self, SetupError> {
-        let suites = vec![
+    pub fn new(keypair: &Keypair) -> Result<Self, certificate::GenError> {
+        let cipher_suites = vec![
             cipher_suite::TLS13_AES_256_GCM_SHA384,
             cipher_suite::TLS13_AES_128_GCM_SHA256,
             cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
         ];
-        let provider = Arc::new(CryptoProvider { cipher_suites: suites, ..aws_lc_rs::default_provider() });
         // Of what libp2p sets up, the certificate and its key are taken over.
-        let theirs = make_server_config(keypair)?;
-        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let (server, client) = (make_server_config(keypair)?, make_client_config(keypair, None)?);
+        Ok(Self {
+            is_offered: has_aes(),
+            provider: Arc::new(CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() }),
+            shown_to_clients: server.cert_resolver,
+            shown_to_servers: client.client_auth_cert_resolver,
+            alpn: server.alpn_protocols,
+        })
+    }
+
+    fn server(&self, certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
-            .with_client_cert_verifier(Arc::new(Certificates))
-            .with_cert_resolver(theirs.cert_resolver);
-        server.alpn_protocols = theirs.alpn_protocols;
+            .with_client_cert_verifier(certificates)
+            .with_cert_resolver(Arc::clone(&self.shown_to_clients));
+        config.alpn_protocols.clone_from(&self.alpn);
         // No handshake is a repetition of another: each proves both keys.
-        server.send_tls13_tickets = 0;
-        let theirs = make_client_config(keypair, None)?;
-        let mut client = ClientConfig::builder_with_provider(provider)
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
+    }
+
+    fn client(&self, certificates: Arc<Certificates>) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Certificates))
-            .with_client_cert_resolver(theirs.client_auth_cert_resolver);
-        client.alpn_protocols = theirs.alpn_protocols;
-        client.resumption = Resumption::disabled();
-        Ok(Self { is_offered: has_aes(), server: server.into(), client: client.into() })
+            .with_custom_certificate_verifier(certificates)
+            .with_client_cert_resolver(Arc::clone(&self.shown_to_servers));
+        config.alpn_protocols.clone_from(&self.alpn);
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
     }
 }
 
@@ -93,62 +116,73 @@ impl UpgradeInfo for Tls {
 }
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrade<C> for Tls {
-    type Output = (PeerId, TlsStream<C>);
+    type Output = (PeerId, TlsStream<Buffered<C>>);
     type Error = io::Error;
     type Future = BoxFuture<'static, io::Result<Self::Output>>;
 
     fn upgrade_inbound(self, connection: C, _: Self::Info) -> Self::Future {
         async move {
-            let stream = TlsAcceptor::from(self.server).accept(connection).await?;
-            Ok((peer(stream.get_ref().1)?, stream.into()))
+            let certificates = Arc::new(Certificates::default());
+            let config = self.server(Arc::clone(&certificates)).map_err(io::Error::other)?;
+            let stream = TlsAcceptor::from(config).accept(buffered(connection)).await?;
+            Ok((certificates.peer()?, stream.into()))
         }
         .boxed()
     }
 }
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgrade<C> for Tls {
-    type Output = (PeerId, TlsStream<C>);
+    type Output = (PeerId, TlsStream<Buffered<C>>);
     type Error = io::Error;
     type Future = BoxFuture<'static, io::Result<Self::Output>>;
 
     fn upgrade_outbound(self, connection: C, _: Self::Info) -> Self::Future {
         async move {
+            let certificates = Arc::new(Certificates::default());
+            let config = self.client(Arc::clone(&certificates)).map_err(io::Error::other)?;
             // An address is never sent as a server's name, which the specification does not want.
             let nobody = ServerName::from(Ipv4Addr::UNSPECIFIED);
-            let stream = TlsConnector::from(self.client).connect(nobody, connection).await?;
-            Ok((peer(stream.get_ref().1)?, stream.into()))
+            let stream = TlsConnector::from(config).connect(nobody, buffered(connection)).await?;
+            Ok((certificates.peer()?, stream.into()))
         }
         .boxed()
     }
 }
 
-/// Who is at the other end: the certificate is bound to its key, and the handshake has proven the certificate's.
-fn peer(connection: &CommonState) -> io::Result<PeerId> {
-    match connection.peer_certificates() {
-        Some([certificate]) => Ok(certificate::parse(certificate).map_err(io::Error::other)?.peer_id()),
-        _ => Err(io::Error::other("the peer shows no certificate, or several")),
-    }
+fn buffered<C: AsyncRead>(connection: C) -> Buffered<C> {
+    BufReader::with_capacity(limits::TLS_READ_BYTES, connection)
 }
 
 /// Takes the certificates that libp2p makes, of any peer: who it must be, the swarm knows.
-#[derive(Debug)]
-struct Certificates;
+#[derive(Debug, Default)]
+struct Certificates {
+    /// Whose certificate it was, once the peer has proven to own it.
+    peer: OnceLock<PeerId>,
+}
 
 impl Certificates {
-    fn check(certificate: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
-        if !others.is_empty() {
-            return Err(rustls::Error::General("a peer has one certificate".into()));
+    fn peer(&self) -> io::Result<PeerId> {
+        self.peer.get().copied().ok_or_else(|| io::Error::other("the peer has proven no key"))
+    }
+
+    /// All but the number is checked with the signature of the handshake, which always follows: once, because it takes
+    /// three signatures.
+    fn check(others: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        match others {
+            [] => Ok(()),
+            _ => Err(rustls::Error::General("a peer has one certificate".into())),
         }
-        certificate::parse(certificate)?;
-        Ok(())
     }
 
     fn check_signature(
+        &self,
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        certificate::parse(certificate)?.verify_signature(signed.scheme, message, signed.signature())?;
+        let parsed = certificate::parse(certificate)?;
+        parsed.verify_signature(signed.scheme, message, signed.signature())?;
+        self.peer.get_or_init(|| parsed.peer_id());
         Ok(HandshakeSignatureValid::assertion())
     }
 
@@ -171,13 +205,13 @@ impl Certificates {
 impl ServerCertVerifier for Certificates {
     fn verify_server_cert(
         &self,
-        certificate: &CertificateDer<'_>,
+        _certificate: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         _name: &ServerName<'_>,
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Self::check(certificate, others).map(|()| ServerCertVerified::assertion())
+        Self::check(others).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -195,7 +229,7 @@ impl ServerCertVerifier for Certificates {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Self::check_signature(message, certificate, signed)
+        self.check_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -210,11 +244,11 @@ impl ClientCertVerifier for Certificates {
 
     fn verify_client_cert(
         &self,
-        certificate: &CertificateDer<'_>,
+        _certificate: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        Self::check(certificate, others).map(|()| ClientCertVerified::assertion())
+        Self::check(others).map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -232,7 +266,7 @@ impl ClientCertVerifier for Certificates {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Self::check_signature(message, certificate, signed)
+        self.check_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -244,10 +278,9 @@ impl ClientCertVerifier for Certificates {
 mod tests {
     use futures::AsyncReadExt;
     use rustls::{
-        CipherSuite,
+        CipherSuite, CommonState,
         crypto::aws_lc_rs::sign::any_ecdsa_type,
         pki_types::PrivateKeyDer,
-        server::ResolvesServerCert,
         sign::{CertifiedKey, SingleCertAndKey},
     };
     use tokio_util::compat::TokioAsyncReadCompatExt;
@@ -280,8 +313,8 @@ mod tests {
         let mut tls = Tls::new(&Keypair::generate_ed25519()).expect("sets up");
         let key = any_ecdsa_type(key).expect("a key");
         let shown = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key)));
-        Arc::make_mut(&mut tls.server).cert_resolver = Arc::clone(&shown) as Arc<dyn ResolvesServerCert>;
-        Arc::make_mut(&mut tls.client).client_auth_cert_resolver = shown;
+        tls.shown_to_clients = Arc::clone(&shown) as Arc<dyn ResolvesServerCert>;
+        tls.shown_to_servers = shown;
         tls
     }
 
@@ -319,15 +352,22 @@ mod tests {
     #[tokio::test]
     async fn a_client_without_a_certificate_is_refused() {
         let [server, client] = [(); 2].map(|()| Tls::new(&Keypair::generate_ed25519()).expect("sets up"));
-        let provider = Arc::clone(client.client.crypto_provider());
-        let anonymous = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])
-            .expect("a version")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Certificates))
-            .with_no_client_auth();
-        let (inbound, outbound) = shake(server, Tls { client: Arc::new(anonymous), ..client }).await;
+        let (inbound, outbound) = shake(server, Tls { shown_to_servers: Arc::new(Nothing), ..client }).await;
         assert!(inbound.is_err() && outbound.is_err(), "{inbound:?}, {outbound:?}");
+    }
+
+    /// Shows no certificate.
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl ResolvesClientCert for Nothing {
+        fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+            None
+        }
+
+        fn has_certs(&self) -> bool {
+            false
+        }
     }
 
     #[test]
