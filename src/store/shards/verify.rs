@@ -1,4 +1,4 @@
-//! Re-verification of every body, in the background, at half a processor at most.
+//! Re-verification of every body, in the background: it stands back behind other work, and takes half a processor at most.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{format::Key, store::ShardStore};
 use crate::{
     base::{ErrorKind, Kinded, ShardId},
-    runtime::{Shutdown, spawn_blocking},
+    runtime::{CpuPool, Shutdown},
     store::Error,
 };
 
@@ -16,7 +16,7 @@ impl ShardStore {
     /// verify is no longer served or listed; it is counted, logged, and its space given back. One that the disk
     /// does not read is logged. Ends early at the signal. May be cancelled.
     pub async fn verify_all(self: &Arc<Self>, root_of: fn(&[u8]) -> ShardId, shutdown: &Shutdown) {
-        let mut after = None;
+        let (pool, mut after) = (CpuPool::new(1), None);
         {
             let mut state = self.state.lock();
             state.verified_shards = 0;
@@ -25,7 +25,7 @@ impl ShardStore {
         while let Some(key) = self.next_key(after) {
             after = Some(key);
             let begun = Instant::now();
-            self.verify(key, root_of).await;
+            self.verify(&pool, key, root_of).await;
             {
                 let mut state = self.state.lock();
                 state.verified_shards = (state.verified_shards + 1).min(state.to_verify_shards);
@@ -41,22 +41,21 @@ impl ShardStore {
         state.verified_shards = state.to_verify_shards;
     }
 
-    async fn verify(self: &Arc<Self>, key: Key, root_of: fn(&[u8]) -> ShardId) {
+    async fn verify(self: &Arc<Self>, pool: &CpuPool, key: Key, root_of: fn(&[u8]) -> ShardId) {
         let store = Arc::clone(self);
-        let checked = spawn_blocking(move || {
+        let checked = pool.run_in_background(move || {
             let (location, body) = store.read_checked(key)?;
             let is_good = body.is_some_and(|body| root_of(&body) == key.1);
             Ok::<_, Error>((location, is_good))
         });
         match checked.await {
-            Ok(Ok((_, true))) => {}
-            Ok(Ok((location, false))) => self.condemn(key, location, "its bytes do not hash to its id").await,
+            Ok((_, true)) => {}
+            Ok((location, false)) => self.condemn(key, location, "its bytes do not hash to its id").await,
             // Deleted meanwhile.
-            Ok(Err(error)) if error.kind() == ErrorKind::NotFound => {}
-            Ok(Err(error)) => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
                 tracing::error!(op = "verify", shard = %key.1, "a shard does not read: {error}; check the disk")
             }
-            Err(error) => tracing::error!(op = "verify", shard = %key.1, "verification failed: {error}"),
         }
     }
 
