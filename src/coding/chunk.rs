@@ -101,13 +101,8 @@ pub fn decode(key: &BucketKey, layout: &Layout, shards: Vec<Option<Bytes>>) -> R
     layout.validate()?;
     let data = data_shards(layout, shards)?;
     let mut opener = Opener::new(key, layout, &data)?;
-    let mut plain = vec![0; layout.plain_len as usize];
-    let mut rest = &mut plain[..];
-    for index in 0..layout.blocks.len() {
-        let (target, behind) = rest.split_at_mut(layout.block_len(index));
-        opener.open(index, target)?;
-        rest = behind;
-    }
+    let mut plain = Vec::with_capacity(layout.plain_len as usize + SEAL_OVERHEAD_BYTES);
+    (0..layout.blocks.len()).try_for_each(|index| opener.open(index, &mut plain))?;
     Ok(plain)
 }
 
@@ -158,7 +153,8 @@ pub fn open_blocks(
     let mut opener = Opener::new(key, layout, sealed)?;
     let mut opened = Vec::with_capacity(blocks.len());
     for index in blocks {
-        let mut plain = vec![0; layout.block_len(index)];
+        // The tag comes with the block, and goes again.
+        let mut plain = Vec::with_capacity(layout.block_len(index) + SEAL_OVERHEAD_BYTES);
         opener.open(index, &mut plain)?;
         opened.push(plain.into());
     }
@@ -176,21 +172,20 @@ impl<'a, P: AsRef<[u8]>> Sealed<'a, P> {
         Self { piece: &[], next: pieces.iter() }
     }
 
-    /// Copies the next bytes.
+    /// Appends the next bytes to others.
     ///
     /// # Panics
     /// When there are not as many.
-    fn copy(&mut self, target: &mut [u8]) {
-        let mut rest = target;
-        while !rest.is_empty() {
+    fn append(&mut self, bytes: usize, to: &mut Vec<u8>) {
+        let mut left = bytes;
+        while left > 0 {
             if self.piece.is_empty() {
                 self.piece = self.next.next().expect("as many bytes as the blocks have").as_ref();
             }
-            let count = rest.len().min(self.piece.len());
-            let (here, behind) = rest.split_at_mut(count);
-            let (copied, left) = self.piece.split_at(count);
-            here.copy_from_slice(copied);
-            (rest, self.piece) = (behind, left);
+            let (appended, behind) = self.piece.split_at(left.min(self.piece.len()));
+            to.extend_from_slice(appended);
+            left -= appended.len();
+            self.piece = behind;
         }
     }
 }
@@ -211,24 +206,24 @@ impl<'a, P: AsRef<[u8]>> Opener<'a, P> {
         Ok(Self { layout, sealed, cipher, decompressor: Decompressor::new()?, scratch: Vec::new() })
     }
 
-    /// Opens block `index`, whose bytes are next, into `plain`, which has its length. On an error `plain` is arbitrary:
-    /// drop it.
-    fn open(&mut self, index: usize, plain: &mut [u8]) -> Result<(), Error> {
+    /// Opens block `index`, whose bytes are next, and appends it to others. On an error they are arbitrary: drop them.
+    fn open(&mut self, index: usize, plain: &mut Vec<u8>) -> Result<(), Error> {
         let entry = self.layout.blocks[index];
-        let place = Place { index, block_plain_len: plain.len(), entry };
-        let mut tag = [0; SEAL_OVERHEAD_BYTES];
+        let (start, length) = (plain.len(), self.layout.block_len(index));
+        let place = Place { index, block_plain_len: length, entry };
         if !entry.is_compressed {
-            self.sealed.copy(plain);
-            self.sealed.copy(&mut tag);
-            return self.cipher.open(place, plain, tag);
+            self.sealed.append(entry.sealed_len as usize, plain);
+            self.cipher.open(place, &mut plain[start..])?;
+            plain.truncate(start + length);
+            return Ok(());
         }
-        self.scratch.resize(entry.sealed_len as usize - SEAL_OVERHEAD_BYTES, 0);
-        self.sealed.copy(&mut self.scratch);
-        self.sealed.copy(&mut tag);
-        self.cipher.open(place, &mut self.scratch, tag)?;
-        match self.decompressor.fill(&self.scratch, plain) {
+        self.scratch.clear();
+        self.sealed.append(entry.sealed_len as usize, &mut self.scratch);
+        let shrunk = self.cipher.open(place, &mut self.scratch)?;
+        plain.resize(start + length, 0);
+        match self.decompressor.fill(shrunk, &mut plain[start..]) {
             true => Ok(()),
-            false => Err(Error::Compression { block: index, expected: plain.len() }),
+            false => Err(Error::Compression { block: index, expected: length }),
         }
     }
 }

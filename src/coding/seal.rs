@@ -1,7 +1,7 @@
 //! Sealing of blocks: AES-256-GCM under a key of the chunk's own. The only door to ring's AEAD.
 
 use ring::{
-    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey},
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     hkdf::{HKDF_SHA256, Salt},
 };
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -61,18 +61,11 @@ impl ChunkCipher {
         Ok(())
     }
 
-    /// Opens in place what [`seal`](Self::seal) made, the tag being apart.
-    pub fn open(&self, place: Place, body: &mut [u8], tag: [u8; SEAL_OVERHEAD_BYTES]) -> Result<(), Error> {
-        assert_eq!(body.len() + tag.len(), place.entry.sealed_len as usize, "a block as long as its entry says");
+    /// Opens in place what [`seal`](Self::seal) made: all but the tag, which is last.
+    pub fn open<'a>(&self, place: Place, bytes: &'a mut [u8]) -> Result<&'a mut [u8], Error> {
+        assert_eq!(bytes.len(), place.entry.sealed_len as usize, "a block as long as its entry says");
         self.key
-            .open_in_place_separate_tag(
-                nonce(place.index),
-                Aad::from(self.associated(place)),
-                Tag::from(tag),
-                body,
-                0..,
-            )
-            .map(|_| ())
+            .open_in_place(nonce(place.index), Aad::from(self.associated(place)), bytes)
             .map_err(|_| Error::Unsealed { block: place.index })
     }
 

@@ -98,15 +98,15 @@ impl Sealed {
             entry.generation
         };
         let range = layout.sealed_range(blocks);
-        let mut sealed = vec![0; usize::try_from(range.end - range.start).ok()?];
+        let bytes = usize::try_from(range.end - range.start).ok()?;
         let read = self.disk.open(&path(layout.chunk), false).and_then(|file| {
-            file.read_at(&mut sealed, DATA_OFFSET + range.start)?;
-            Ok(file)
+            let sealed = file.read_new(bytes, DATA_OFFSET + range.start)?;
+            Ok((file, sealed))
         });
         let mut state = self.state.lock();
         let is_same = state.entry(layout.chunk).is_some_and(|entry| entry.generation == generation);
         match read {
-            Ok(file) if is_same => {
+            Ok((file, sealed)) if is_same => {
                 self.renew(&mut state, layout.chunk, &*file);
                 Some(sealed)
             }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -46,16 +46,14 @@ pub(in crate::net) async fn read_frame<T: DeserializeOwned>(
 
 /// Reads raw data of an announced length, which the caller has checked against its limit.
 pub(in crate::net) async fn read_data(stream: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<Bytes> {
-    // Zeroed once: between the two kinds of streams each read would zero all that is left of fresh memory.
-    let mut data = vec![0; length];
-    let mut filled = 0;
-    while filled < length {
-        let count = stream.read(&mut data[filled..]).await?;
-        if count == 0 {
-            let why = format!("{filled} of {length} announced bytes came");
+    let mut data = Vec::with_capacity(length);
+    while data.len() < length {
+        // Between the two kinds of streams each read first zeroes what it may fill: not more than a stream brings at a time.
+        let wanted = (length - data.len()).min(limits::STREAM_READ_BYTES);
+        if stream.read_buf(&mut (&mut data).limit(wanted)).await? == 0 {
+            let why = format!("{} of {length} announced bytes came", data.len());
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
-        filled += count;
     }
     Ok(data.into())
 }

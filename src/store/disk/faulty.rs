@@ -119,6 +119,11 @@ impl DiskFile for FaultyFile {
         self.inner.read_at(bytes, offset)
     }
 
+    fn read_new(&self, bytes: usize, offset: u64) -> io::Result<Vec<u8>> {
+        self.disk.check(DiskOp::Read)?;
+        self.inner.read_new(bytes, offset)
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.disk.check(DiskOp::Write)?;
         self.inner.write_at(bytes, offset)

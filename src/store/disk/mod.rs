@@ -24,6 +24,12 @@ pub use simulated::SimulatedDisk;
 pub trait DiskFile: Send + Sync {
     /// Reads exactly `bytes.len()` bytes; bytes past the end are zero.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+    /// So many bytes from here on, in memory that is not filled before; bytes past the end are zero.
+    fn read_new(&self, bytes: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut read = vec![0; bytes];
+        self.read_at(&mut read, offset)?;
+        Ok(read)
+    }
     /// Writes all bytes.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// The length in bytes.
@@ -180,5 +186,22 @@ mod tests {
         file.write_out(0..0).expect("nothing is nothing");
         assert!(file.write_out(1..u64::MAX).is_err(), "there is no such place");
         sync_ranges(&*file, Some(4096..4096 + (3 << 20))).expect("flushed");
+    }
+
+    #[test]
+    fn every_disk_reads_into_new_memory_what_it_reads_into_old() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let real = Arc::new(RealDisk::new(directory.path()).expect("a disk")) as Arc<dyn Disk>;
+        let faulty = FaultyDisk::new(Arc::clone(&real));
+        for disk in [real, Arc::new(SimulatedDisk::new(1 << 20)), Arc::new(faulty)] {
+            let file = disk.open(Path::new("file"), true).expect("made");
+            let data: Vec<u8> = (0..10_000_u32).map(|at| at as u8).collect();
+            file.write_at(&data, 0).expect("written");
+            for (bytes, offset) in [(0, 0), (10_000, 0), (100, 9_950), (7, 20_000), (4096, 33)] {
+                let mut old = vec![9; bytes];
+                file.read_at(&mut old, offset).expect("read");
+                assert_eq!(file.read_new(bytes, offset).expect("read"), old, "{bytes} from {offset}");
+            }
+        }
     }
 }

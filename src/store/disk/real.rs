@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::FallocateFlags;
+use rustix::{buffer::spare_capacity, fs::FallocateFlags, io::Errno};
 
 use super::{Disk, DiskFile};
 
@@ -115,6 +115,20 @@ impl DiskFile for RealFile {
         }
         bytes[filled..].fill(0);
         Ok(())
+    }
+
+    fn read_new(&self, bytes: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut read = Vec::with_capacity(bytes);
+        while read.len() < bytes {
+            let at = offset + read.len() as u64;
+            match rustix::io::pread(&self.0, spare_capacity(&mut read), at) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        read.resize(bytes, 0);
+        Ok(read)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -243,10 +243,8 @@ impl ShardStore {
         let path = segment_path(location.segment);
         let file = self.handle(location.segment).map_err(Error::io("cannot open", &path))?;
         assert!(location.body_bytes as usize <= limits::SHARD_BYTES, "the index holds checked lengths");
-        let mut body = vec![0; bytes.len()];
-        file.read_at(&mut body, location.body_offset() + bytes.start as u64)
-            .map_err(Error::io("cannot read", &path))?;
-        Ok(body)
+        let offset = location.body_offset() + bytes.start as u64;
+        file.read_new(bytes.len(), offset).map_err(Error::io("cannot read", &path))
     }
 
     /// A segment, opened if it is not.
