@@ -13,7 +13,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture, io::BufReader};
+use futures::{
+    AsyncRead, AsyncWrite, FutureExt,
+    future::BoxFuture,
+    io::{BufReader, BufWriter},
+};
 use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use libp2p::{
     PeerId,
@@ -41,8 +45,9 @@ use rustls::{
 
 use crate::base::limits;
 
-/// What TLS reads and writes: it asks for 4 KiB at a time, which would be as many calls of the system.
-type Buffered<C> = BufReader<C>;
+/// A connection that TLS secures. TLS asks for 4 KiB at a time, and sends whatever it is given at once, be it the twelve
+/// bytes before a frame: each would be a call of the system, and the latter would wake the peer for nothing.
+type Secured<C> = BufWriter<TlsStream<BufReader<C>>>;
 
 /// Secures connections of one peer.
 #[derive(Clone)]
@@ -116,7 +121,7 @@ impl UpgradeInfo for Tls {
 }
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrade<C> for Tls {
-    type Output = (PeerId, TlsStream<Buffered<C>>);
+    type Output = (PeerId, Secured<C>);
     type Error = io::Error;
     type Future = BoxFuture<'static, io::Result<Self::Output>>;
 
@@ -124,15 +129,15 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrad
         async move {
             let certificates = Arc::new(Certificates::default());
             let config = self.server(Arc::clone(&certificates)).map_err(io::Error::other)?;
-            let stream = TlsAcceptor::from(config).accept(buffered(connection)).await?;
-            Ok((certificates.peer()?, stream.into()))
+            let stream = TlsAcceptor::from(config).accept(read_in_bulk(connection)).await?;
+            Ok((certificates.peer()?, written_in_bulk(stream.into())))
         }
         .boxed()
     }
 }
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgrade<C> for Tls {
-    type Output = (PeerId, TlsStream<Buffered<C>>);
+    type Output = (PeerId, Secured<C>);
     type Error = io::Error;
     type Future = BoxFuture<'static, io::Result<Self::Output>>;
 
@@ -142,15 +147,19 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
             let config = self.client(Arc::clone(&certificates)).map_err(io::Error::other)?;
             // An address is never sent as a server's name, which the specification does not want.
             let nobody = ServerName::from(Ipv4Addr::UNSPECIFIED);
-            let stream = TlsConnector::from(config).connect(nobody, buffered(connection)).await?;
-            Ok((certificates.peer()?, stream.into()))
+            let stream = TlsConnector::from(config).connect(nobody, read_in_bulk(connection)).await?;
+            Ok((certificates.peer()?, written_in_bulk(stream.into())))
         }
         .boxed()
     }
 }
 
-fn buffered<C: AsyncRead>(connection: C) -> Buffered<C> {
+fn read_in_bulk<C: AsyncRead>(connection: C) -> BufReader<C> {
     BufReader::with_capacity(limits::TLS_READ_BYTES, connection)
+}
+
+fn written_in_bulk<C: AsyncRead + AsyncWrite + Unpin>(stream: TlsStream<BufReader<C>>) -> Secured<C> {
+    BufWriter::with_capacity(limits::TLS_WRITE_BYTES, stream)
 }
 
 /// Takes the certificates that libp2p makes, of any peer: who it must be, the swarm knows.
@@ -295,14 +304,14 @@ mod tests {
         let found = |peer, state: &CommonState| (peer, state.negotiated_cipher_suite().map(|suite| suite.suite()));
         let inbound = async {
             let (peer, stream) = server.upgrade_inbound(near.compat(), "").await?;
-            Ok(found(peer, stream.get_ref().1))
+            Ok(found(peer, stream.get_ref().get_ref().1))
         };
         let outbound = async {
             let (peer, mut stream) = client.upgrade_outbound(far.compat(), "").await?;
             // That a server refuses it, a client learns when it reads.
             match stream.read(&mut [0]).await {
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
-                _ => Ok(found(peer, stream.get_ref().1)),
+                _ => Ok(found(peer, stream.get_ref().get_ref().1)),
             }
         };
         tokio::join!(inbound, outbound)

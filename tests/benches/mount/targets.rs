@@ -84,12 +84,14 @@ const HELD: &[(&str, &str)] = &[
     ),
     (
         "write + drain, 4+2",
-        "the processors: hashing a third, TCP and yamux 16 %, noise 15 %, staging 10 %; see CPU, write + drain",
+        "the processors: copies to and from the kernel a fifth, hashing a sixth, other copies an eighth, encryption a tenth; see \
+         CPU, write + drain",
     ),
     ("read warm", "the page cache of FUSE, whose pages are smaller than a disk's"),
     (
         "read cold",
-        "the processors: hashing a fifth, buffers a sixth, noise a tenth of what mount and consumers spend together",
+        "the processors: encryption a sixth, copies between buffers a sixth, hashing and copies to and from the kernel an \
+         eighth each of what mount and consumers spend together",
     ),
     ("first byte, cold mount", "connections that are still being made, and cold caches of consumers"),
     (
@@ -123,7 +125,10 @@ const HELD: &[(&str, &str)] = &[
     ("files for one shard", "files that come too slowly to share a chunk"),
     ("small read cold", "a round trip for each chunk that is not there yet"),
     ("git clone, 563 entries", "creates: the kernel's protocol and its changes of threads"),
-    ("CPU, write + drain", "hashing a third, TCP and yamux 16 %, noise 15 %, staging 10 %"),
+    (
+        "CPU, write + drain",
+        "copies to and from the kernel a fifth, hashing a sixth, other copies an eighth, encryption a tenth",
+    ),
     ("peak memory of mount", "chunks on their way, each with its shards"),
 ];
 
