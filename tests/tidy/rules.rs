@@ -41,7 +41,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tonic", &["rpc", "daemon"]),
     ("tonic_prost", &["rpc", "daemon"]),
     ("prost", &["rpc", "daemon"]),
-    ("lru", &["bucket"]),
+    ("lru", &["bucket", "net"]),
     ("fuser", &["mount"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),

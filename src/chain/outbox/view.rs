@@ -12,6 +12,7 @@ use crate::{
     chain::{ActionKey, Call, ChainId, Error, Node, blocking::blocking},
     keys::EthereumAddress,
     runtime::Clock,
+    store,
 };
 
 /// Whose outbox is looked at.
@@ -75,14 +76,23 @@ impl OutboxPlace {
         Ok(OutboxView { report, holder: None, ended })
     }
 
+    fn path(&self) -> PathBuf {
+        directory_of(&self.directory, self.chain, self.account)
+    }
+
+    /// Whether the account has an outbox here. What cannot be looked at may be one.
+    fn is_there(&self) -> Result<bool, Error> {
+        let path = self.path();
+        Ok(path.try_exists().map_err(store::Error::io("cannot look for", &path))?)
+    }
+
     fn find(&self) -> Result<Found, Error> {
-        let directory = directory_of(&self.directory, self.chain, self.account);
-        if !directory.exists() {
+        if !self.is_there()? {
             return Ok(Found::Nothing);
         }
         match OutboxStore::open(&self.directory, "wallet pending", self.chain, self.account) {
             Ok((store, live)) => Ok(Found::Free(live, store.ended(limits::OUTBOX_SHOWN)?)),
-            Err(Error::AccountInUse { holder, .. }) => Ok(Found::Held(holder, told(&directory))),
+            Err(Error::AccountInUse { holder, .. }) => Ok(Found::Held(holder, told(&self.path()))),
             Err(error) => Err(error),
         }
     }
@@ -91,7 +101,7 @@ impl OutboxPlace {
     pub async fn cancel(&self, key: &ActionKey, clock: &dyn Clock) -> Result<(), Error> {
         let (place, key, now) = (self.clone(), key.clone(), clock.now());
         blocking(move || {
-            if !directory_of(&place.directory, place.chain, place.account).exists() {
+            if !place.is_there()? {
                 return Err(Error::UnknownAction(key));
             }
             let (store, live) = OutboxStore::open(&place.directory, "wallet pending", place.chain, place.account)?;

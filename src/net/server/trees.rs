@@ -1,10 +1,8 @@
 //! The Merkle trees of shards that were stored or read in part lately, so that the next part costs only itself.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::sync::Arc;
 
+use lru::LruCache;
 use parking_lot::Mutex;
 
 use crate::{
@@ -18,59 +16,45 @@ type Key = (OwnerId, ShardId);
 const ENTRY_BYTES: usize = 256;
 
 /// Trees by shard, the least recently used go first.
-#[derive(Default)]
 pub(super) struct Trees(Mutex<Kept>);
 
-#[derive(Default)]
 struct Kept {
-    /// Each with when it was last used.
-    trees: HashMap<Key, (u64, Arc<Tree>)>,
-    /// The same by that.
-    order: BTreeMap<u64, Key>,
+    lru: LruCache<Key, Arc<Tree>>,
     bytes: usize,
-    clock: u64,
+}
+
+impl Default for Trees {
+    fn default() -> Self {
+        // Bounded in bytes, below, instead of in entries.
+        Self(Mutex::new(Kept { lru: LruCache::unbounded(), bytes: 0 }))
+    }
 }
 
 impl Trees {
     /// The tree of a shard, if it is kept.
     pub fn get(&self, key: Key) -> Option<Arc<Tree>> {
-        let mut kept = self.0.lock();
-        let tree = kept.remove(key)?;
-        kept.insert(key, Arc::clone(&tree));
-        Some(tree)
+        self.0.lock().lru.get(&key).cloned()
     }
 
     /// Keeps a tree, in place of the least recently used ones.
     pub fn insert(&self, key: Key, tree: Arc<Tree>) {
         let mut kept = self.0.lock();
-        kept.remove(key);
-        kept.insert(key, tree);
-        while kept.bytes > limits::TREES_BYTES
-            && let Some(oldest) = kept.order.values().next().copied()
-        {
-            kept.remove(oldest);
+        kept.bytes += cost(&tree);
+        let mut given_up = kept.lru.put(key, tree);
+        loop {
+            kept.bytes -= given_up.as_deref().map_or(0, cost);
+            if kept.bytes <= limits::TREES_BYTES {
+                break;
+            }
+            given_up = kept.lru.pop_lru().map(|(_, oldest)| oldest);
         }
     }
 
     /// Forgets a tree.
     pub fn remove(&self, key: Key) {
-        self.0.lock().remove(key);
-    }
-}
-
-impl Kept {
-    fn insert(&mut self, key: Key, tree: Arc<Tree>) {
-        self.clock += 1;
-        self.bytes += cost(&tree);
-        self.order.insert(self.clock, key);
-        self.trees.insert(key, (self.clock, tree));
-    }
-
-    fn remove(&mut self, key: Key) -> Option<Arc<Tree>> {
-        let (used, tree) = self.trees.remove(&key)?;
-        self.order.remove(&used);
-        self.bytes -= cost(&tree);
-        Some(tree)
+        let mut kept = self.0.lock();
+        let removed = kept.lru.pop(&key);
+        kept.bytes -= removed.as_deref().map_or(0, cost);
     }
 }
 
@@ -101,7 +85,6 @@ mod tests {
         trees.remove(key(most));
         trees.remove(key(most));
         let kept = trees.0.lock();
-        assert_eq!(kept.bytes, (most - 1) * cost(&tree));
-        assert_eq!((kept.trees.len(), kept.order.len()), (most - 1, most - 1));
+        assert_eq!((kept.bytes, kept.lru.len()), ((most - 1) * cost(&tree), most - 1));
     }
 }

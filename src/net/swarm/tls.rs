@@ -1,9 +1,10 @@
 //! TLS 1.3 over TCP, libp2p's `/tls/1.0.0`, with AES: for processors that have instructions for it.
 //!
 //! Noise has ChaCha20, and so does libp2p's own configuration of TLS when it may choose; AES-GCM takes such a processor
-//! less than half the time, and these bytes are most of what consumers compute. Certificates are made, read and
-//! verified by libp2p-tls; here stands which of TLS is spoken. A processor without these instructions does not offer
-//! TLS: for it AES is slow, and its peers go on to noise.
+//! less than half the time. A processor without these instructions does not offer TLS: for it AES is slow, and its
+//! peers go on to noise. Certificates are made, read and verified by libp2p-tls; here stands which of TLS is spoken,
+//! and by what: ring, because AWS-LC, which libp2p's configuration has, collects entropy of its own when it first needs
+//! some, for 65 ms of the processor, while a mount's first read waits.
 //!
 //! Source: <https://github.com/libp2p/specs/blob/master/tls/tls.md>.
 
@@ -23,7 +24,7 @@ use libp2p::{
     PeerId,
     core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
     identity::Keypair,
-    tls::{certificate, make_client_config, make_server_config},
+    tls::certificate,
 };
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
@@ -33,17 +34,24 @@ use rustls::{
     },
     crypto::{
         CryptoProvider,
-        aws_lc_rs::{self, cipher_suite},
+        ring::{self, cipher_suite, sign::any_ecdsa_type},
     },
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::{
         ResolvesServerCert,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
+    sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
 
 use crate::base::limits;
+
+/// What is spoken inside, as the specification names it.
+const ALPN: &[u8] = b"libp2p";
+
+/// What went wrong while TLS was set up.
+pub(super) type SetupError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection that TLS secures. TLS asks for 4 KiB at a time, and sends whatever it is given at once, be it the twelve
 /// bytes before a frame: each would be a call of the system, and the latter would wake the peer for nothing.
@@ -56,25 +64,23 @@ pub(super) struct Tls {
     provider: Arc<CryptoProvider>,
     shown_to_clients: Arc<dyn ResolvesServerCert>,
     shown_to_servers: Arc<dyn ResolvesClientCert>,
-    alpn: Vec<Vec<u8>>,
 }
 
 impl Tls {
     /// TLS under a certificate made now; offered to peers if this processor is quick at it.
-    pub fn new(keypair: &Keypair) -> Result<Self, certificate::GenError> {
+    pub fn new(keypair: &Keypair) -> Result<Self, SetupError> {
         let cipher_suites = vec![
             cipher_suite::TLS13_AES_256_GCM_SHA384,
             cipher_suite::TLS13_AES_128_GCM_SHA256,
             cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
         ];
-        // Of what libp2p sets up, the certificate and its key are taken over.
-        let (server, client) = (make_server_config(keypair)?, make_client_config(keypair, None)?);
+        let (certificate, key) = certificate::generate(keypair)?;
+        let shown = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], any_ecdsa_type(&key)?)));
         Ok(Self {
             is_offered: has_aes(),
-            provider: Arc::new(CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() }),
-            shown_to_clients: server.cert_resolver,
-            shown_to_servers: client.client_auth_cert_resolver,
-            alpn: server.alpn_protocols,
+            provider: Arc::new(CryptoProvider { cipher_suites, ..ring::default_provider() }),
+            shown_to_clients: Arc::clone(&shown) as Arc<dyn ResolvesServerCert>,
+            shown_to_servers: shown,
         })
     }
 
@@ -83,7 +89,7 @@ impl Tls {
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(certificates)
             .with_cert_resolver(Arc::clone(&self.shown_to_clients));
-        config.alpn_protocols.clone_from(&self.alpn);
+        config.alpn_protocols = vec![ALPN.to_vec()];
         // No handshake is a repetition of another: each proves both keys.
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
@@ -95,7 +101,7 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(certificates)
             .with_client_cert_resolver(Arc::clone(&self.shown_to_servers));
-        config.alpn_protocols.clone_from(&self.alpn);
+        config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
@@ -286,12 +292,7 @@ impl ClientCertVerifier for Certificates {
 #[cfg(test)]
 mod tests {
     use futures::AsyncReadExt;
-    use rustls::{
-        CipherSuite, CommonState,
-        crypto::aws_lc_rs::sign::any_ecdsa_type,
-        pki_types::PrivateKeyDer,
-        sign::{CertifiedKey, SingleCertAndKey},
-    };
+    use rustls::{CipherSuite, CommonState, pki_types::PrivateKeyDer};
     use tokio_util::compat::TokioAsyncReadCompatExt;
 
     use super::*;
