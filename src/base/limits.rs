@@ -347,9 +347,9 @@ pub const CONNECTIONS_PER_PEER: u32 = 8;
 /// Bytes that are read from a stream at a time: as many as yamux has in a frame.
 pub const STREAM_READ_BYTES: usize = 16 << 10;
 /// Bytes that are read from a connection at a time before TLS opens them.
-pub const TLS_READ_BYTES: usize = 64 << 10;
-/// Bytes that are gathered for TLS before it seals and sends them, if nobody flushes: a block with its proof and frames.
-pub const TLS_WRITE_BYTES: usize = 80 << 10;
+pub const TLS_READ_BYTES: usize = 32 << 10;
+/// Bytes that are gathered for TLS before it seals and sends them: more than a frame of yamux, which flushes after each.
+pub const TLS_WRITE_BYTES: usize = 32 << 10;
 /// Telling the connected peers that this process goes, at most.
 pub const HANG_UP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a group's name.

@@ -40,13 +40,12 @@ impl Trees {
     pub fn insert(&self, key: Key, tree: Arc<Tree>) {
         let mut kept = self.0.lock();
         kept.bytes += cost(&tree);
-        let mut given_up = kept.lru.put(key, tree);
-        loop {
-            kept.bytes -= given_up.as_deref().map_or(0, cost);
-            if kept.bytes <= limits::TREES_BYTES {
-                break;
-            }
-            given_up = kept.lru.pop_lru().map(|(_, oldest)| oldest);
+        let replaced = kept.lru.put(key, tree);
+        kept.bytes -= replaced.as_deref().map_or(0, cost);
+        while kept.bytes > limits::TREES_BYTES
+            && let Some((_, oldest)) = kept.lru.pop_lru()
+        {
+            kept.bytes -= cost(&oldest);
         }
     }
 

@@ -38,7 +38,7 @@ use rustls::{
     },
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::{
-        ResolvesServerCert,
+        NoServerSessionStorage, ResolvesServerCert,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
     sign::{CertifiedKey, SingleCertAndKey},
@@ -92,6 +92,7 @@ impl Tls {
         config.alpn_protocols = vec![ALPN.to_vec()];
         // No handshake is a repetition of another: each proves both keys.
         config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(config))
     }
 
@@ -195,6 +196,10 @@ impl Certificates {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        // rustls leaves it to this whether the scheme is one that was asked for.
+        if !Self::schemes().contains(&signed.scheme) {
+            return Err(rustls::PeerIncompatible::NoSignatureSchemesInCommon.into());
+        }
         let parsed = certificate::parse(certificate)?;
         parsed.verify_signature(signed.scheme, message, signed.signature())?;
         self.peer.get_or_init(|| parsed.peer_id());

@@ -24,7 +24,7 @@ pub use simulated::SimulatedDisk;
 pub trait DiskFile: Send + Sync {
     /// Reads exactly `bytes.len()` bytes; bytes past the end are zero.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
-    /// So many bytes from here on, in memory that is not filled before; bytes past the end are zero.
+    /// So many bytes from here on; bytes past the end are zero. A disk that can does not fill their memory before.
     fn read_new(&self, bytes: usize, offset: u64) -> io::Result<Vec<u8>> {
         let mut read = vec![0; bytes];
         self.read_at(&mut read, offset)?;

@@ -1,7 +1,8 @@
 //! Re-verification of every body, in the background: it stands back behind other work, and takes half a processor at most.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::{format::Key, store::ShardStore};
@@ -48,14 +49,16 @@ impl ShardStore {
             let is_good = body.is_some_and(|body| root_of(&body) == key.1);
             Ok::<_, Error>((location, is_good))
         });
-        match checked.await {
-            Ok((_, true)) => {}
-            Ok((location, false)) => self.condemn(key, location, "its bytes do not hash to its id").await,
+        match AssertUnwindSafe(checked).catch_unwind().await {
+            Ok(Ok((_, true))) => {}
+            Ok(Ok((location, false))) => self.condemn(key, location, "its bytes do not hash to its id").await,
             // Deleted meanwhile.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => {
+            Ok(Err(error)) if error.kind() == ErrorKind::NotFound => {}
+            Ok(Err(error)) => {
                 tracing::error!(op = "verify", shard = %key.1, "a shard does not read: {error}; check the disk")
             }
+            // The others are verified all the same.
+            Err(_panic) => tracing::error!(op = "verify", shard = %key.1, "verification failed"),
         }
     }
 
