@@ -32,10 +32,7 @@ use rustls::{
         ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{
-        CryptoProvider,
-        ring::{self, cipher_suite, sign::any_ecdsa_type},
-    },
+    crypto::{CryptoProvider, ring as provider},
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::{
         NoServerSessionStorage, ResolvesServerCert,
@@ -70,15 +67,18 @@ impl Tls {
     /// TLS under a certificate made now; offered to peers if this processor is quick at it.
     pub fn new(keypair: &Keypair) -> Result<Self, SetupError> {
         let cipher_suites = vec![
-            cipher_suite::TLS13_AES_256_GCM_SHA384,
-            cipher_suite::TLS13_AES_128_GCM_SHA256,
-            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+            provider::cipher_suite::TLS13_AES_256_GCM_SHA384,
+            provider::cipher_suite::TLS13_AES_128_GCM_SHA256,
+            provider::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
         ];
         let (certificate, key) = certificate::generate(keypair)?;
-        let shown = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], any_ecdsa_type(&key)?)));
+        let shown = Arc::new(SingleCertAndKey::from(CertifiedKey::new(
+            vec![certificate],
+            provider::sign::any_ecdsa_type(&key)?,
+        )));
         Ok(Self {
             is_offered: has_aes(),
-            provider: Arc::new(CryptoProvider { cipher_suites, ..ring::default_provider() }),
+            provider: Arc::new(CryptoProvider { cipher_suites, ..provider::default_provider() }),
             shown_to_clients: Arc::clone(&shown) as Arc<dyn ResolvesServerCert>,
             shown_to_servers: shown,
         })
@@ -326,7 +326,7 @@ mod tests {
     /// One that shows this certificate and signs with this key.
     fn with(certificate: CertificateDer<'static>, key: &PrivateKeyDer<'_>) -> Tls {
         let mut tls = Tls::new(&Keypair::generate_ed25519()).expect("sets up");
-        let key = any_ecdsa_type(key).expect("a key");
+        let key = provider::sign::any_ecdsa_type(key).expect("a key");
         let shown = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key)));
         tls.shown_to_clients = Arc::clone(&shown) as Arc<dyn ResolvesServerCert>;
         tls.shown_to_servers = shown;
