@@ -323,11 +323,11 @@ mod tests {
         tokio::join!(inbound, outbound)
     }
 
-    /// One that shows this certificate and signs with this key.
-    fn with(certificate: CertificateDer<'static>, key: &PrivateKeyDer<'_>) -> Tls {
+    /// One that shows these certificates and signs with this key.
+    fn with(certificates: &[CertificateDer<'static>], key: &PrivateKeyDer<'_>) -> Tls {
         let mut tls = Tls::new(&Keypair::generate_ed25519()).expect("sets up");
         let key = provider::sign::any_ecdsa_type(key).expect("a key");
-        let shown = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key)));
+        let shown = Arc::new(SingleCertAndKey::from(CertifiedKey::new(certificates.to_vec(), key)));
         tls.shown_to_clients = Arc::clone(&shown) as Arc<dyn ResolvesServerCert>;
         tls.shown_to_servers = shown;
         tls
@@ -344,23 +344,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_does_not_own_a_certificate_or_shows_an_altered_one_is_refused() {
+    async fn who_shows_another_certificate_an_altered_one_or_two_is_refused() {
         let honest = || Tls::new(&Keypair::generate_ed25519()).expect("sets up");
         let (mine, key) = certificate::generate(&Keypair::generate_ed25519()).expect("a certificate");
         let (stolen, _) = certificate::generate(&Keypair::generate_ed25519()).expect("a certificate");
-        let (inbound, outbound) = shake(with(mine.clone(), &key), with(mine.clone(), &key)).await;
+        let own = || with(std::slice::from_ref(&mine), &key);
+        let (inbound, outbound) = shake(own(), own()).await;
         assert!(inbound.is_ok() && outbound.is_ok(), "{inbound:?}, {outbound:?}");
-        let mut forged = vec![stolen];
+        let mut forged = vec![vec![mine.clone(), stolen.clone()], vec![stolen]];
         for at in (0..mine.len()).step_by(7) {
             let mut altered = mine.to_vec();
             altered[at] ^= 1;
-            forged.push(altered.into());
+            forged.push(vec![altered.into()]);
         }
-        for certificate in forged {
-            let (inbound, _) = shake(honest(), with(certificate.clone(), &key)).await;
-            assert!(inbound.is_err(), "a client with {certificate:?}");
-            let (_, outbound) = shake(with(certificate.clone(), &key), honest()).await;
-            assert!(outbound.is_err(), "a server with {certificate:?}");
+        for certificates in forged {
+            let (inbound, _) = shake(honest(), with(&certificates, &key)).await;
+            assert!(inbound.is_err(), "a client with {certificates:?}");
+            let (_, outbound) = shake(with(&certificates, &key), honest()).await;
+            assert!(outbound.is_err(), "a server with {certificates:?}");
         }
     }
 

@@ -57,8 +57,12 @@ async fn the_tracker_answers_over_tcp() {
     assert!(tasks.stop(limits::CONNECT_TIMEOUT).await);
 }
 
-/// A peer of another make is reached, and reaches this one.
-async fn meets(mut stranger: Swarm<identify::Behaviour>) {
+/// A peer of another make is reached, and reaches this one, in time.
+async fn meets(stranger: Swarm<identify::Behaviour>) {
+    tokio::time::timeout(limits::CONNECT_TIMEOUT * 3, meets_at_last(stranger)).await.unwrap();
+}
+
+async fn meets_at_last(mut stranger: Swarm<identify::Behaviour>) {
     let tasks = tasks();
     let network = start(3, &[TCP], "test", &tasks).await.unwrap();
     let here = network.addresses()[0].parse().unwrap();
@@ -72,7 +76,7 @@ async fn meets(mut stranger: Swarm<identify::Behaviour>) {
             }
         }
     };
-    assert_eq!(tokio::time::timeout(limits::CONNECT_TIMEOUT, reached).await.unwrap(), key(3).peer_id().to_multihash());
+    assert_eq!(reached.await, key(3).peer_id().to_multihash());
     stranger.listen_on(TCP.parse().unwrap()).unwrap();
     let there = loop {
         if let SwarmEvent::NewListenAddr { address, .. } = stranger.select_next_some().await {
