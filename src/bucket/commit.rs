@@ -1,6 +1,6 @@
 //! The committer: encodes and scatters a gathered chunk, and commits it in one transaction.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{ops::Range, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 use tokio::{
@@ -14,7 +14,7 @@ use crate::{
     coding::{self, Encoded},
     dispatch::{Health, Placement, Rest},
     runtime::{failpoint, spawn_blocking},
-    store::{Batch, Table},
+    store::{self, Batch, Table},
 };
 
 /// What the mark of an incomplete chunk says when nobody waits for its shards.
@@ -92,25 +92,16 @@ impl Inner {
     }
 
     pub(super) fn encode_job(&self, job: &Job) -> Result<Encoded, Error> {
-        let mut plain = vec![0; job.bytes];
-        for piece in &job.pieces {
-            let start = piece.chunk_offset as usize;
-            let end = start + (piece.range.end - piece.range.start) as usize;
-            let read = piece.file.read_at(&mut plain[start..end], piece.range.start);
-            // The file of what is written anew, cut off or unlinked meanwhile may be gone: then no byte of it lands.
-            if let Err(error) = read
-                && !piece.cell.lock().unmodified_since(job.flight, piece.range.clone()).is_empty()
-            {
-                return Err(crate::store::Error::io("cannot read", "staging")(error).into());
-            }
-        }
+        let encoded = coding::encode_from(&self.key, job.bytes, job.scheme, &*self.chance, |range, bytes| {
+            read_staged(job, range, bytes)
+        })?;
         for pieces in job.pieces.chunk_by(|one, next| Arc::ptr_eq(&one.cell, &next.cell)) {
             let state = pieces[0].cell.lock();
             for piece in pieces.iter().filter(|_| !state.awaited.is_empty()) {
                 piece.intact.get_or_init(|| state.unmodified_since(job.flight, piece.range.clone()));
             }
         }
-        Ok(coding::encode(&self.key, &plain, job.scheme, &*self.chance)?)
+        Ok(encoded)
     }
 
     /// Adds a delivered chunk to a batch, and the end of its attempt if nothing is on its way any more. One that nobody
@@ -231,6 +222,24 @@ impl Inner {
         self.wake_deleter();
         Ok(())
     }
+}
+
+/// Reads some of the bytes of a chunk in the making, from the pieces that have them.
+fn read_staged(job: &Job, range: Range<usize>, bytes: &mut [u8]) -> Result<(), Error> {
+    let first = job.pieces.partition_point(|piece| piece.end() <= range.start);
+    for piece in job.pieces[first..].iter().take_while(|piece| (piece.chunk_offset as usize) < range.end) {
+        let begin = piece.chunk_offset as usize;
+        let part = range.start.max(begin)..range.end.min(piece.end());
+        let offset = piece.range.start + (part.start - begin) as u64;
+        let read = piece.file.read_at(&mut bytes[part.start - range.start..part.end - range.start], offset);
+        // The file of what is written anew, cut off or unlinked meanwhile may be gone: then no byte of it lands.
+        if let Err(error) = read
+            && !piece.cell.lock().unmodified_since(job.flight, piece.range.clone()).is_empty()
+        {
+            return Err(store::Error::io("cannot read", "staging")(error).into());
+        }
+    }
+    Ok(())
 }
 
 /// A chunk with enough shards on consumers, to be committed.

@@ -55,6 +55,13 @@ pub(super) struct Piece {
     pub intact: OnceLock<Vec<Range<u64>>>,
 }
 
+impl Piece {
+    /// Where it ends in its chunk.
+    pub fn end(&self) -> usize {
+        self.chunk_offset as usize + (self.range.end - self.range.start) as usize
+    }
+}
+
 /// A chunk in the making.
 pub(super) struct Job {
     pub flight: Flight,

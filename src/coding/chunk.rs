@@ -34,7 +34,7 @@ pub struct Encoded {
 /// Encodes up to [`CHUNK_BYTES`] plain bytes (none make a chunk too) under a chunk id
 /// drawn here, afresh for every call. `chance` must be fit for keys.
 ///
-/// Takes about (k+m)/k times the bytes of memory, and CPU time: run it on the CPU pool.
+/// Takes about n/k times the bytes of memory, and CPU time: run it on the CPU pool.
 ///
 /// # Errors
 /// [`Error::TooLong`].
@@ -42,19 +42,48 @@ pub fn encode(key: &BucketKey, plain: &[u8], scheme: Scheme, chance: &dyn Chance
     encode_as(key, plain, scheme, ChunkId(chance.bytes32()))
 }
 
+/// The same of bytes that are elsewhere yet: `fill` is given the range of each block in turn, and memory for its bytes, all
+/// of which it is to write. So a block goes all the way while it is in the processor's cache.
+///
+/// # Errors
+/// [`Error::TooLong`], and what `fill` fails with.
+pub fn encode_from<E: From<Error>>(
+    key: &BucketKey,
+    plain_len: usize,
+    scheme: Scheme,
+    chance: &dyn Chance,
+    fill: impl FnMut(Range<usize>, &mut [u8]) -> Result<(), E>,
+) -> Result<Encoded, E> {
+    encode_blocks(key, plain_len, scheme, ChunkId(chance.bytes32()), fill)
+}
+
 /// Encodes under a given id. Never twice with one id and different bytes: nonces would repeat.
 pub(super) fn encode_as(key: &BucketKey, plain: &[u8], scheme: Scheme, chunk: ChunkId) -> Result<Encoded, Error> {
-    if plain.len() > CHUNK_BYTES {
-        return Err(Error::TooLong { bytes: plain.len() });
-    }
-    let most = plain.len() + block_count(plain.len()) * SEAL_OVERHEAD_BYTES;
-    let mut buffer = vec![0; scheme.n() * whole(shard_len(most as u64, scheme.k()))];
-    let cipher = ChunkCipher::new(key, chunk, block_count(plain.len()), plain.len());
-    let blocks = seal_blocks(&cipher, plain, &mut buffer)?;
+    encode_blocks(key, plain.len(), scheme, chunk, |range, bytes| {
+        bytes.copy_from_slice(&plain[range]);
+        Ok(())
+    })
+}
 
-    let layout = Layout::new(chunk, scheme, plain.len(), blocks);
+fn encode_blocks<E: From<Error>>(
+    key: &BucketKey,
+    plain_len: usize,
+    scheme: Scheme,
+    chunk: ChunkId,
+    fill: impl FnMut(Range<usize>, &mut [u8]) -> Result<(), E>,
+) -> Result<Encoded, E> {
+    if plain_len > CHUNK_BYTES {
+        return Err(Error::TooLong { bytes: plain_len }.into());
+    }
+    let count = block_count(plain_len);
+    let most = plain_len + count * SEAL_OVERHEAD_BYTES;
+    let mut buffer = Vec::with_capacity(scheme.n() * whole(shard_len(most as u64, scheme.k())));
+    let cipher = ChunkCipher::new(key, chunk, count, plain_len);
+    let blocks = seal_blocks(&cipher, plain_len, &mut buffer, fill)?;
+
+    let layout = Layout::new(chunk, scheme, plain_len, blocks);
     let length = layout.shard_len as usize;
-    buffer.truncate(scheme.n() * length);
+    buffer.resize(scheme.n() * length, 0);
     buffer.shrink_to_fit();
     cipher.pad(&mut buffer[whole(layout.sealed_len())..scheme.k() * length])?;
     erasure::add_parity(scheme, length, &mut buffer)?;
@@ -66,27 +95,34 @@ pub(super) fn encode_as(key: &BucketKey, plain: &[u8], scheme: Scheme, chunk: Ch
     Ok(Encoded { layout, shards, roots })
 }
 
-/// Writes the sealed blocks one after the other into the front of `buffer`.
-fn seal_blocks(cipher: &ChunkCipher, plain: &[u8], buffer: &mut [u8]) -> Result<Vec<BlockEntry>, Error> {
-    let count = block_count(plain.len());
+/// Appends the sealed blocks, one after the other.
+fn seal_blocks<E: From<Error>>(
+    cipher: &ChunkCipher,
+    plain_len: usize,
+    sealed: &mut Vec<u8>,
+    mut fill: impl FnMut(Range<usize>, &mut [u8]) -> Result<(), E>,
+) -> Result<Vec<BlockEntry>, E> {
+    let count = block_count(plain_len);
     let mut compressor = Compressor::new()?;
+    let mut compressed = vec![0; BLOCK_BYTES];
     let mut blocks = Vec::with_capacity(count);
-    let mut rest = buffer;
     for index in 0..count {
-        let block = &plain[index * BLOCK_BYTES..plain.len().min((index + 1) * BLOCK_BYTES)];
-        let shrunk = compressor.shrink(block, rest);
-        if shrunk.is_none() {
-            rest[..block.len()].copy_from_slice(block);
+        let (start, range) = (sealed.len(), index * BLOCK_BYTES..plain_len.min((index + 1) * BLOCK_BYTES));
+        let block_plain_len = range.len();
+        sealed.resize(start + block_plain_len, 0);
+        fill(range, &mut sealed[start..])?;
+        let shrunk = compressor.shrink(&sealed[start..], &mut compressed);
+        if let Some(length) = shrunk {
+            sealed.truncate(start);
+            sealed.extend_from_slice(&compressed[..length]);
         }
-        let sealed_len = shrunk.unwrap_or(block.len()) + SEAL_OVERHEAD_BYTES;
+        sealed.extend_from_slice(&[0; SEAL_OVERHEAD_BYTES]);
         let entry = BlockEntry {
-            sealed_len: u32::try_from(sealed_len).expect("a block is far below 4 GiB"),
+            sealed_len: u32::try_from(sealed.len() - start).expect("a block is far below 4 GiB"),
             is_compressed: shrunk.is_some(),
         };
-        let (bytes, behind) = rest.split_at_mut(sealed_len);
-        cipher.seal(Place { index, block_plain_len: block.len(), entry }, bytes)?;
+        cipher.seal(Place { index, block_plain_len, entry }, &mut sealed[start..])?;
         blocks.push(entry);
-        rest = behind;
     }
     Ok(blocks)
 }
@@ -195,7 +231,8 @@ struct Opener<'a, P> {
     layout: &'a Layout,
     sealed: Sealed<'a, P>,
     cipher: ChunkCipher,
-    decompressor: Decompressor,
+    /// Made for the first block that needs it.
+    decompressor: Option<Decompressor>,
     scratch: Vec<u8>,
 }
 
@@ -203,7 +240,7 @@ impl<'a, P: AsRef<[u8]>> Opener<'a, P> {
     fn new(key: &BucketKey, layout: &'a Layout, sealed: &'a [P]) -> Result<Self, Error> {
         let cipher = ChunkCipher::new(key, layout.chunk, layout.blocks.len(), layout.plain_len as usize);
         let sealed = Sealed::new(sealed);
-        Ok(Self { layout, sealed, cipher, decompressor: Decompressor::new()?, scratch: Vec::new() })
+        Ok(Self { layout, sealed, cipher, decompressor: None, scratch: Vec::new() })
     }
 
     /// Opens block `index`, whose bytes are next, and appends it to others. On an error they are arbitrary: drop them.
@@ -221,7 +258,11 @@ impl<'a, P: AsRef<[u8]>> Opener<'a, P> {
         self.sealed.append(entry.sealed_len as usize, &mut self.scratch);
         let shrunk = self.cipher.open(place, &mut self.scratch)?;
         plain.resize(start + length, 0);
-        match self.decompressor.fill(shrunk, &mut plain[start..]) {
+        let decompressor = match &mut self.decompressor {
+            Some(decompressor) => decompressor,
+            none => none.insert(Decompressor::new()?),
+        };
+        match decompressor.fill(shrunk, &mut plain[start..]) {
             true => Ok(()),
             false => Err(Error::Compression { block: index, expected: length }),
         }

@@ -52,7 +52,7 @@ mod properties;
 #[cfg(test)]
 mod vectors;
 
-pub use chunk::{Encoded, decode, encode, open_blocks};
+pub use chunk::{Encoded, decode, encode, encode_from, open_blocks};
 pub use cpu::cpu_supported;
 pub use erasure::reconstruct_range;
 pub use error::Error;
