@@ -73,6 +73,7 @@ impl Inner {
         };
         let chunk = Chunk { placements: scattered.now, ..chunk };
         let delivery = Delivery { chunk: chunk.clone(), has_rest: scattered.rest.is_some() };
+        let is_settled = delivery.has_rest || delivery.chunk.is_whole();
         let (landing, landed) = oneshot::channel();
         if let Some(rest) = scattered.rest {
             self.await_rest(Arc::clone(&announced), chunk, rest, landed);
@@ -87,7 +88,9 @@ impl Inner {
             Ok(())
         })
         .await;
-        self.wake_deleter();
+        if committed.is_err() || !is_settled {
+            self.wake_deleter();
+        }
         committed
     }
 
@@ -219,7 +222,9 @@ impl Inner {
         self.end_attempts(before.layout.chunk, chunk.as_ref(), &mut batch)?;
         self.database.commit(batch)?;
         failpoint("rest-recorded");
-        self.wake_deleter();
+        if !surplus.is_empty() || !chunk.is_some_and(|chunk| chunk.is_whole()) {
+            self.wake_deleter();
+        }
         Ok(())
     }
 }

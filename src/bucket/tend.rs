@@ -92,12 +92,23 @@ impl Inner {
         }
     }
 
+    /// What a queue has from a key on.
+    async fn queued(
+        self: &Arc<Self>,
+        queue: Table,
+        from: Vec<u8>,
+        most: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let inner = Arc::clone(self);
+        blocking(move || Ok(inner.database.scan(queue, b"", &from, most)?)).await
+    }
+
     async fn delete_queued(self: &Arc<Self>, peers: &mut Backoff<PeerId>) -> Result<(), Error> {
         let mut by_peer: BTreeMap<PeerId, Vec<ShardId>> = BTreeMap::new();
         let mut from = Vec::new();
         // Peers that are away must not hide others behind them: skip from peer to peer.
         loop {
-            let page = self.database.scan(Table::Delete, b"", &from, DELETES_PER_PASS)?;
+            let page = self.queued(Table::Delete, from, DELETES_PER_PASS).await?;
             let Some((last, _)) = page.last() else { break };
             let last_peer = split(last)?.0;
             for (key, _) in &page {
@@ -164,7 +175,7 @@ impl Inner {
         let mut taken = 0;
         let mut from = Vec::new();
         while taken < CHUNKS_PER_PASS {
-            let page = self.database.scan(Table::Incomplete, b"", &from, 256)?;
+            let page = self.queued(Table::Incomplete, from, 256).await?;
             let Some((last, _)) = page.last() else { break };
             let Some(next) = increment(last) else { break };
             for (key, _) in &page {

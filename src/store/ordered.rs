@@ -16,25 +16,26 @@ impl Database {
         let start = key(table, &[prefix, from]);
         let begin = key(table, &[prefix]);
         let memory = self.inner.memory.read();
-        let in_prefix = |key: &Vec<u8>| key.starts_with(&begin);
-        let mut active = memory.active.range(start.clone()..).take_while(|(key, _)| in_prefix(key)).peekable();
-        let mut frozen = memory.frozen.range(start.clone()..).take_while(|(key, _)| in_prefix(key)).peekable();
-        let mut stored = self.inner.trees.range(start..).peekable();
+        let mut active = memory.active.range(start.clone()..).peekable();
+        let mut frozen = memory.frozen.range(start.clone()..).peekable();
+        let mut rest = self.inner.trees.range(start..);
+        let mut next_stored = || rest.next().transpose().map_err(trees_error);
+        let mut stored = next_stored()?;
         let mut pairs = Vec::new();
+        // There may be thousands of deleted keys between two that are there: of those nothing is copied.
         while pairs.len() < limit {
-            let stored_key = match stored.peek() {
-                Some(Ok((key, _))) if key.starts_with(&begin) => Some(key.to_vec()),
-                Some(Err(error)) => return Err(trees_error(error.clone())),
-                _ => None,
-            };
-            let candidates = [active.peek().map(|pair| pair.0), frozen.peek().map(|pair| pair.0), stored_key.as_ref()];
-            let Some(least) = candidates.into_iter().flatten().min().cloned() else { break };
-            let newest = active.next_if(|pair| *pair.0 == least).map(|pair| bytes(pair.1));
-            let older = frozen.next_if(|pair| *pair.0 == least).map(|pair| bytes(pair.1));
-            let oldest = stored.next_if(|pair| pair.as_ref().is_ok_and(|(key, _)| **key == *least));
-            let oldest = oldest.and_then(Result::ok).map(|(_, value)| Some(value.to_vec()));
+            let (newer, older) = (active.peek().map(|pair| &pair.0[..]), frozen.peek().map(|pair| &pair.0[..]));
+            let oldest = stored.clone();
+            let least = [newer, older, oldest.as_ref().map(|(key, _)| &key[..])].into_iter().flatten().min();
+            let Some(least) = least.filter(|key| key.starts_with(&begin)) else { break };
+            let newest = active.next_if(|pair| *pair.0 == *least).map(|pair| pair.1.as_deref());
+            let older = frozen.next_if(|pair| *pair.0 == *least).map(|pair| pair.1.as_deref());
+            let oldest = oldest.as_ref().filter(|(key, _)| **key == *least).map(|(_, value)| Some(&value[..]));
             if let Some(Some(value)) = newest.or(older).or(oldest) {
-                pairs.push((least[begin.len()..].to_vec(), value));
+                pairs.push((least[begin.len()..].to_vec(), value.to_vec()));
+            }
+            if oldest.is_some() {
+                stored = next_stored()?;
             }
         }
         Ok(pairs)
