@@ -14,6 +14,9 @@ pub const SEAL_OVERHEAD_BYTES: usize = 16;
 pub const CHUNK_BLOCKS: usize = CHUNK_BYTES / BLOCK_BYTES;
 /// Bytes of a leaf: the unit of the Merkle proof.
 pub const LEAF_BYTES: usize = 1 << 10;
+/// Leaves of a subtree whose root a consumer stores beside the shard: a part of it is then verified and proven with
+/// the rest of its own subtrees, 15 KiB at most, instead of the whole shard.
+pub const SUBTREE_LEAVES: usize = 16;
 /// Bytes of a shard, at most: a whole sealed chunk (k = 1), rounded up to a leaf.
 pub const SHARD_BYTES: usize = CHUNK_BYTES + CHUNK_BLOCKS * SEAL_OVERHEAD_BYTES;
 /// Leaves of a shard, at most.
@@ -222,8 +225,8 @@ pub const EXCLUDED_PEERS: usize = 1024;
 pub const LIST_SHARDS: usize = 4 << 20;
 /// Shard bytes in the memory of a shard server at a time; a request waits for its part.
 pub const SERVED_BYTES: usize = 128 << 20;
-/// Bytes of Merkle trees that a shard server keeps for reads of parts, at most: 64 KiB for a shard of 1 MiB.
-pub const TREES_BYTES: usize = 32 << 20;
+/// Bytes of Merkle trees that a shard server keeps for reads of parts, at most: 4 KiB for a shard of 1 MiB.
+pub const TREES_BYTES: usize = 8 << 20;
 /// Idle streams a client keeps to one peer.
 pub const IDLE_STREAMS_PER_PEER: usize = 8;
 /// Idle streams a client keeps to all peers.

@@ -49,7 +49,7 @@ use std::ops::Range;
 use super::Error;
 use crate::base::{
     ShardId,
-    limits::{LEAF_BYTES, SHARD_LEAVES},
+    limits::{LEAF_BYTES, SHARD_LEAVES, SUBTREE_LEAVES},
     sha256, sha256_chunks,
 };
 
@@ -112,18 +112,11 @@ impl Tree {
 
     /// The root.
     pub fn root(&self) -> ShardId {
-        let top = self.levels.last().expect("a tree has a top level");
-        seal_root(self.leaf_count(), &top[0])
+        seal_root(self.leaf_count(), self.top())
     }
 
-    /// Bytes of memory that it takes.
-    pub fn memory_bytes(&self) -> usize {
-        self.levels.iter().map(|level| level.len() * size_of::<Node>()).sum()
-    }
-
-    /// Whether these bytes are the leaves from this one on.
-    pub fn has_leaves(&self, first: u32, data: &[u8]) -> bool {
-        self.levels[0].get(first as usize..).is_some_and(|leaves| leaves.starts_with(&leaf_hashes(data)))
+    fn top(&self) -> &Node {
+        &self.levels.last().expect("a tree has a top level")[0]
     }
 
     /// The proof for these leaves: at most two nodes a level.
@@ -132,20 +125,117 @@ impl Tree {
     /// When the range is empty or beyond the leaves.
     pub fn range_proof(&self, leaves: Range<u32>) -> Vec<[u8; 32]> {
         assert!(leaves.start < leaves.end && leaves.end <= self.leaf_count(), "a range of leaves of this tree");
-        let (mut start, mut end) = (leaves.start as usize, leaves.end as usize);
-        let mut proof = Vec::new();
+        let mut ascent = Ascent::new(leaves, self.leaf_count());
         for level in &self.levels[..self.levels.len() - 1] {
-            if start % 2 == 1 {
-                start -= 1;
-                proof.push(level[start]);
-            }
-            if end % 2 == 1 && end < level.len() {
-                proof.push(level[end]);
-            }
-            (start, end) = (start / 2, end.div_ceil(2));
+            ascent.pass(level, 0);
         }
-        proof
+        ascent.proof
     }
+}
+
+/// The way of a range up the tree, and the nodes beside it.
+struct Ascent {
+    known: Range<usize>,
+    /// Nodes of the whole level.
+    count: usize,
+    proof: Vec<Node>,
+}
+
+impl Ascent {
+    fn new(leaves: Range<u32>, leaf_count: u32) -> Self {
+        Self { known: leaves.start as usize..leaves.end as usize, count: leaf_count as usize, proof: Vec::new() }
+    }
+
+    /// Takes what the proof needs of a level, of which the nodes from `first` on are given.
+    fn pass(&mut self, level: &[Node], first: usize) {
+        let Range { mut start, end } = self.known;
+        if start % 2 == 1 {
+            start -= 1;
+            self.proof.push(level[start - first]);
+        }
+        if end % 2 == 1 && end < self.count {
+            self.proof.push(level[end - first]);
+        }
+        self.known = start / 2..end.div_ceil(2);
+        self.count = self.count.div_ceil(2);
+    }
+}
+
+/// The tree of a shard from the roots of its subtrees of [`SUBTREE_LEAVES`] leaves upwards (the last may have fewer): few
+/// enough nodes to be stored beside every shard, and all it takes to prove a part of it without reading the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subtrees {
+    leaf_count: u32,
+    upper: Tree,
+}
+
+impl Subtrees {
+    /// Those of these bytes.
+    pub fn build(data: &[u8]) -> Self {
+        let roots = subtree_levels(data).pop().expect("there are levels");
+        Self { leaf_count: leaf_count(data.len()), upper: Tree::from_leaves(roots) }
+    }
+
+    /// Those of a shard of so many leaves, from the stored roots. They are believed: compare the root of the shard. None
+    /// when there are not as many as such a shard has.
+    pub fn from_roots(leaf_count: u32, roots: Vec<[u8; 32]>) -> Option<Self> {
+        let is_right = leaf_count > 0 && roots.len() == (leaf_count as usize).div_ceil(SUBTREE_LEAVES);
+        is_right.then(|| Self { leaf_count, upper: Tree::from_leaves(roots) })
+    }
+
+    /// The roots of the subtrees, for storing.
+    pub fn roots(&self) -> &[[u8; 32]] {
+        self.upper.leaves()
+    }
+
+    /// The root of the shard.
+    pub fn root(&self) -> ShardId {
+        seal_root(self.leaf_count, self.upper.top())
+    }
+
+    /// Bytes of memory that they take.
+    pub fn memory_bytes(&self) -> usize {
+        self.upper.levels.iter().map(|level| level.len() * size_of::<Node>()).sum()
+    }
+
+    /// The leaves of all subtrees that have one of these.
+    pub fn around(&self, leaves: &Range<u32>) -> Range<u32> {
+        let subtree = SUBTREE_LEAVES as u32;
+        leaves.start / subtree * subtree..leaves.end.next_multiple_of(subtree).min(self.leaf_count)
+    }
+
+    /// The proof for these leaves, from the bytes of the leaves [`around`](Self::around) them; None when those are not
+    /// the shard's.
+    ///
+    /// # Panics
+    /// When the range is empty or beyond the leaves.
+    pub fn range_proof(&self, leaves: Range<u32>, around: &[u8]) -> Option<Vec<[u8; 32]>> {
+        assert!(leaves.start < leaves.end && leaves.end <= self.leaf_count, "a range of leaves of this shard");
+        let first = self.around(&leaves).start as usize;
+        let levels = subtree_levels(around);
+        let (roots, lower) = levels.split_last().expect("there are levels");
+        let kept = self.roots().get(first / SUBTREE_LEAVES..)?;
+        if !kept.starts_with(roots) || roots.len() < (leaves.end as usize - first).div_ceil(SUBTREE_LEAVES) {
+            return None;
+        }
+        let mut ascent = Ascent::new(leaves, self.leaf_count);
+        for (height, level) in lower.iter().enumerate() {
+            ascent.pass(level, first >> height);
+        }
+        for level in &self.upper.levels[..self.upper.levels.len() - 1] {
+            ascent.pass(level, 0);
+        }
+        Some(ascent.proof)
+    }
+}
+
+/// The levels over the leaves of whole subtrees, up to the roots of these.
+fn subtree_levels(data: &[u8]) -> Vec<Vec<Node>> {
+    let mut levels = vec![leaf_hashes(data)];
+    for height in 0..SUBTREE_LEAVES.ilog2() as usize {
+        levels.push(fold(&levels[height]));
+    }
+    levels
 }
 
 /// Checks that `data` are the leaves `leaves` of a shard of `leaf_count` leaves with this root.
@@ -323,7 +413,43 @@ mod tests {
         assert!(verify_range(tree.root(), 3, 1..2, short, &tree.range_proof(1..2)).is_err());
     }
 
+    #[test]
+    fn subtrees_prove_every_range_as_the_whole_tree_does() {
+        for length in (0..=50 * LEAF_BYTES).step_by(LEAF_BYTES / 2) {
+            let (data, tree) = (sample(length), Tree::build(&sample(length)));
+            let count = tree.leaf_count();
+            let subtrees = Subtrees::build(&data);
+            assert_eq!(subtrees.root(), tree.root());
+            assert_eq!(Subtrees::from_roots(count, subtrees.roots().to_vec()).as_ref(), Some(&subtrees));
+            assert_eq!(Subtrees::from_roots(count + SUBTREE_LEAVES as u32, subtrees.roots().to_vec()), None);
+            for leaves in ranges(count) {
+                let around = of(&data, &subtrees.around(&leaves));
+                let proof = subtrees.range_proof(leaves.clone(), &around);
+                assert_eq!(proof, Some(tree.range_proof(leaves.clone())), "{leaves:?} of {length} bytes");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn subtrees_prove_nothing_but_their_own_bytes(
+            data in proptest::collection::vec(any::<u8>(), 1..60 * LEAF_BYTES),
+            pick in any::<[proptest::sample::Index; 4]>(),
+        ) {
+            let subtrees = Subtrees::build(&data);
+            let count = leaf_count(data.len());
+            let start = pick[0].index(count as usize) as u32;
+            let leaves = start..start + 1 + pick[1].index((count - start) as usize) as u32;
+            let mut around = of(&data, &subtrees.around(&leaves));
+            let bit = pick[2].index(around.len() * 8);
+            around[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(subtrees.range_proof(leaves.clone(), &around), None);
+            around[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(subtrees.range_proof(leaves.clone(), &around).is_some());
+            around.truncate(pick[3].index(around.len()));
+            prop_assert_eq!(subtrees.range_proof(leaves, &around), None);
+        }
+
         #[test]
         fn every_flipped_bit_is_noticed(
             data in proptest::collection::vec(any::<u8>(), 1..12 * LEAF_BYTES),

@@ -124,16 +124,15 @@ struct Space {
 }
 
 impl Reservation for Space {
-    fn store(self: Box<Self>, data: Bytes) -> BoxFuture<'static, Result<(), Refusal>> {
+    fn store(self: Box<Self>, data: Bytes, roots: Vec<[u8; 32]>) -> BoxFuture<'static, Result<(), Refusal>> {
         async move {
             let Space { store, traffic, put, guard } = *self;
             let _turn = put.turn.lock().await;
             if put.is_deleted() {
                 return Err((ErrorKind::Unavailable, "the shard was deleted while it was on its way".into()));
             }
-            let (owner, shard) = put.key;
             let bytes = data.len() as u64;
-            store.put(owner, shard, data, guard).await.map_err(refusal)?;
+            store.put(put.key, data, roots, guard).await.map_err(refusal)?;
             traffic.received.fetch_add(bytes, Ordering::Relaxed);
             Ok(())
         }
@@ -168,6 +167,10 @@ impl ShardService for Service {
         let part = self.store.get_part(owner, shard, bytes).await.map_err(refusal)?;
         self.traffic.read.fetch_add(part.len() as u64, Ordering::Relaxed);
         Ok(part)
+    }
+
+    async fn get_roots(&self, owner: OwnerId, shard: ShardId) -> Result<Vec<[u8; 32]>, Refusal> {
+        self.store.get_roots(owner, shard).await.map_err(refusal)
     }
 
     async fn stat(&self, owner: OwnerId, shard: ShardId) -> Result<ShardStat, Refusal> {
@@ -223,10 +226,10 @@ mod tests {
         let late = begin().await;
         assert_eq!(service.delete(owner, shard).await.expect_err("not here").0, ErrorKind::NotFound);
         let new = begin().await;
-        let refused = late.store(Bytes::from_static(b"abc")).await.expect_err("deleted");
+        let refused = late.store(Bytes::from_static(b"abc"), Vec::new()).await.expect_err("deleted");
         assert_eq!(refused.0, ErrorKind::Unavailable);
         assert!(service.stat(owner, shard).await.is_err());
-        new.store(Bytes::from_static(b"abc")).await.expect("it began after the deletion");
+        new.store(Bytes::from_static(b"abc"), Vec::new()).await.expect("it began after the deletion");
         assert_eq!(service.stat(owner, shard).await.expect("here").bytes, 3);
         assert!(service.puts.on_their_way.lock().is_empty());
     }
@@ -241,7 +244,7 @@ mod tests {
         let mut deletion = service.delete(owner, shard);
         assert!((&mut deletion).now_or_never().is_none(), "something of it is being stored");
         drop(storing);
-        let (stored, deleted) = tokio::join!(space.store(Bytes::from_static(b"abc")), deletion);
+        let (stored, deleted) = tokio::join!(space.store(Bytes::from_static(b"abc"), Vec::new()), deletion);
         assert!(stored.is_err() && deleted.is_err());
         assert!(service.stat(owner, shard).await.is_err());
     }

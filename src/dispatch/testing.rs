@@ -50,7 +50,7 @@ struct Space {
 }
 
 impl Reservation for Space {
-    fn store(self: Box<Self>, data: Bytes) -> BoxFuture<'static, Result<(), Refusal>> {
+    fn store(self: Box<Self>, data: Bytes, _: Vec<[u8; 32]>) -> BoxFuture<'static, Result<(), Refusal>> {
         Box::pin(async move {
             let delay = self.shelf.manner.lock().put_delay;
             tokio::time::sleep(delay).await; // the slowness under test, in virtual time

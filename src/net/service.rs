@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::{Contact, Error};
@@ -40,8 +41,8 @@ pub type Refusal = (ErrorKind, String);
 
 /// Space held for one shard that is on its way; given back when dropped without being stored.
 pub trait Reservation: Send {
-    /// Stores the bytes, flushed to disk. The server has checked length and Merkle root.
-    fn store(self: Box<Self>, data: Bytes) -> futures::future::BoxFuture<'static, Result<(), Refusal>>;
+    /// Stores the bytes, flushed to disk, and the roots of their subtrees. The server has checked length and Merkle root.
+    fn store(self: Box<Self>, data: Bytes, roots: Vec<[u8; 32]>) -> BoxFuture<'static, Result<(), Refusal>>;
 }
 
 /// A storage node, as the shard protocol needs it. The owner is the certified owner of the asking peer.
@@ -59,6 +60,11 @@ pub trait ShardService: Send + Sync + 'static {
         let whole = self.get(owner, shard).await?;
         let is_within = bytes.start <= bytes.end && bytes.end <= whole.len();
         if is_within { Ok(whole.slice(bytes)) } else { Err((ErrorKind::Invalid, "not within the shard".into())) }
+    }
+
+    /// The roots of its subtrees that were stored with it, which nobody has checked; none when they were not kept.
+    async fn get_roots(&self, _owner: OwnerId, _shard: ShardId) -> Result<Vec<[u8; 32]>, Refusal> {
+        Ok(Vec::new())
     }
 
     /// Its size, if this owner has it here.

@@ -14,7 +14,7 @@ use super::{OneThread, spawn_blocking};
 const BACKGROUND_NICE: i32 = 10;
 
 /// Over so many bytes a computation is done at once. One thread hashes, seals or opens them in some 50 microseconds.
-const AT_ONCE_BYTES: usize = 80 << 10;
+const AT_ONCE_BYTES: usize = 96 << 10;
 
 /// From now on this thread, and those that it starts, stand back behind other work for the processors.
 pub fn work_in_background() {

@@ -37,7 +37,7 @@ struct Liar {
 struct Space(Arc<Liar>, ShardId);
 
 impl Reservation for Space {
-    fn store(self: Box<Self>, data: Bytes) -> BoxFuture<'static, Result<(), Refusal>> {
+    fn store(self: Box<Self>, data: Bytes, _: Vec<[u8; 32]>) -> BoxFuture<'static, Result<(), Refusal>> {
         Box::pin(async move {
             if self.0.lie != Lie::Forgets {
                 self.0.shards.lock().insert(self.1, data);

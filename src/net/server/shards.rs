@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     base::{ErrorKind, OwnerId, ShardId, limits},
-    coding::merkle,
+    coding::merkle::{self, Subtrees},
     keys::Role,
     net::{
         BoxStream, Error, Network, Protocol, Receipt, Refusal, Reserved, ShardService,
@@ -25,6 +25,8 @@ use crate::{
 };
 
 const KIB: usize = 1024;
+
+type Key = (OwnerId, ShardId);
 
 /// Serves a storage node's shards to producers, until the tasks' shutdown.
 ///
@@ -106,12 +108,12 @@ impl ShardServer {
         send(stream, &ShardAnswer::Ready).await?;
         let data = read_data(stream, length).await?;
         let read = data.clone();
-        let tree = self.cpu.run(move || merkle::Tree::build(&read)).await;
+        let tree = self.cpu.run(move || Subtrees::build(&read)).await;
         if tree.root() != shard {
             drop(space);
             return self.refuse(stream, (ErrorKind::Corrupt, "hash mismatch".into())).await;
         }
-        match space.store(data).await {
+        match space.store(data, tree.roots().to_vec()).await {
             Ok(()) => {
                 // What was stored lately is read again sooner than other shards.
                 self.trees.insert((owner, shard), Arc::new(tree));
@@ -154,9 +156,10 @@ impl ShardServer {
             let why = format!("leaves {}..{} are not within the shard's {count}", leaves.start, leaves.end);
             return self.refuse(stream, (ErrorKind::Invalid, why)).await;
         }
-        let part = match self.read_part((owner, shard), &leaves, stat.bytes as usize).await {
+        let key = (owner, shard);
+        let part = match self.read_part(key, &leaves, stat.bytes as usize).await {
             Some(part) => part,
-            None => match self.read_whole((owner, shard), &leaves, stat.bytes as usize).await {
+            None => match self.read_whole(key, &leaves, stat.bytes as usize).await {
                 Ok(part) => part,
                 Err(refusal) => return self.refuse(stream, refusal).await,
             },
@@ -166,48 +169,59 @@ impl ShardServer {
         send_data(stream, &part.data).await
     }
 
-    /// Leaves of a shard whose tree is kept; None when it is not, or the bytes on the disk are not what it says.
-    async fn read_part(&self, key: (OwnerId, ShardId), leaves: &Range<u32>, length: usize) -> Option<Part<'_>> {
-        let tree = self.trees.get(key)?;
-        let bytes = bytes_of(leaves, length);
-        let memory_bytes = bytes.len();
-        let memory = self.take_memory(memory_bytes).await;
-        let data = self.service.get_part(key.0, key.1, bytes).await;
-        let (part, first, wanted) = (data.as_ref().ok().cloned(), leaves.start, leaves.clone());
-        let proof = self.cpu.run_over(memory_bytes, move || {
-            let is_right = part.is_some_and(|part| tree.has_leaves(first, &part));
-            is_right.then(|| tree.range_proof(wanted))
-        });
-        match (data, proof.await) {
-            (Ok(data), Some(proof)) => Some(Part { data, proof, _memory: memory }),
-            // The whole is read next, and given up if it has rotted.
-            _ => {
-                self.trees.remove(key);
-                None
-            }
+    /// Leaves of a shard whose upper tree is kept here or on the disk; None when it is not, or the bytes on the disk are
+    /// not what it says: the whole is to be read, and given up if it has rotted.
+    async fn read_part(&self, key: Key, leaves: &Range<u32>, length: usize) -> Option<Part<'_>> {
+        let tree = match self.trees.get(key) {
+            Some(tree) => tree,
+            None => self.read_tree(key, length).await?,
+        };
+        let (wanted, within) = (bytes_of(leaves, length), bytes_of(&tree.around(leaves), length));
+        let memory = self.take_memory(within.len()).await;
+        let around = self.service.get_part(key.0, key.1, within.clone()).await.ok();
+        let (read, leaves) = (around.clone(), leaves.clone());
+        let proof = self.cpu.run_over(within.len(), move || tree.range_proof(leaves, &read?)).await;
+        let (Some(around), Some(proof)) = (around, proof) else {
+            self.trees.remove(key);
+            return None;
+        };
+        let data = around.slice(wanted.start - within.start..wanted.end - within.start);
+        Some(Part { data, proof, _memory: memory })
+    }
+
+    /// The upper tree that was stored with a shard, if that one leads to its id.
+    async fn read_tree(&self, key: Key, length: usize) -> Option<Arc<Subtrees>> {
+        let roots = self.service.get_roots(key.0, key.1).await.ok()?;
+        let tree = Arc::new(Subtrees::from_roots(merkle::leaf_count(length), roots)?);
+        if tree.root() != key.1 {
+            tracing::warn!(op = "read", shard = %key.1, "the subtree roots of a shard have rotted: all of it is read instead");
+            return None;
         }
+        self.trees.insert(key, Arc::clone(&tree));
+        Some(tree)
     }
 
     /// Leaves of a shard that is read and hashed as a whole; its tree is kept for the next of them.
-    async fn read_whole(
-        &self,
-        key: (OwnerId, ShardId),
-        leaves: &Range<u32>,
-        length: usize,
-    ) -> Result<Part<'_>, Refusal> {
+    async fn read_whole(&self, key: Key, leaves: &Range<u32>, length: usize) -> Result<Part<'_>, Refusal> {
         let memory = self.take_memory(length).await;
         let whole = self.service.get(key.0, key.1).await?;
         if whole.len() != length {
             return Err((ErrorKind::Corrupt, "the shard is damaged here".into()));
         }
         let data = whole.slice(bytes_of(leaves, length));
-        let tree = Arc::new(self.cpu.run(move || merkle::Tree::build(&whole)).await);
-        if tree.root() != key.1 {
-            return Err((ErrorKind::Corrupt, "the shard is damaged here".into()));
+        let wanted = leaves.clone();
+        let proven = self.cpu.run(move || {
+            let tree = Subtrees::build(&whole);
+            let proof = tree.range_proof(wanted.clone(), &whole.slice(bytes_of(&tree.around(&wanted), length)));
+            (tree, proof)
+        });
+        match proven.await {
+            (tree, Some(proof)) if tree.root() == key.1 => {
+                self.trees.insert(key, Arc::new(tree));
+                Ok(Part { data, proof, _memory: memory })
+            }
+            _ => Err((ErrorKind::Corrupt, "the shard is damaged here".into())),
         }
-        let proof = tree.range_proof(leaves.clone());
-        self.trees.insert(key, tree);
-        Ok(Part { data, proof, _memory: memory })
     }
 
     /// Waits for memory for so many bytes. The request's deadline bounds the wait.

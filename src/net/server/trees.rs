@@ -1,4 +1,4 @@
-//! The Merkle trees of shards that were stored or read in part lately, so that the next part costs only itself.
+//! The upper parts of the Merkle trees of shards that were stored or read in part lately: what they say is verified.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::{
     base::{OwnerId, ShardId, limits},
-    coding::merkle::Tree,
+    coding::merkle::Subtrees,
 };
 
 type Key = (OwnerId, ShardId);
@@ -19,7 +19,7 @@ const ENTRY_BYTES: usize = 256;
 pub(super) struct Trees(Mutex<Kept>);
 
 struct Kept {
-    lru: LruCache<Key, Arc<Tree>>,
+    lru: LruCache<Key, Arc<Subtrees>>,
     bytes: usize,
 }
 
@@ -32,12 +32,12 @@ impl Default for Trees {
 
 impl Trees {
     /// The tree of a shard, if it is kept.
-    pub fn get(&self, key: Key) -> Option<Arc<Tree>> {
+    pub fn get(&self, key: Key) -> Option<Arc<Subtrees>> {
         self.0.lock().lru.get(&key).cloned()
     }
 
     /// Keeps a tree, in place of the least recently used ones.
-    pub fn insert(&self, key: Key, tree: Arc<Tree>) {
+    pub fn insert(&self, key: Key, tree: Arc<Subtrees>) {
         let mut kept = self.0.lock();
         kept.bytes += cost(&tree);
         let replaced = kept.lru.put(key, tree);
@@ -57,7 +57,7 @@ impl Trees {
     }
 }
 
-fn cost(tree: &Tree) -> usize {
+fn cost(tree: &Subtrees) -> usize {
     tree.memory_bytes() + ENTRY_BYTES
 }
 
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_go_first() {
-        let (trees, tree) = (Trees::default(), Arc::new(Tree::build(&vec![1; limits::SHARD_BYTES])));
+        let (trees, tree) = (Trees::default(), Arc::new(Subtrees::build(&vec![1; limits::SHARD_BYTES])));
         let key = |number: usize| {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&number.to_be_bytes());

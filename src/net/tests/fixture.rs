@@ -51,6 +51,7 @@ pub fn contact(network: &Arc<dyn Network>) -> Contact {
 #[derive(Default)]
 pub struct MemoryNode {
     pub shards: Arc<Mutex<BTreeMap<(OwnerId, ShardId), Bytes>>>,
+    pub roots: Arc<Mutex<BTreeMap<(OwnerId, ShardId), Vec<[u8; 32]>>>>,
     pub limit: usize,
     pub reads: std::sync::atomic::AtomicU64,
 }
@@ -70,12 +71,17 @@ impl MemoryNode {
     }
 }
 
-struct Space(Arc<Mutex<BTreeMap<(OwnerId, ShardId), Bytes>>>, OwnerId, ShardId);
+struct Space {
+    shards: Arc<Mutex<BTreeMap<(OwnerId, ShardId), Bytes>>>,
+    roots: Arc<Mutex<BTreeMap<(OwnerId, ShardId), Vec<[u8; 32]>>>>,
+    key: (OwnerId, ShardId),
+}
 
 impl Reservation for Space {
-    fn store(self: Box<Self>, data: Bytes) -> BoxFuture<'static, Result<(), Refusal>> {
+    fn store(self: Box<Self>, data: Bytes, roots: Vec<[u8; 32]>) -> BoxFuture<'static, Result<(), Refusal>> {
         async move {
-            self.0.lock().insert((self.1, self.2), data);
+            self.shards.lock().insert(self.key, data);
+            self.roots.lock().insert(self.key, roots);
             Ok(())
         }
         .boxed()
@@ -89,10 +95,13 @@ impl ShardService for MemoryNode {
         if shards.contains_key(&(owner, shard)) {
             return Ok(Reserved::Held);
         }
-        if shards.values().map(Bytes::len).sum::<usize>() + bytes as usize > self.limit {
+        let held: usize = shards.values().map(Bytes::len).sum();
+        drop(shards);
+        if held + bytes as usize > self.limit {
             return Err((ErrorKind::Full, "no space".into()));
         }
-        Ok(Reserved::Space(Box::new(Space(Arc::clone(&self.shards), owner, shard))))
+        let (shards, roots) = (Arc::clone(&self.shards), Arc::clone(&self.roots));
+        Ok(Reserved::Space(Box::new(Space { shards, roots, key: (owner, shard) })))
     }
 
     async fn get(&self, owner: OwnerId, shard: ShardId) -> Result<Bytes, Refusal> {
@@ -103,6 +112,10 @@ impl ShardService for MemoryNode {
     async fn get_part(&self, owner: OwnerId, shard: ShardId, bytes: Range<usize>) -> Result<Bytes, Refusal> {
         let data = self.shards.lock().get(&(owner, shard)).cloned();
         Ok(data.ok_or((ErrorKind::NotFound, "no such shard".to_owned()))?.slice(bytes))
+    }
+
+    async fn get_roots(&self, owner: OwnerId, shard: ShardId) -> Result<Vec<[u8; 32]>, Refusal> {
+        Ok(self.roots.lock().get(&(owner, shard)).cloned().unwrap_or_default())
     }
 
     async fn stat(&self, owner: OwnerId, shard: ShardId) -> Result<ShardStat, Refusal> {

@@ -2,5 +2,6 @@
 
 mod fixture;
 mod liars;
+mod parts;
 mod protocols;
 mod real;

@@ -48,15 +48,15 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
     assert_eq!(listed.iter().map(|stat| (stat.shard, stat.bytes)).collect::<Vec<_>>(), expected);
 
     // What rots after its tree was kept is not passed on.
-    let rotten = shard(8192, 3);
+    let rotten = shard(40 << 10, 3);
     shards.put(&to, rotten.0, rotten.1.clone()).await.unwrap();
-    assert_eq!(shards.get_range(&to, rotten.0, 8192, 2..4).await.unwrap(), rotten.1.slice(2048..4096));
+    assert_eq!(shards.get_range(&to, rotten.0, 40 << 10, 2..4).await.unwrap(), rotten.1.slice(2048..4096));
     let reads = memory.reads.load(Ordering::Relaxed);
-    assert_eq!(shards.get_range(&to, rotten.0, 8192, 0..2).await.unwrap(), rotten.1.slice(..2048));
+    assert_eq!(shards.get_range(&to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048));
     assert_eq!(memory.reads.load(Ordering::Relaxed), reads, "the tree was kept: only the part is read");
-    memory.rot(rotten.0, 3000);
-    assert_eq!(shards.get_range(&to, rotten.0, 8192, 0..2).await.unwrap(), rotten.1.slice(..2048), "elsewhere");
-    assert_eq!(kind(shards.get_range(&to, rotten.0, 8192, 2..3).await), Some(ErrorKind::Corrupt));
+    memory.rot(rotten.0, 30_000);
+    assert_eq!(shards.get_range(&to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048), "elsewhere");
+    assert_eq!(kind(shards.get_range(&to, rotten.0, 40 << 10, 29..30).await), Some(ErrorKind::Corrupt));
     shards.delete(&to, rotten.0).await.unwrap();
 
     let wrong = shard(4096, 1).0;

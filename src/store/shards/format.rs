@@ -15,7 +15,9 @@ pub const DIRECTORY: &str = "shards";
 
 const SEGMENT_MAGIC: [u8; 8] = *b"OBSEGMNT";
 const ENTRY_MAGIC: [u8; 4] = *b"OBSH";
-const VERSION: u8 = 1;
+const SEGMENT_VERSION: u8 = 1;
+/// 1 had no subtree roots.
+const ENTRY_VERSION: u8 = 2;
 
 /// Drawn once per store; nobody who sends shards knows it.
 pub type Nonce = [u8; 16];
@@ -33,9 +35,22 @@ pub fn segment_number(name: &std::path::Path) -> Option<u32> {
     if digits.len() == 8 { u32::from_str_radix(digits, 16).ok() } else { None }
 }
 
-/// The space that an entry with a body of so many bytes takes.
-pub fn footprint(body_bytes: u64) -> u64 {
-    (ENTRY_HEADER as u64 + body_bytes).next_multiple_of(PAGE)
+/// A subtree root, as it is stored.
+pub type Node = [u8; 32];
+
+/// The space that an entry with so many subtree roots and a body of so many bytes takes.
+pub fn footprint(roots: usize, body_bytes: u64) -> u64 {
+    (head_bytes(roots) + body_bytes).next_multiple_of(PAGE)
+}
+
+/// Bytes of an entry before its body.
+pub fn head_bytes(roots: usize) -> u64 {
+    (ENTRY_HEADER + roots * size_of::<Node>()) as u64
+}
+
+/// The most subtree roots that a body of so many bytes may have.
+pub fn most_roots(body_bytes: usize) -> usize {
+    body_bytes.div_ceil(limits::LEAF_BYTES * limits::SUBTREE_LEAVES).max(1)
 }
 
 /// Why a header does not read.
@@ -61,6 +76,8 @@ pub enum EntryState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryHeader {
     pub state: EntryState,
+    /// How many subtree roots stand between the header and the body.
+    pub roots: u16,
     pub body_bytes: u32,
     pub body_crc: u32,
     pub flushed_to: u64,
@@ -74,12 +91,12 @@ impl EntryHeader {
     pub fn filler(segment: u32, offset: u64, bytes: u64) -> Self {
         let body_bytes = u32::try_from(bytes - ENTRY_HEADER as u64).expect("a gap lies within one segment");
         let key = (OwnerId([0; 32]), ShardId([0; 32]));
-        Self { state: EntryState::Dead, body_bytes, body_crc: 0, flushed_to: offset, offset, segment, key }
+        Self { state: EntryState::Dead, roots: 0, body_bytes, body_crc: 0, flushed_to: offset, offset, segment, key }
     }
 
     /// The space that the whole entry takes.
     pub fn footprint(&self) -> u64 {
-        footprint(self.body_bytes.into())
+        footprint(self.roots.into(), self.body_bytes.into())
     }
 
     /// The stored bytes.
@@ -87,12 +104,13 @@ impl EntryHeader {
         assert!(self.offset.is_multiple_of(PAGE), "entries begin at pages");
         let mut bytes = [0; ENTRY_HEADER];
         bytes[..4].copy_from_slice(&ENTRY_MAGIC);
-        bytes[4] = VERSION;
+        bytes[4] = ENTRY_VERSION;
         bytes[5] = match self.state {
             EntryState::Live => 1,
             EntryState::Dead => 2,
             EntryState::Bad => 3,
         };
+        bytes[6..8].copy_from_slice(&self.roots.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.body_bytes.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.body_crc.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.flushed_to.to_le_bytes());
@@ -112,7 +130,7 @@ impl EntryHeader {
         if !whole || bytes[32..48] != nonce[..] {
             return Err(Unreadable::Damaged);
         }
-        if bytes[4] > VERSION {
+        if bytes[4] > ENTRY_VERSION {
             return Err(Unreadable::Newer(bytes[4]));
         }
         let state = match bytes[5] {
@@ -123,6 +141,7 @@ impl EntryHeader {
         };
         let header = Self {
             state,
+            roots: if bytes[4] == 1 { 0 } else { u16::from_le_bytes([bytes[6], bytes[7]]) },
             body_bytes: u32_at(bytes, 8),
             body_crc: u32_at(bytes, 12),
             flushed_to: u64_at(bytes, 16),
@@ -131,7 +150,9 @@ impl EntryHeader {
             key: (OwnerId(id_at(bytes, 48)), ShardId(id_at(bytes, 80))),
         };
         let is_here = header.segment == segment && header.offset == offset;
-        let is_sized = state == EntryState::Dead || header.body_bytes as usize <= limits::SHARD_BYTES;
+        let is_sized = state == EntryState::Dead
+            || header.body_bytes as usize <= limits::SHARD_BYTES
+                && usize::from(header.roots) <= most_roots(header.body_bytes as usize);
         if is_here && is_sized { Ok(header) } else { Err(Unreadable::Damaged) }
     }
 }
@@ -140,7 +161,7 @@ impl EntryHeader {
 pub fn encode_segment(number: u32, nonce: &Nonce) -> [u8; SEGMENT_HEADER] {
     let mut bytes = [0; SEGMENT_HEADER];
     bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
-    bytes[8] = VERSION;
+    bytes[8] = SEGMENT_VERSION;
     bytes[12..16].copy_from_slice(&number.to_le_bytes());
     bytes[16..32].copy_from_slice(nonce);
     let crc = crc32fast::hash(&bytes[..32]);
@@ -153,7 +174,7 @@ pub fn decode_segment(bytes: &[u8; SEGMENT_HEADER], number: u32) -> Result<Nonce
     if bytes[..8] != SEGMENT_MAGIC || crc32fast::hash(&bytes[..32]) != u32_at(bytes, 32) {
         return Err(Unreadable::Damaged);
     }
-    if bytes[8] > VERSION || bytes[9] != 0 {
+    if bytes[8] > SEGMENT_VERSION || bytes[9] != 0 {
         return Err(Unreadable::Newer(bytes[8]));
     }
     if u32_at(bytes, 12) != number {
@@ -183,7 +204,7 @@ mod tests {
     fn sample() -> EntryHeader {
         let key = (OwnerId([5; 32]), ShardId([6; 32]));
         let (state, flushed_to) = (EntryState::Live, 4096);
-        EntryHeader { state, body_bytes: 1024, body_crc: 77, flushed_to, offset: 8192, segment: 3, key }
+        EntryHeader { state, roots: 1, body_bytes: 1024, body_crc: 77, flushed_to, offset: 8192, segment: 3, key }
     }
 
     proptest! {
@@ -208,10 +229,11 @@ mod tests {
     }
 
     #[test]
-    fn oversized_bodies_are_damage() {
-        let header = EntryHeader { body_bytes: u32::MAX, ..sample() };
-        let bytes = header.encode(&[9; 16]);
-        assert_eq!(EntryHeader::decode(&bytes, &[9; 16], 3, 8192), Err(Unreadable::Damaged));
+    fn oversized_bodies_and_more_roots_than_subtrees_are_damage() {
+        for header in [EntryHeader { body_bytes: u32::MAX, ..sample() }, EntryHeader { roots: 2, ..sample() }] {
+            let bytes = header.encode(&[9; 16]);
+            assert_eq!(EntryHeader::decode(&bytes, &[9; 16], 3, 8192), Err(Unreadable::Damaged));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
-    format::{EntryState, Key},
+    format::{EntryState, Key, Node},
     state::{Location, SpaceGuard},
     store::ShardStore,
 };
@@ -16,6 +16,7 @@ use crate::{base::limits, runtime::spawn_blocking, store::Error};
 pub enum Change {
     Put {
         key: Key,
+        roots: Vec<Node>,
         body: Bytes,
         guard: SpaceGuard,
     },

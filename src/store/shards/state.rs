@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::format::{ENTRY_HEADER, EntryHeader, Key, PAGE, footprint};
+use super::format::{EntryHeader, Key, PAGE, footprint, head_bytes};
 use crate::base::{OwnerId, ShardId};
 
 /// Where a shard's entry is.
@@ -13,6 +13,7 @@ use crate::base::{OwnerId, ShardId};
 pub struct Location {
     pub segment: u32,
     pub offset: u64,
+    pub roots: u16,
     pub body_bytes: u32,
     pub body_crc: u32,
 }
@@ -20,19 +21,19 @@ pub struct Location {
 impl Location {
     /// Where the body begins.
     pub fn body_offset(&self) -> u64 {
-        self.offset + ENTRY_HEADER as u64
+        self.offset + head_bytes(self.roots.into())
     }
 
     /// The space of the whole entry.
     pub fn footprint(&self) -> u64 {
-        footprint(self.body_bytes.into())
+        footprint(self.roots.into(), self.body_bytes.into())
     }
 }
 
 impl From<&EntryHeader> for Location {
     fn from(header: &EntryHeader) -> Self {
-        let EntryHeader { segment, offset, body_bytes, body_crc, .. } = *header;
-        Self { segment, offset, body_bytes, body_crc }
+        let EntryHeader { segment, offset, roots, body_bytes, body_crc, .. } = *header;
+        Self { segment, offset, roots, body_bytes, body_crc }
     }
 }
 

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::{
-    format::{DIRECTORY, EntryState, Key, Nonce, PAGE, footprint, segment_path},
+    format::{DIRECTORY, ENTRY_HEADER, EntryState, Key, Node, Nonce, PAGE, footprint, most_roots, segment_path},
     queue::{Change, Queue},
     recover,
     state::{Location, ShardUsage, SpaceGuard, State, page},
@@ -74,7 +74,7 @@ impl ShardStore {
                 limits::SHARD_BYTES
             )));
         }
-        let need = footprint(body_bytes.into());
+        let need = footprint(most_roots(body_bytes as usize), body_bytes.into());
         let (disk_free, _) = self.disk.space().map_err(Error::io("cannot ask for the free space of", DIRECTORY))?;
         let mut state = self.state.lock();
         self.accepting(&state)?;
@@ -92,20 +92,23 @@ impl ShardStore {
         Ok(SpaceGuard::take(&self.state, &mut state, need))
     }
 
-    /// Stores a shard; returns when it is on disk, flushed. A shard that is held already is left as it is. Dropping
-    /// the future does not stop a write that has begun. The caller has verified that the body hashes to the id.
+    /// Stores a shard and the roots of its subtrees; returns when it is on disk, flushed. A shard that is held already
+    /// is left as it is. Dropping the future does not stop a write that has begun. The caller has verified that the body
+    /// hashes to the id.
     pub async fn put(
         self: &Arc<Self>,
-        owner: OwnerId,
-        shard: ShardId,
+        (owner, shard): (OwnerId, ShardId),
         body: Bytes,
+        roots: Vec<[u8; 32]>,
         guard: SpaceGuard,
     ) -> Result<(), Error> {
-        if guard.bytes() < footprint(body.len() as u64) {
-            let (held, length) = (guard.bytes(), body.len());
-            return Err(Error::Invalid(format!("shard {shard}: {length} bytes came for {held} bytes of space")));
+        let (count, length) = (roots.len(), body.len());
+        if count > most_roots(length) || guard.bytes() < footprint(count, length as u64) {
+            let held = guard.bytes();
+            let why = format!("shard {shard}: {length} bytes and {count} roots came for {held} bytes of space");
+            return Err(Error::Invalid(why));
         }
-        self.change(Change::Put { key: (owner, shard), body, guard }).await
+        self.change(Change::Put { key: (owner, shard), roots, body, guard }).await
     }
 
     /// The whole body, its checksum verified. `NotFound` when this owner has no such shard here, `Corrupt` when it
@@ -140,18 +143,48 @@ impl ShardStore {
         shard: ShardId,
         bytes: Range<usize>,
     ) -> Result<Bytes, Error> {
-        let location = self.state.lock().index.get(&(owner, shard)).copied();
-        let location = location.ok_or_else(|| Error::NotFound(format!("shard {shard} is not here")))?;
+        let location = self.find((owner, shard))?;
         if bytes.is_empty() || bytes.end > location.body_bytes as usize {
             return Err(Error::Invalid(format!("bytes {bytes:?} of a shard of {}", location.body_bytes)));
         }
+        let offset = location.body_offset() + bytes.start as u64;
+        self.read_off_thread(shard, location.segment, offset, bytes.len()).await
+    }
+
+    /// The subtree roots of a body as the disk has them now, as unverified as [`get_part`](Self::get_part); none when
+    /// an earlier release stored the shard.
+    ///
+    /// # Errors
+    /// `NotFound` when this owner has no such shard here.
+    pub async fn get_roots(self: &Arc<Self>, owner: OwnerId, shard: ShardId) -> Result<Vec<[u8; 32]>, Error> {
+        let location = self.find((owner, shard))?;
+        if location.roots == 0 {
+            return Ok(Vec::new());
+        }
+        let (offset, bytes) = (location.offset + ENTRY_HEADER as u64, usize::from(location.roots) * size_of::<Node>());
+        let read = self.read_off_thread(shard, location.segment, offset, bytes).await?;
+        Ok(read.as_chunks().0.to_vec())
+    }
+
+    async fn read_off_thread(
+        self: &Arc<Self>,
+        shard: ShardId,
+        segment: u32,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<Bytes, Error> {
         let store = Arc::clone(self);
-        let read = spawn_blocking(move || store.read(&location, bytes));
+        let read = spawn_blocking(move || store.read(segment, offset, bytes));
         match tokio::time::timeout(limits::STORE_TIMEOUT, read).await {
             Err(_) => Err(Error::TimedOut(format!("reading shard {shard}: the disk does not answer"))),
             Ok(Err(error)) => Err(Error::Closed(format!("reading shard {shard} failed: {error}"))),
             Ok(Ok(read)) => read.map(Bytes::from),
         }
+    }
+
+    fn find(&self, key: Key) -> Result<Location, Error> {
+        let missing = || Error::NotFound(format!("shard {} is not here", key.1));
+        self.state.lock().index.get(&key).copied().ok_or_else(missing)
     }
 
     /// The length of the body, if this owner has the shard here.
@@ -219,32 +252,30 @@ impl ShardStore {
 
     /// A body and where it was; no body when it does not match its checksum twice. Reads the disk.
     pub(super) fn read_checked(&self, key: Key) -> Result<(Location, Option<Bytes>), Error> {
+        let location = self.find(key)?;
         let missing = || Error::NotFound(format!("shard {} is not here", key.1));
-        let find = || self.state.lock().index.get(&key).copied().ok_or_else(missing);
-        let location = find()?;
         for _ in 0..2 {
-            let body = match self.read(&location, 0..location.body_bytes as usize) {
+            let body = match self.read(location.segment, location.body_offset(), location.body_bytes as usize) {
                 Ok(body) => body,
-                Err(error) if find()? == location => return Err(error),
+                Err(error) if self.find(key)? == location => return Err(error),
                 Err(_) => return Err(missing()),
             };
             if crc32fast::hash(&body) == location.body_crc {
                 return Ok((location, Some(body.into())));
             }
             // It may have been deleted, and its space given back, while it was read.
-            if find()? != location {
+            if self.find(key)? != location {
                 return Err(missing());
             }
         }
         Ok((location, None))
     }
 
-    fn read(&self, location: &Location, bytes: Range<usize>) -> Result<Vec<u8>, Error> {
-        let path = segment_path(location.segment);
-        let file = self.handle(location.segment).map_err(Error::io("cannot open", &path))?;
-        assert!(location.body_bytes as usize <= limits::SHARD_BYTES, "the index holds checked lengths");
-        let offset = location.body_offset() + bytes.start as u64;
-        file.read_new(bytes.len(), offset).map_err(Error::io("cannot read", &path))
+    fn read(&self, segment: u32, offset: u64, bytes: usize) -> Result<Vec<u8>, Error> {
+        let path = segment_path(segment);
+        let file = self.handle(segment).map_err(Error::io("cannot open", &path))?;
+        assert!(bytes <= limits::SHARD_BYTES, "the index holds checked lengths");
+        file.read_new(bytes, offset).map_err(Error::io("cannot read", &path))
     }
 
     /// A segment, opened if it is not.

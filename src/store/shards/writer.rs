@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
-    format::{DIRECTORY, ENTRY_HEADER, EntryHeader, EntryState, Key, PAGE, footprint, segment_path},
+    format::{DIRECTORY, ENTRY_HEADER, EntryHeader, EntryState, Key, Node, PAGE, footprint, segment_path},
     queue::{Change, Waiting},
     state::{Location, SpaceGuard},
     store::ShardStore,
@@ -112,12 +112,12 @@ impl ShardStore {
         };
         match (change, found) {
             (Change::Put { .. }, Some(_)) => Ok(Written::Already),
-            (Change::Put { key, body, guard }, None) => {
+            (Change::Put { key, roots, body, guard }, None) => {
                 // Of two entries a restart would take the first.
                 if let Some(location) = &unmarked {
                     self.mark(writer, unflushed, (key, location), EntryState::Bad)?;
                 }
-                let location = self.append(writer, unflushed, key, &body)?;
+                let location = self.append(writer, unflushed, key, (&roots, &body))?;
                 Ok(Written::Added { key, location, marked: unmarked, _guard: guard })
             }
             (Change::Drop { only: Some(only), .. }, found) if found != Some(only) => Ok(Written::Already),
@@ -136,9 +136,9 @@ impl ShardStore {
         writer: &mut Writer,
         unflushed: &mut Unflushed,
         key: Key,
-        body: &Bytes,
+        (roots, body): (&[Node], &Bytes),
     ) -> Result<Location, Error> {
-        let need = footprint(body.len() as u64);
+        let need = footprint(roots.len(), body.len() as u64);
         if writer.active.is_some() && writer.tail + need > self.segment_bytes && writer.tail > PAGE {
             // A segment is flushed before another is begun: only the last one can be torn.
             self.flush(writer, unflushed).map_err(Error::Closed)?;
@@ -152,6 +152,7 @@ impl ShardStore {
         let file = self.handle(number).map_err(Error::io("cannot open", &path))?;
         let header = EntryHeader {
             state: EntryState::Live,
+            roots: u16::try_from(roots.len()).expect("their number was checked"),
             body_bytes: u32::try_from(body.len()).expect("a shard's length was checked"),
             body_crc: crc32fast::hash(body),
             flushed_to: writer.flushed_to,
@@ -159,15 +160,15 @@ impl ShardStore {
             segment: number,
             key,
         };
-        let written = file
-            .write_at(&header.encode(&self.nonce), header.offset)
-            .and_then(|()| file.write_at(body, header.offset + ENTRY_HEADER as u64));
+        let location = Location::from(&header);
+        let head = [&header.encode(&self.nonce), roots.as_flattened()].concat();
+        let written = file.write_at(&head, header.offset).and_then(|()| file.write_at(body, location.body_offset()));
         unflushed.files.insert(number, Arc::clone(&file));
         if let Err(error) = written {
             return Err(self.undo(&file, writer.tail, error, number));
         }
         writer.tail += need;
-        Ok(Location::from(&header))
+        Ok(location)
     }
 
     /// Takes a failed write back, so that nothing of it is found by a later scan.
@@ -219,9 +220,9 @@ impl ShardStore {
         (key, location): (Key, &Location),
         state: EntryState,
     ) -> Result<(), Error> {
-        let Location { segment, offset, body_bytes, body_crc } = *location;
+        let Location { segment, offset, roots, body_bytes, body_crc } = *location;
         let flushed_to = if writer.active == Some(segment) { writer.flushed_to } else { offset };
-        let header = EntryHeader { state, body_bytes, body_crc, flushed_to, offset, segment, key };
+        let header = EntryHeader { state, roots, body_bytes, body_crc, flushed_to, offset, segment, key };
         let path = segment_path(segment);
         let file = self.handle(segment).map_err(Error::io("cannot open", &path))?;
         file.write_at(&header.encode(&self.nonce), offset).map_err(Error::io("cannot write", &path))?;
@@ -270,10 +271,10 @@ impl ShardStore {
         }
     }
 
-    /// Gives the space of a dead entry's body back; all but the page of its header.
+    /// Gives the space of a dead entry back; all but the page of its header.
     fn give_back(&self, location: &Location) {
-        let body = location.footprint() - ENTRY_HEADER as u64;
-        let punched = self.handle(location.segment).and_then(|file| file.punch(location.body_offset(), body));
+        let (from, bytes) = (location.offset + ENTRY_HEADER as u64, location.footprint() - ENTRY_HEADER as u64);
+        let punched = self.handle(location.segment).and_then(|file| file.punch(from, bytes));
         match punched {
             Ok(()) => self.state.lock().release(location.segment, location.footprint() - PAGE),
             Err(error) => tracing::warn!(op = "delete", "space of a deleted shard is not given back yet: {error}"),
