@@ -15,7 +15,7 @@ pub const CHUNK_BLOCKS: usize = CHUNK_BYTES / BLOCK_BYTES;
 /// Bytes of a leaf: the unit of the Merkle proof.
 pub const LEAF_BYTES: usize = 1 << 10;
 /// Leaves of a subtree whose root a consumer stores beside the shard: a part of it is then verified and proven with
-/// the rest of its own subtrees, 15 KiB at most, instead of the whole shard.
+/// the rest of its own subtrees, 15 KiB at most on either side, instead of the whole shard.
 pub const SUBTREE_LEAVES: usize = 16;
 /// Bytes of a shard, at most: a whole sealed chunk (k = 1), rounded up to a leaf.
 pub const SHARD_BYTES: usize = CHUNK_BYTES + CHUNK_BLOCKS * SEAL_OVERHEAD_BYTES;

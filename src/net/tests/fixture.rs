@@ -47,11 +47,14 @@ pub fn contact(network: &Arc<dyn Network>) -> Contact {
     Contact { peer: network.local_peer(), addresses: network.addresses() }
 }
 
+/// What is kept of each shard of each owner.
+type Kept<T> = Arc<Mutex<BTreeMap<(OwnerId, ShardId), T>>>;
+
 /// A storage node in memory.
 #[derive(Default)]
 pub struct MemoryNode {
-    pub shards: Arc<Mutex<BTreeMap<(OwnerId, ShardId), Bytes>>>,
-    pub roots: Arc<Mutex<BTreeMap<(OwnerId, ShardId), Vec<[u8; 32]>>>>,
+    pub shards: Kept<Bytes>,
+    pub roots: Kept<Vec<[u8; 32]>>,
     pub limit: usize,
     pub reads: std::sync::atomic::AtomicU64,
 }
@@ -72,8 +75,8 @@ impl MemoryNode {
 }
 
 struct Space {
-    shards: Arc<Mutex<BTreeMap<(OwnerId, ShardId), Bytes>>>,
-    roots: Arc<Mutex<BTreeMap<(OwnerId, ShardId), Vec<[u8; 32]>>>>,
+    shards: Kept<Bytes>,
+    roots: Kept<Vec<[u8; 32]>>,
     key: (OwnerId, ShardId),
 }
 

@@ -78,6 +78,7 @@ pub struct EntryHeader {
     pub state: EntryState,
     /// How many subtree roots stand between the header and the body.
     pub roots: u16,
+    pub roots_crc: u32,
     pub body_bytes: u32,
     pub body_crc: u32,
     pub flushed_to: u64,
@@ -91,7 +92,17 @@ impl EntryHeader {
     pub fn filler(segment: u32, offset: u64, bytes: u64) -> Self {
         let body_bytes = u32::try_from(bytes - ENTRY_HEADER as u64).expect("a gap lies within one segment");
         let key = (OwnerId([0; 32]), ShardId([0; 32]));
-        Self { state: EntryState::Dead, roots: 0, body_bytes, body_crc: 0, flushed_to: offset, offset, segment, key }
+        Self {
+            state: EntryState::Dead,
+            roots: 0,
+            roots_crc: 0,
+            body_bytes,
+            body_crc: 0,
+            flushed_to: offset,
+            offset,
+            segment,
+            key,
+        }
     }
 
     /// The space that the whole entry takes.
@@ -119,6 +130,7 @@ impl EntryHeader {
         bytes[48..80].copy_from_slice(self.key.0.as_bytes());
         bytes[80..112].copy_from_slice(self.key.1.as_bytes());
         bytes[112..116].copy_from_slice(&self.segment.to_le_bytes());
+        bytes[116..120].copy_from_slice(&self.roots_crc.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..124]);
         bytes[124..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -141,7 +153,8 @@ impl EntryHeader {
         };
         let header = Self {
             state,
-            roots: if bytes[4] == 1 { 0 } else { u16::from_le_bytes([bytes[6], bytes[7]]) },
+            roots: u16::from_le_bytes([bytes[6], bytes[7]]),
+            roots_crc: u32_at(bytes, 116),
             body_bytes: u32_at(bytes, 8),
             body_crc: u32_at(bytes, 12),
             flushed_to: u64_at(bytes, 16),
@@ -204,7 +217,17 @@ mod tests {
     fn sample() -> EntryHeader {
         let key = (OwnerId([5; 32]), ShardId([6; 32]));
         let (state, flushed_to) = (EntryState::Live, 4096);
-        EntryHeader { state, roots: 1, body_bytes: 1024, body_crc: 77, flushed_to, offset: 8192, segment: 3, key }
+        EntryHeader {
+            state,
+            roots: 1,
+            roots_crc: 5,
+            body_bytes: 1024,
+            body_crc: 77,
+            flushed_to,
+            offset: 8192,
+            segment: 3,
+            key,
+        }
     }
 
     proptest! {

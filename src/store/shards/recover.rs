@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 use super::{
     format::{
         DIRECTORY, ENTRY_HEADER, EntryHeader, EntryState, Nonce, PAGE, SEGMENT_HEADER, Unreadable, decode_segment,
-        encode_segment, segment_number, segment_path,
+        encode_segment, head_bytes, segment_number, segment_path,
     },
     state::{Location, State},
     writer::Writer,
@@ -205,7 +205,7 @@ fn repair_end(
     let flushed_to = scan.entries.iter().map(|header| header.flushed_to).max().unwrap_or(PAGE);
     for header in &mut scan.entries {
         let is_doubtful = header.offset >= flushed_to && header.state == EntryState::Live;
-        if is_doubtful && !has_whole_body(file, header, number)? {
+        if is_doubtful && !is_whole(file, header, number)? {
             header.state = EntryState::Dead;
             rewrite(file, header, nonce)?;
         }
@@ -228,11 +228,11 @@ fn repair_end(
     Ok(scan.end)
 }
 
-fn has_whole_body(file: &dyn DiskFile, header: &EntryHeader, number: u32) -> Result<bool, Error> {
-    let location = Location::from(header);
-    let mut body = vec![0; header.body_bytes as usize];
-    read(file, number, &mut body, location.body_offset())?;
-    Ok(crc32fast::hash(&body) == header.body_crc)
+fn is_whole(file: &dyn DiskFile, header: &EntryHeader, number: u32) -> Result<bool, Error> {
+    let mut bytes = vec![0; head_bytes(header.roots.into()) as usize - ENTRY_HEADER + header.body_bytes as usize];
+    read(file, number, &mut bytes, header.offset + ENTRY_HEADER as u64)?;
+    let (roots, body) = bytes.split_at(bytes.len() - header.body_bytes as usize);
+    Ok(crc32fast::hash(roots) == header.roots_crc && crc32fast::hash(body) == header.body_crc)
 }
 
 fn report_damage(state: &mut State, number: u32, gaps: &[(u64, u64)]) {

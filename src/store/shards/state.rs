@@ -14,6 +14,7 @@ pub struct Location {
     pub segment: u32,
     pub offset: u64,
     pub roots: u16,
+    pub roots_crc: u32,
     pub body_bytes: u32,
     pub body_crc: u32,
 }
@@ -32,8 +33,8 @@ impl Location {
 
 impl From<&EntryHeader> for Location {
     fn from(header: &EntryHeader) -> Self {
-        let EntryHeader { segment, offset, roots, body_bytes, body_crc, .. } = *header;
-        Self { segment, offset, roots, body_bytes, body_crc }
+        let EntryHeader { segment, offset, roots, roots_crc, body_bytes, body_crc, .. } = *header;
+        Self { segment, offset, roots, roots_crc, body_bytes, body_crc }
     }
 }
 

@@ -163,7 +163,11 @@ impl ShardStore {
         }
         let (offset, bytes) = (location.offset + ENTRY_HEADER as u64, usize::from(location.roots) * size_of::<Node>());
         let read = self.read_off_thread(shard, location.segment, offset, bytes).await?;
-        Ok(read.as_chunks().0.to_vec())
+        // It may have been deleted, and its space given back, while it was read.
+        match self.find((owner, shard))? == location {
+            true => Ok(read.as_chunks().0.to_vec()),
+            false => Err(Error::NotFound(format!("shard {shard} is not here any more"))),
+        }
     }
 
     async fn read_off_thread(

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    format::{PAGE, footprint, most_roots, segment_path},
+    format::{PAGE, footprint, head_bytes, most_roots, segment_path},
     store::{ShardStore, ShardStoreOptions},
 };
 use crate::{
@@ -114,7 +114,9 @@ async fn what_was_confirmed_survives_every_crash_and_nothing_else_comes_back() {
     for seed in 0..150 {
         let chance = SeededChance::new(seed);
         let disk = SimulatedDisk::new(64 << 20);
-        let bodies: Vec<Bytes> = (0..24u8).map(|fill| body(chance.below(12_000) as usize, fill)).collect();
+        let mut bodies: Vec<Bytes> = (0..24u8).map(|fill| body(chance.below(12_000) as usize, fill)).collect();
+        // Its roots take several sectors.
+        bodies.push(body(230_000, 24));
         let mut model = vec![Expect::Gone; bodies.len()];
         for _ in 0..6 {
             let below = FaultyDisk::new(Arc::new(disk.clone()));
@@ -379,6 +381,7 @@ async fn a_header_inside_a_body_is_not_believed() {
     let forged = super::format::EntryHeader {
         state,
         roots: 0,
+        roots_crc: 0,
         body_bytes: 9,
         body_crc: 0,
         flushed_to: 0,
@@ -387,8 +390,10 @@ async fn a_header_inside_a_body_is_not_believed() {
         key,
     };
     let mut planted = vec![0; 2 * PAGE as usize];
-    planted[PAGE as usize - 128..PAGE as usize].copy_from_slice(&forged.encode(&[0; 16]));
+    let start = PAGE as usize - head_bytes(most_roots(planted.len())) as usize;
+    planted[start..start + 128].copy_from_slice(&forged.encode(&[0; 16]));
     put(&store, OWNER, &planted.into()).await.expect("fits");
+    assert_eq!(disk.contents(&segment_path(1)).expect("a segment")[offset as usize..][..4], *b"OBSH");
     put(&store, OWNER, &body(10, 1)).await.expect("fits");
     disk.flip(&segment_path(1), PAGE as usize + 10);
     let again = open(&disk);

@@ -153,6 +153,7 @@ impl ShardStore {
         let header = EntryHeader {
             state: EntryState::Live,
             roots: u16::try_from(roots.len()).expect("their number was checked"),
+            roots_crc: crc32fast::hash(roots.as_flattened()),
             body_bytes: u32::try_from(body.len()).expect("a shard's length was checked"),
             body_crc: crc32fast::hash(body),
             flushed_to: writer.flushed_to,
@@ -220,9 +221,9 @@ impl ShardStore {
         (key, location): (Key, &Location),
         state: EntryState,
     ) -> Result<(), Error> {
-        let Location { segment, offset, roots, body_bytes, body_crc } = *location;
+        let Location { segment, offset, roots, roots_crc, body_bytes, body_crc } = *location;
         let flushed_to = if writer.active == Some(segment) { writer.flushed_to } else { offset };
-        let header = EntryHeader { state, roots, body_bytes, body_crc, flushed_to, offset, segment, key };
+        let header = EntryHeader { state, roots, roots_crc, body_bytes, body_crc, flushed_to, offset, segment, key };
         let path = segment_path(segment);
         let file = self.handle(segment).map_err(Error::io("cannot open", &path))?;
         file.write_at(&header.encode(&self.nonce), offset).map_err(Error::io("cannot write", &path))?;
