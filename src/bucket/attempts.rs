@@ -87,6 +87,8 @@ impl Inner {
             batch.delete(Table::Attempt, &[id.as_bytes(), &key]);
             if !held.contains(&(Some(consumer), &shard)) {
                 batch.put(Table::Delete, &[consumer.as_bytes(), shard.as_bytes()], Vec::new());
+                // It looks when the batch is committed: the caller has the accounts until then.
+                self.wake_deleter();
             }
         }
         Ok(())
@@ -96,6 +98,8 @@ impl Inner {
     /// cut short by a crash.
     pub(super) fn settle_cut_attempts(&self) -> Result<(), Error> {
         let (mut from, mut last) = (Vec::new(), None);
+        // Who has woken the tender may still be about to commit what it is to see.
+        drop(self.accounts.lock());
         loop {
             let page = self.database.scan(Table::Attempt, b"", &from, ATTEMPTS_PAGE)?;
             for (key, value) in &page {

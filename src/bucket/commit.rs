@@ -95,16 +95,21 @@ impl Inner {
     }
 
     pub(super) fn encode_job(&self, job: &Job) -> Result<Encoded, Error> {
-        let encoded = coding::encode_from(&self.key, job.bytes, job.scheme, &*self.chance, |range, bytes| {
-            read_staged(job, range, bytes)
-        })?;
+        if !job.pieces.iter().any(|piece| !piece.cell.lock().awaited.is_empty()) {
+            return coding::encode_from(&self.key, job.bytes, job.scheme, &*self.chance, |range, bytes| {
+                read_staged(job, range, bytes)
+            });
+        }
+        // Somebody waits for bytes that a program may go on writing: all are read now, before more of them change.
+        let mut plain = vec![0; job.bytes];
+        read_staged(job, 0..job.bytes, &mut plain)?;
         for pieces in job.pieces.chunk_by(|one, next| Arc::ptr_eq(&one.cell, &next.cell)) {
             let state = pieces[0].cell.lock();
             for piece in pieces.iter().filter(|_| !state.awaited.is_empty()) {
                 piece.intact.get_or_init(|| state.unmodified_since(job.flight, piece.range.clone()));
             }
         }
-        Ok(encoded)
+        Ok(coding::encode(&self.key, &plain, job.scheme, &*self.chance)?)
     }
 
     /// Adds a delivered chunk to a batch, and the end of its attempt if nothing is on its way any more. One that nobody

@@ -105,7 +105,7 @@ impl Inner {
 
     async fn delete_queued(self: &Arc<Self>, peers: &mut Backoff<PeerId>) -> Result<(), Error> {
         let mut by_peer: BTreeMap<PeerId, Vec<ShardId>> = BTreeMap::new();
-        let mut from = Vec::new();
+        let (mut from, mut has_more) = (Vec::new(), false);
         // Peers that are away must not hide others behind them: skip from peer to peer.
         loop {
             let page = self.queued(Table::Delete, from, DELETES_PER_PASS).await?;
@@ -117,6 +117,7 @@ impl Inner {
                     by_peer.entry(peer).or_default().push(shard);
                 }
             }
+            has_more |= page.len() == DELETES_PER_PASS;
             if page.len() < DELETES_PER_PASS || by_peer.len() >= 64 {
                 break;
             }
@@ -145,6 +146,9 @@ impl Inner {
             self.database.commit(batch)?;
             failpoint("deletes-recorded");
             self.note_change();
+            if has_more {
+                self.wake_deleter();
+            }
         }
         Ok(())
     }
@@ -172,7 +176,7 @@ impl Inner {
     }
 
     async fn complete_chunks(self: &Arc<Self>, chunks: &mut Backoff<ChunkId>) -> Result<(), Error> {
-        let mut taken = 0;
+        let (mut taken, mut done) = (0, 0);
         let mut from = Vec::new();
         while taken < CHUNKS_PER_PASS {
             let page = self.queued(Table::Incomplete, from, 256).await?;
@@ -185,7 +189,10 @@ impl Inner {
                 }
                 taken += 1;
                 match self.complete_chunk(id).await {
-                    Ok(()) => chunks.succeeded(&id),
+                    Ok(()) => {
+                        chunks.succeeded(&id);
+                        done += 1;
+                    }
                     Err(error) => {
                         tracing::debug!(chunk = %id, %error, "a chunk stays incomplete");
                         chunks.failed(id);
@@ -193,6 +200,9 @@ impl Inner {
                 }
             }
             from = next;
+        }
+        if taken == CHUNKS_PER_PASS && done > 0 {
+            self.wake_deleter();
         }
         Ok(())
     }
