@@ -192,7 +192,8 @@ async fn a_shard_that_rotted_while_the_consumer_was_down_is_noticed() {
     network.close().await;
     let segment = stage.path("consumer-2").join("shards/00000001.segment");
     let mut bytes = std::fs::read(&segment).expect("reads");
-    bytes[4096 + 128 + 7] ^= 1;
+    // Behind the segment's first page, the header of the entry and the root of its one subtree.
+    bytes[4096 + 128 + 32 + 7] ^= 1;
     std::fs::write(&segment, bytes).expect("written");
 
     let (consumer, network) = stage.consumer(2, "/memory/77").await;
