@@ -196,19 +196,18 @@ impl Simulation {
         }
         let path = directory.join(&files[self.below(files.len())]);
         let disk = self.cluster.nodes[number].disk.clone();
-        let length = disk.contents(&path).map_or(0, |bytes| bytes.len());
-        let offset = self.below(length.max(1));
-        let before = disk.flushed();
-        disk.flip(&path, offset);
-        let (owner, after) = (self.cluster.owner(), disk.flushed());
+        let contents = disk.contents(&path);
+        let offset = self.below(contents.as_ref().map_or(0, Vec::len).max(1));
+        let (owner, before, after) = (self.cluster.owner(), disk.flushed(), disk.flushed());
+        // First on a copy: the consumer, which may be verifying what it has, must not see what is not to be.
+        after.flip(&path, offset);
         let before = Truth::of(number, before, owner).await.intact;
         let after = Truth::of(number, after, owner).await.intact;
         let lost: BTreeSet<Copy> = before.difference(&after).copied().collect();
-        if self.may_lose(number, &lost).await {
+        if self.may_lose(number, &lost).await && disk.contents(&path) == contents {
+            disk.flip(&path, offset);
             self.note(format!("rot at consumer {number}, byte {offset}: {} shards", lost.len()));
             self.damaged.extend(lost);
-        } else {
-            disk.flip(&path, offset);
         }
     }
 
