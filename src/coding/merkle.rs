@@ -55,6 +55,8 @@ use crate::base::{
 
 type Node = [u8; 32];
 
+const _: () = assert!(SUBTREE_LEAVES.is_power_of_two(), "whole levels lie below the root of a subtree");
+
 const LEAF: [u8; 1] = [0];
 const INNER: [u8; 1] = [1];
 const ROOT: [u8; 1] = [2];

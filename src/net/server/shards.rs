@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     accept::{Answerer, Client, ServerIdentity, serve},
-    trees::Trees,
+    trees::{Key, Trees},
 };
 use crate::{
     base::{ErrorKind, OwnerId, ShardId, limits},
@@ -25,8 +25,6 @@ use crate::{
 };
 
 const KIB: usize = 1024;
-
-type Key = (OwnerId, ShardId);
 
 /// Serves a storage node's shards to producers, until the tasks' shutdown.
 ///

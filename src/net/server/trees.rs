@@ -10,7 +10,8 @@ use crate::{
     coding::merkle::Subtrees,
 };
 
-type Key = (OwnerId, ShardId);
+/// What names a shard in a server.
+pub(super) type Key = (OwnerId, ShardId);
 
 /// What keeping a tree takes besides its nodes, in bytes, about.
 const ENTRY_BYTES: usize = 256;
