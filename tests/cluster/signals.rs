@@ -63,8 +63,25 @@ impl Drop for Waiting {
 
 fn to_consumers(cluster: &Cluster, what: Signal) {
     for process in cluster.processes().iter().filter(|process| process["role"] == "consumer") {
-        signal(process["pid"].as_i64().expect("it runs") as i32, what);
+        let pid = process["pid"].as_i64().expect("it runs") as i32;
+        signal(pid, what);
+        if what == Signal::STOP {
+            // A thread that runs when the signal is sent goes on until the process has taken it.
+            eventually("the consumer has stopped", HANGING, || is_stopped(pid).unwrap());
+        }
     }
+}
+
+/// Whether all threads of a process are stopped by a signal: proc_pid_stat(5).
+fn is_stopped(pid: i32) -> std::io::Result<bool> {
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = fs::read_to_string(task?.path().join("stat"))?;
+        let (_, fields) = stat.rsplit_once(") ").expect("the name is in parentheses");
+        if !fields.starts_with('T') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A reader of this file that goes round the page cache, or through it.

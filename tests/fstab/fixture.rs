@@ -185,7 +185,7 @@ impl System {
     }
 
     /// The ends of the logs, for the words of a failure.
-    fn logs(&self) -> String {
+    pub fn logs(&self) -> String {
         let log = fs::read_to_string(self.path("state/log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::fixture::{System, alone, eventually, noise, read, sleeper, text, write};
 
@@ -56,10 +56,11 @@ fn the_line_of_the_readme_is_a_disk_for_the_system() {
         an_unmount_at_once_loses_nothing(system);
         remounts(system);
 
-        // The data is really with consumers.
+        // The data is really with consumers. Nothing is read before: a chunk that is fetched whole brings all files that
+        // share it.
         system.ok(&format!("openbucket sync --timeout 60 {mnt} && openbucket cache evict {mnt}"));
-        assert!(read(&system.file("file 1")) == noise(1, 300_000));
         answers_without_the_network(system, &nodes);
+        assert!(read(&system.file("file 1")) == noise(1, 300_000));
         system.ok(&format!("openbucket umount {mnt}"));
         assert_eq!(system.mounts(), 0);
         refusals(system, &line);
@@ -131,12 +132,15 @@ fn remounts(system: &System) {
 /// While a read waits for consumers that hang, the file system answers for itself.
 fn answers_without_the_network(system: &System, nodes: &[Child]) {
     let mnt = text(&system.mnt());
-    let signal = |signal| {
-        for node in nodes {
-            kill_process(Pid::from_raw(node.id() as i32).unwrap(), signal).unwrap();
-        }
-    };
+    let pids = || nodes.iter().map(|node| Pid::from_raw(node.id() as i32).unwrap());
+    let signal = |signal| pids().for_each(|pid| kill_process(pid, signal).unwrap());
     signal(Signal::STOP);
+    // A thread that runs when the signal is sent goes on until the process has taken it.
+    for pid in pids() {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(pid), options).unwrap().expect("it waits until there is one");
+        assert!(status.stopped(), "a node has ended");
+    }
     let (sender, is_read) = mpsc::channel();
     let file = system.file("file 2");
     // The test's last word comes before its own, if it hangs.
@@ -149,7 +153,10 @@ fn answers_without_the_network(system: &System, nodes: &[Child]) {
         rustix::fs::statx(rustix::fs::CWD, system.mnt(), flags, rustix::fs::StatxFlags::BASIC_STATS).unwrap();
     }
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
-    assert!(is_read.try_recv().is_err(), "the read did not wait for consumers: this proves nothing");
+    if let Ok(read) = is_read.try_recv() {
+        let read = read.map(|data| data.len());
+        panic!("the read did not wait for consumers: {read:?}\n{}", system.logs());
+    }
     signal(Signal::CONT);
     let data = is_read.recv_timeout(Duration::from_secs(40)).unwrap().unwrap();
     assert!(data == noise(2, 300_000), "{mnt}");
