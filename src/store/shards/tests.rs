@@ -114,9 +114,7 @@ async fn what_was_confirmed_survives_every_crash_and_nothing_else_comes_back() {
     for seed in 0..150 {
         let chance = SeededChance::new(seed);
         let disk = SimulatedDisk::new(64 << 20);
-        let mut bodies: Vec<Bytes> = (0..24u8).map(|fill| body(chance.below(12_000) as usize, fill)).collect();
-        // Its roots take several sectors.
-        bodies.push(body(230_000, 24));
+        let bodies: Vec<Bytes> = (0..24u8).map(|fill| body(chance.below(12_000) as usize, fill)).collect();
         let mut model = vec![Expect::Gone; bodies.len()];
         for _ in 0..6 {
             let below = FaultyDisk::new(Arc::new(disk.clone()));
@@ -335,6 +333,21 @@ async fn what_is_gone_is_not_found_again_by_a_restart_though_it_could_not_be_mar
             assert_eq!(store.get(OWNER, shard).await.is_ok_and(|got| got == bytes), is_stored_anew);
         }
     }
+}
+
+#[tokio::test]
+async fn the_last_shard_is_gone_when_a_crash_has_torn_its_roots_alone() {
+    let disk = SimulatedDisk::new(4 << 20);
+    // Its roots take two sectors, of which a disk may write one.
+    let bytes = body(230_000, 1);
+    let shard = put(&open(&disk), OWNER, &bytes).await.expect("fits");
+    assert_eq!(open(&disk).stat(OWNER, shard), Some(230_000));
+    disk.flip(&segment_path(1), PAGE as usize + 128 + 13 * 32);
+    let again = open(&disk);
+    assert_eq!(again.stat(OWNER, shard), None);
+    assert_eq!(again.usage().bad_shards, 0, "torn is not rotten");
+    put(&again, OWNER, &bytes).await.expect("can be stored anew");
+    assert_eq!(again.get_roots(OWNER, shard).await.expect("there"), roots_of(&bytes));
 }
 
 #[tokio::test]
