@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{runtime::Handle, sync::Notify};
 
 use super::{
@@ -95,6 +95,41 @@ impl Inner {
         Ok(())
     }
 
+    /// Writes to a locked file what fits into staging; None when staging is full.
+    fn write_locked(&self, cell: &Cell, state: &mut CellState, offset: u64, data: &[u8]) -> Result<Option<u32>, Error> {
+        let length = u32::try_from(data.len()).map_err(|_| Error::TooLarge)?;
+        if offset.checked_add(data.len() as u64).is_none_or(|end| end > limits::FILE_BYTES) {
+            return Err(Error::TooLarge);
+        }
+        if data.is_empty() {
+            return Ok(Some(0));
+        }
+        if !self.staging.has_room(u64::from(length)) {
+            self.uploader.wake();
+            return Ok(None);
+        }
+        if state.is_gone {
+            return Err(Error::Stale);
+        }
+        if state.inode.kind != FileKind::File {
+            return Err(Error::Invalid("only files are written to"));
+        }
+        self.stage(cell, state, offset, data)?;
+        Ok(Some(length))
+    }
+
+    /// Tells all who take care of staged data that a file has more of it.
+    fn note_write(&self, ino: Ino, state: MutexGuard<'_, CellState>) {
+        self.uploader.pressure.note(state.last_write);
+        let is_much = state.dirty.waiting_bytes() >= limits::CHUNK_BYTES as u64;
+        let is_heavy = state.unlogged.covered_bytes() >= limits::EARLY_FLUSH_BYTES;
+        drop(state);
+        if is_heavy {
+            self.write_back.note(ino);
+        }
+        self.uploader.note(ino, is_much);
+    }
+
     /// Makes what a cell knows, and the data before it, part of the log; the caller flushes the log.
     pub(super) fn log_cell(&self, cell: &Cell) -> Result<crate::store::Sequence, Error> {
         let mut state = cell.lock();
@@ -145,19 +180,14 @@ impl Inner {
     }
 
     /// Large data is flushed in its staging file first, without the lock, so that writers go on meanwhile.
-    fn flush_data(
-        &self,
-        cell: &Cell,
-        state: &mut parking_lot::MutexGuard<'_, CellState>,
-        batch: &mut Batch,
-    ) -> Result<(), Error> {
+    fn flush_data(&self, cell: &Cell, state: &mut MutexGuard<'_, CellState>, batch: &mut Batch) -> Result<(), Error> {
         let file = self.staging_file(cell, state)?;
         // What is written during the flush is of the next epoch. Until its end nothing counts as durable: others may
         // log the same cell meanwhile.
         state.epoch += 1;
         let (epoch, cuts, size) = (state.epoch, state.cuts, state.inode.size);
         let written = state.unlogged.iter().map(|(range, _)| range).collect();
-        parking_lot::MutexGuard::unlocked(state, || self.staging.flush_file(cell.ino, &*file, written))?;
+        MutexGuard::unlocked(state, || self.staging.flush_file(cell.ino, &*file, written))?;
         failpoint("staging-flushed");
         // What somebody else has put into the log meanwhile is not listed any more, and stands.
         for some in state.settle_flushed(epoch).chunks(limits::RANGES_PER_BATCH) {
@@ -208,36 +238,27 @@ impl Inner {
 impl Bucket {
     /// Writes what fits into staging; None when staging is full and [`Bucket::write`] must wait for the drain.
     pub fn write_now(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<Option<u32>, Error> {
-        let inner = &*self.inner;
-        let length = u32::try_from(data.len()).map_err(|_| Error::TooLarge)?;
-        if offset.checked_add(data.len() as u64).is_none_or(|end| end > limits::FILE_BYTES) {
-            return Err(Error::TooLarge);
-        }
-        if data.is_empty() {
-            return Ok(Some(0));
-        }
-        if !inner.staging.has_room(u64::from(length)) {
-            inner.uploader.wake();
-            return Ok(None);
-        }
-        let cell = inner.cell(ino)?;
+        let cell = self.inner.cell(ino)?;
         let mut state = cell.lock();
-        if state.is_gone {
-            return Err(Error::Stale);
+        let written = self.inner.write_locked(&cell, &mut state, offset, data)?;
+        if written.is_some_and(|bytes| bytes > 0) {
+            self.inner.note_write(ino, state);
         }
-        if state.inode.kind != FileKind::File {
-            return Err(Error::Invalid("only files are written to"));
+        Ok(written)
+    }
+
+    /// The same for some writes, in order, none of which lets go of the file before the next: as many as fit into
+    /// staging.
+    pub fn write_each_now(&self, ino: Ino, writes: &[(u64, Bytes)]) -> Result<Vec<Result<u32, Error>>, Error> {
+        let cell = self.inner.cell(ino)?;
+        let mut state = cell.lock();
+        let write =
+            |(offset, data): &(u64, Bytes)| self.inner.write_locked(&cell, &mut state, *offset, data).transpose();
+        let written: Vec<_> = writes.iter().map_while(write).collect();
+        if written.iter().any(|outcome| matches!(outcome, Ok(1..))) {
+            self.inner.note_write(ino, state);
         }
-        inner.stage(&cell, &mut state, offset, data)?;
-        inner.uploader.pressure.note(state.last_write);
-        let is_much = state.dirty.waiting_bytes() >= limits::CHUNK_BYTES as u64;
-        let is_heavy = state.unlogged.covered_bytes() >= limits::EARLY_FLUSH_BYTES;
-        drop(state);
-        if is_heavy {
-            inner.write_back.note(ino);
-        }
-        inner.uploader.note(ino, is_much);
-        Ok(Some(length))
+        Ok(written)
     }
 
     /// Writes, waiting for the drain while staging is full. Fails with `Full` when nothing drained for

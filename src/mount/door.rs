@@ -5,6 +5,7 @@
 
 use std::{
     any::Any,
+    collections::VecDeque,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
@@ -18,7 +19,7 @@ use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{Invalidator, Options, caller::Caller, convert, lines::Lines};
 use crate::{
-    base::{ErrorKind, Ino, Kinded},
+    base::{ErrorKind, Ino, Kinded, limits},
     bucket::{self, Attr, Bucket, NewInode},
     runtime::Tasks,
 };
@@ -34,7 +35,7 @@ pub(super) struct Door {
     /// Who may wait for a flush on the thread that took the request.
     pub flushes: Semaphore,
     /// What waits for files that others are at.
-    pub lines: Lines,
+    pub lines: Lines<Waiting>,
 }
 
 /// What is asked, for the log, and who waits for the answer.
@@ -182,34 +183,41 @@ impl Door {
     /// Takes what the kernel writes back, which nobody gives up, for a file that others are at. So much waits here as the
     /// kernel has on its way, at most.
     pub(super) fn write_in_line(&self, request: Request, offset: u64, data: &[u8], reply: ReplyWrite) {
-        let (bucket, data, runtime) = (self.bucket.clone(), Bytes::copy_from_slice(data), self.runtime.clone());
-        let (ino, shutdown) = (Ino(request.file), self.tasks.shutdown().clone());
-        let wait_for_room = move |bucket: &Bucket, data: Bytes| {
+        let waiting = Waiting { request, offset, data: Bytes::copy_from_slice(data), reply };
+        if !self.lines.join(request.file, waiting) {
+            return;
+        }
+        let (bucket, lines, runtime) = (self.bucket.clone(), self.lines.clone(), self.runtime.clone());
+        let shutdown = self.tasks.shutdown().clone();
+        let wait_for_room = move |bucket: &Bucket, offset, data| {
             runtime.block_on(async {
                 tokio::select! {
                     biased;
-                    written = bucket.write(ino, offset, data) => written,
+                    written = bucket.write(Ino(request.file), offset, data) => written,
                     () = shutdown.started() => Err(bucket::Error::Closed),
                 }
             })
         };
-        let work = move || match bucket.write_now(ino, offset, &data)? {
-            Some(written) => Ok(written),
-            None => wait_for_room(&bucket, data),
-        };
-        let write = move || match request.settle(catch_unwind(AssertUnwindSafe(work))) {
-            Ok(written) => reply.written(written),
-            Err(errno) => reply.refuse(errno),
-        };
-        if self.lines.join(request.file, write) {
-            let lines = self.lines.clone();
-            let _runtime = self.runtime.enter();
-            self.tasks.spawn(async move {
-                if let Err(error) = tokio::task::spawn_blocking(move || lines.work_off(request.file)).await {
-                    tracing::error!(op = request.op, file = request.file, %error, "a defect: who waits is not answered");
+        let work_off = move || {
+            loop {
+                let mut room = limits::KERNEL_REQUEST_BYTES as usize;
+                let turn = lines.next(request.file, |waiting| {
+                    let fits = waiting.data.len() <= room;
+                    room = room.saturating_sub(waiting.data.len());
+                    fits
+                });
+                if turn.is_empty() {
+                    return;
                 }
-            });
-        }
+                write_turn(&bucket, Ino(request.file), turn, &wait_for_room);
+            }
+        };
+        let _runtime = self.runtime.enter();
+        self.tasks.spawn(async move {
+            if let Err(error) = tokio::task::spawn_blocking(work_off).await {
+                tracing::error!(op = request.op, file = request.file, %error, "a defect: who waits is not answered");
+            }
+        });
     }
 
     /// Makes an inode durable. One short flush is waited for on the thread that took the request, as long as others take
@@ -275,6 +283,44 @@ impl Door {
     /// To be called once for each entry that a reply tells the kernel, before the reply.
     pub(super) fn remember(&self, attr: &Attr) {
         self.bucket.remember(attr.ino, 1);
+    }
+}
+
+/// A write that waits for others at its file.
+pub(super) struct Waiting {
+    request: Request,
+    offset: u64,
+    data: Bytes,
+    reply: ReplyWrite,
+}
+
+/// Writes what waits for a file all at once: one by one, each would wait for whoever is at the file again.
+fn write_turn(
+    bucket: &Bucket,
+    ino: Ino,
+    turn: Vec<Waiting>,
+    wait_for_room: &impl Fn(&Bucket, u64, Bytes) -> Result<u32, bucket::Error>,
+) {
+    let mut turn = VecDeque::from(turn);
+    while !turn.is_empty() {
+        let writes: Vec<_> = turn.iter().map(|waiting| (waiting.offset, waiting.data.clone())).collect();
+        let written = catch_unwind(AssertUnwindSafe(|| bucket.write_each_now(ino, &writes)));
+        let outcomes = match written {
+            Ok(Ok(outcomes)) if outcomes.is_empty() => {
+                let (offset, data) = writes[0].clone();
+                vec![catch_unwind(AssertUnwindSafe(|| wait_for_room(bucket, offset, data)))]
+            }
+            Ok(Ok(outcomes)) => outcomes.into_iter().map(Ok).collect(),
+            Ok(Err(error)) => vec![Ok(Err(error))],
+            Err(panic) => vec![Err(panic)],
+        };
+        let answered = turn.drain(..outcomes.len());
+        for (outcome, Waiting { request, reply, .. }) in outcomes.into_iter().zip(answered) {
+            match request.settle(outcome) {
+                Ok(written) => reply.written(written),
+                Err(errno) => reply.refuse(errno),
+            }
+        }
     }
 }
 

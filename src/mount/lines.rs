@@ -11,42 +11,48 @@ use std::{
 
 use parking_lot::Mutex;
 
-type Work = Box<dyn FnOnce() + Send>;
+/// A line for each file that somebody waits for, with what each of them wants.
+pub(super) struct Lines<W>(Arc<Mutex<HashMap<u64, VecDeque<W>>>>);
 
-/// A line for each file that somebody waits for.
-#[derive(Clone, Default)]
-pub(super) struct Lines(Arc<Mutex<HashMap<u64, VecDeque<Work>>>>);
+impl<W> Clone for Lines<W> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
-impl Lines {
+impl<W> Default for Lines<W> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<W> Lines<W> {
     /// Whether somebody waits for this file already.
     pub fn has(&self, file: u64) -> bool {
         self.0.lock().contains_key(&file)
     }
 
-    /// Joins the line of a file. True when nobody works it off: then the caller has [`Lines::work_off`] called.
-    pub fn join(&self, file: u64, work: impl FnOnce() + Send + 'static) -> bool {
+    /// Joins the line of a file. True when nobody works it off: then the caller has [`Lines::next`] called.
+    pub fn join(&self, file: u64, wanted: W) -> bool {
         let mut lines = self.0.lock();
         let line = lines.entry(file);
         let is_new = matches!(line, Entry::Vacant(_));
-        line.or_default().push_back(Box::new(work));
+        line.or_default().push_back(wanted);
         is_new
     }
 
-    /// Does what waits for a file, one after the other, until nobody waits for it. Blocks; what is to be done must not panic.
-    pub fn work_off(&self, file: u64) {
-        while let Some(work) = self.next(file) {
-            work();
-        }
-    }
-
-    /// The line goes with its last one: while that is being done, who comes joins it.
-    fn next(&self, file: u64) -> Option<Work> {
+    /// Those of a line whose turn it is, in order: one, and as many more as `fits` says yes to. To be called until there is
+    /// none. Then the line has gone: while the last one is being done, who comes joins it.
+    pub fn next(&self, file: u64, mut fits: impl FnMut(&W) -> bool) -> Vec<W> {
         let mut lines = self.0.lock();
-        let next = lines.get_mut(&file).and_then(VecDeque::pop_front);
-        if next.is_none() {
+        let Some(line) = lines.get_mut(&file) else { return Vec::new() };
+        let mut is_first = true;
+        let count = line.iter().take_while(|wanted| fits(wanted) | std::mem::take(&mut is_first)).count();
+        if count == 0 {
             lines.remove(&file);
+            return Vec::new();
         }
-        next
+        line.drain(..count).collect()
     }
 }
 
@@ -132,19 +138,37 @@ mod tests {
 
     #[test]
     fn a_line_is_worked_off_in_order_and_by_one() {
-        let (lines, done) = (Lines::default(), Arc::new(Mutex::new(Vec::new())));
-        let note = |number| {
-            let done = Arc::clone(&done);
-            move || done.lock().push(number)
-        };
-        assert!(lines.join(7, note(1)));
-        assert!(!lines.join(7, note(2)), "somebody works it off already");
-        assert!(lines.join(8, note(4)), "each file has its own");
+        let lines = Lines::default();
+        assert!(lines.join(7, 1));
+        assert!(!lines.join(7, 2), "somebody works it off already");
+        assert!(lines.join(8, 10), "each file has its own");
+        assert_eq!(lines.next(7, |_| false), [1]);
         // Who comes while the last one is being done is not forgotten.
-        let (late, after) = (lines.clone(), note(3));
-        assert!(!lines.join(7, move || assert!(late.has(7) && !late.join(7, after))));
-        lines.work_off(7);
-        assert_eq!((&*done.lock(), lines.has(7), lines.has(8)), (&vec![1, 2, 3], false, true));
-        assert!(lines.join(7, note(5)), "it has gone, and begins anew");
+        assert_eq!(lines.next(7, |_| false), [2]);
+        assert!(lines.has(7) && !lines.join(7, 3));
+        assert_eq!(lines.next(7, |_| false), [3]);
+        assert!(lines.next(7, |_| true).is_empty());
+        assert_eq!((lines.has(7), lines.has(8)), (false, true));
+        assert!(lines.join(7, 4), "it has gone, and begins anew");
+    }
+
+    #[test]
+    fn a_turn_is_as_many_as_fit_and_one_at_least() {
+        let lines = Lines::default();
+        for bytes in [9, 1, 2, 3, 9] {
+            lines.join(7, bytes);
+        }
+        let turn = || {
+            let mut room = 5;
+            lines.next(7, move |bytes| {
+                room -= bytes;
+                room >= 0
+            })
+        };
+        assert_eq!(turn(), [9]);
+        assert_eq!(turn(), [1, 2]);
+        assert_eq!(turn(), [3]);
+        assert_eq!(turn(), [9]);
+        assert!(turn().is_empty());
     }
 }
