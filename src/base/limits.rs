@@ -98,8 +98,10 @@ pub const LANDED_AT_ONCE: usize = 128;
 pub const HOLE_BYTES: u64 = 1 << 20;
 /// Bytes of a staging file that nobody needs, at most, before smaller holes are made too.
 pub const WASTE_BYTES: u64 = 1 << 30;
-/// Holes that are made in a staging file before others get their turn with it.
+/// Holes that are made in a staging file at a time.
 pub const HOLES_AT_ONCE: usize = 16;
+/// So long after a write to an open file no hole is made in its staging file: the file system would keep the next one waiting.
+pub const HOLE_REST: Duration = Duration::from_secs(1);
 /// Extents changed in one batch, at most.
 pub const EXTENTS_PER_BATCH: usize = 1024;
 /// Deletions of shards queued in one batch, at most.

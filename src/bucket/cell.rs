@@ -274,11 +274,15 @@ impl Inner {
         Ok(file)
     }
 
-    /// Drops the staging file of a locked cell that has nothing staged.
-    pub fn drop_staging_file(&self, cell: &Cell, state: &mut CellState) {
+    /// Drops the staging file of a locked cell that has nothing staged. Its space is free when what is returned is dropped: of
+    /// a large file that takes the disk a while, so let go of the cell first.
+    #[must_use = "the disk frees its space when this is dropped"]
+    pub fn drop_staging_file(&self, cell: &Cell, state: &mut CellState) -> Option<Arc<dyn DiskFile>> {
         debug_assert!(state.dirty.is_empty());
+        let file = self.staging_file(cell, state).ok();
         state.file = None;
         state.waste = RangeMap::new();
         self.staging.remove(cell.ino);
+        file
     }
 }

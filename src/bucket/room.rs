@@ -128,13 +128,18 @@ pub(super) mod tests {
     /// A bucket without consumers whose staging files and cache share a small disk.
     pub(in crate::bucket) fn open(directory: &Path, staging_bytes: u64) -> (Bucket, SimulatedDisk) {
         let small = SimulatedDisk::new(limits::DISK_RESERVE_BYTES + DISK_BYTES);
+        (open_on(directory, staging_bytes, Arc::new(small.clone())), small)
+    }
+
+    /// The same on this disk.
+    pub(in crate::bucket) fn open_on(directory: &Path, staging_bytes: u64, small: Arc<dyn Disk>) -> Bucket {
         let (mut options, parts) = setting(directory);
         (options.staging_bytes, options.cache_disk_bytes) = (staging_bytes, 1 << 30);
         let disk = |path: &Path| -> Result<Arc<dyn Disk>, Error> {
             let is_log = path.ends_with("log");
-            Ok(if is_log { Arc::new(RealDisk::new(path).expect("made")) } else { Arc::new(small.clone()) })
+            Ok(if is_log { Arc::new(RealDisk::new(path).expect("made")) } else { Arc::clone(&small) })
         };
-        (Bucket::start_on(options, parts, disk).expect("opens"), small)
+        Bucket::start_on(options, parts, disk).expect("opens")
     }
 
     /// Another program takes so much of the disk.

@@ -15,10 +15,10 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    base::limits,
+    base::{RangeSet, limits},
     store::{Disk, DiskFile},
 };
 
@@ -32,6 +32,29 @@ pub(super) struct StagedFiles {
     new_entries: Mutex<BTreeMap<PathBuf, u64>>,
     /// Tells a new file from an earlier one of the same name.
     made: AtomicU64,
+    /// Parts of files that are being given back. Who writes there waits.
+    holes: Mutex<HashMap<u64, RangeSet>>,
+    hole_made: Condvar,
+}
+
+/// A part of a staging file that is being given back: nothing is written there before this is dropped.
+pub(super) struct Hole {
+    files: Arc<StagedFiles>,
+    ino: u64,
+    range: Range<u64>,
+}
+
+impl Drop for Hole {
+    fn drop(&mut self) {
+        let mut holes = self.files.holes.lock();
+        if let Some(of_file) = holes.get_mut(&self.ino) {
+            of_file.remove(self.range.clone());
+            if of_file.is_empty() {
+                holes.remove(&self.ino);
+            }
+        }
+        self.files.hole_made.notify_all();
+    }
 }
 
 /// The staging file of one inode.
@@ -60,6 +83,21 @@ impl StagedFiles {
             small_bytes: AtomicU64::new(0),
             new_entries: Mutex::default(),
             made: AtomicU64::new(0),
+            holes: Mutex::default(),
+            hole_made: Condvar::new(),
+        }
+    }
+
+    /// Nobody writes to this part of a file from here on: a hole can be made there.
+    pub fn hole(self: &Arc<Self>, ino: u64, range: Range<u64>) -> Hole {
+        self.holes.lock().entry(ino).or_default().insert(range.clone(), ());
+        Hole { files: Arc::clone(self), ino, range }
+    }
+
+    fn wait_for_holes(&self, ino: u64, range: &Range<u64>) {
+        let mut holes = self.holes.lock();
+        while holes.get(&ino).is_some_and(|of_file| of_file.within(range.clone()).next().is_some()) {
+            self.hole_made.wait(&mut holes);
         }
     }
 
@@ -225,8 +263,9 @@ impl DiskFile for StagedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut place = self.place.lock();
         let end = offset.saturating_add(bytes.len() as u64);
+        self.files.wait_for_holes(self.ino, &(offset..end));
+        let mut place = self.place.lock();
         let file = self.grow(&mut place, end)?;
         if let Place::Memory(kept) = &mut *place {
             kept[offset as usize..end as usize].copy_from_slice(bytes);
@@ -273,6 +312,7 @@ impl DiskFile for StagedFile {
             return Ok(());
         }
         let file = self.on_disk(&place)?;
+        drop(place);
         file.map_or(Ok(()), |file| file.punch(offset, bytes))
     }
 

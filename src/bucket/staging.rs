@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::staged::{StagedFiles, path_of};
+use super::staged::{Hole, StagedFiles, path_of};
 use crate::{
     base::{Ino, limits},
     store::{Disk, DiskFile, Error, StagingFiles, sync_ranges},
@@ -52,6 +52,11 @@ impl Staging {
         let path = path_of(ino.0);
         let flushed = sync_ranges(file, ranges).and_then(|()| self.files.flush_entries(std::slice::from_ref(&path)));
         flushed.map_err(Error::io("cannot flush staging file", &path))
+    }
+
+    /// Nobody writes to this part of an inode's file before the hole is dropped: it can be made.
+    pub fn hole(&self, ino: Ino, range: Range<u64>) -> Hole {
+        self.files.hole(ino.0, range)
     }
 
     /// Removes the file of an inode, if there is one.

@@ -30,6 +30,20 @@ impl CellState {
         self.dirty.is_empty() && self.waste.iter().all(|(_, since)| *since == FOR_GOOD)
     }
 
+    /// Whether no program writes to it now.
+    fn rests(&self) -> bool {
+        self.writers == 0 || self.last_write.elapsed() >= limits::HOLE_REST
+    }
+
+    /// A range that could not be given back is waste still, but for what it has been used for since.
+    fn waste_again(&mut self, range: Range<u64>) {
+        for unstaged in self.dirty.gaps(range) {
+            for unused in self.waste.gaps(unstaged) {
+                self.waste.insert(unused, FOR_GOOD);
+            }
+        }
+    }
+
     /// Where holes of at least so many bytes may be made: some of them.
     fn next_holes(&self, least: u64) -> Vec<Range<u64>> {
         let free = self.waste.iter().filter(|(_, since)| **since == FOR_GOOD).map(|(range, _)| range);
@@ -53,63 +67,85 @@ impl Inner {
     }
 
     /// Gives back the staging space that a cell needs no more. All batches up to `durable` are durable: before that
-    /// a crash would bring the ranges back. Between holes others get their turn with the cell.
+    /// a crash would bring the ranges back. Nobody waits meanwhile, but who writes where a hole is being made.
     pub(super) fn reclaim(&self, cell: &Cell, durable: Sequence) {
         let mut state = cell.lock();
         state.join_waste(durable);
         let is_tight = state.waste.covered_bytes() > limits::WASTE_BYTES || self.staging.is_disk_short(0);
         let least = if is_tight { 0 } else { limits::HOLE_BYTES };
+        let mut dropped = None;
         while !state.is_gone && !state.waste.is_empty() {
             if state.is_all_waste() {
-                self.drop_staging_file(cell, &mut state);
-                return;
+                dropped = self.drop_staging_file(cell, &mut state);
+                break;
             }
-            let holes = state.next_holes(least);
+            let holes = if is_tight || state.rests() { state.next_holes(least) } else { Vec::new() };
             if holes.is_empty() {
                 break;
             }
-            if let Err(error) = self.punch(cell, &mut state, holes) {
+            if let Err(error) = self.punch(cell, &mut state, &holes) {
                 tracing::warn!(file = cell.ino.0, %error, "cannot give staging space back; it is tried again");
                 break;
             }
-            MutexGuard::bump(&mut state);
         }
         drop(state);
+        drop(dropped);
         self.staging.note_freed();
     }
 
-    fn punch(&self, cell: &Cell, state: &mut CellState, holes: Vec<Range<u64>>) -> Result<(), Error> {
+    /// Makes holes in the staging file of a locked cell, which is not locked meanwhile.
+    fn punch(&self, cell: &Cell, state: &mut MutexGuard<'_, CellState>, holes: &[Range<u64>]) -> Result<(), Error> {
         let file = self.staging_file(cell, state)?;
+        let mut taken = Vec::new();
         for hole in holes {
-            let punched = file.punch(hole.start, hole.end - hole.start);
-            punched.map_err(crate::store::Error::io("cannot free a part of", "staging"))?;
-            state.waste.remove(hole);
+            taken.push(self.staging.hole(cell.ino, hole.clone()));
+            state.waste.remove(hole.clone());
         }
-        Ok(())
+        let punched = MutexGuard::unlocked(state, || {
+            let punched = holes.iter().try_for_each(|hole| file.punch(hole.start, hole.end - hole.start));
+            // Before the cell is locked again: who waits for them holds it.
+            drop(taken);
+            punched
+        });
+        if punched.is_err() {
+            holes.iter().for_each(|hole| state.waste_again(hole.clone()));
+        }
+        punched.map_err(|error| crate::store::Error::io("cannot free a part of", "staging")(error).into())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{
+        io,
+        sync::{Arc, mpsc},
+        thread,
+        time::{Duration, Instant},
+    };
 
     use super::{
         super::{
             Allocation, Bucket,
             promises::{self, copy, file, write},
-            room::tests::{DISK_BYTES, open, take},
+            room::tests::{DISK_BYTES, open_on, take},
         },
         *,
     };
-    use crate::store::{Disk, SimulatedDisk};
+    use crate::store::{Disk, DiskOp, FaultyDisk, SimulatedDisk};
 
     const PAGE: u64 = 4096;
     const BYTES: u64 = 4 * limits::HOLE_BYTES;
+
+    /// What is to happen does within this.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    /// Who still waits after this goes on waiting.
+    const LONG: Duration = Duration::from_millis(100);
 
     /// A file of which everything is staged and durable.
     struct Setting {
         bucket: Bucket,
         disk: SimulatedDisk,
+        faults: FaultyDisk,
         cell: Arc<Cell>,
         _directory: tempfile::TempDir,
     }
@@ -117,12 +153,14 @@ mod tests {
     impl Setting {
         fn new() -> Self {
             let directory = tempfile::tempdir().expect("made");
-            let (bucket, disk) = open(directory.path(), 1 << 30);
+            let disk = SimulatedDisk::new(limits::DISK_RESERVE_BYTES + DISK_BYTES);
+            let faults = FaultyDisk::new(Arc::new(disk.clone()));
+            let bucket = open_on(directory.path(), 1 << 30, Arc::new(faults.clone()));
             let ino = file(&bucket, b"a");
             write(&bucket, ino, 0, &vec![1; BYTES as usize]);
             bucket.fsync_blocking(ino, false).expect("durable");
             let cell = bucket.inner.cell(ino).expect("there");
-            Self { bucket, disk, cell, _directory: directory }
+            Self { bucket, disk, faults, cell, _directory: directory }
         }
 
         /// This range is not needed any more once the newest batch is durable.
@@ -216,5 +254,76 @@ mod tests {
         setting.reclaim();
         let bytes = setting.bucket.read_now(setting.cell.ino, PAGE, 3).expect("reads").expect("all is here");
         assert_eq!(&bytes[..], b"new");
+    }
+
+    /// Holes in the first half of the file are being made, and take as long as the disk hangs.
+    fn holes_being_made(setting: &Setting) -> thread::JoinHandle<()> {
+        setting.waste(0..2 * limits::HOLE_BYTES);
+        setting.faults.hang(DiskOp::Punch);
+        let (inner, cell) = (Arc::clone(&setting.bucket.inner), Arc::clone(&setting.cell));
+        let maker = thread::spawn(move || inner.reclaim(&cell, inner.database.last()));
+        let until = Instant::now() + PATIENCE;
+        while setting.faults.hanging() == 0 {
+            assert!(Instant::now() < until, "no hole is made");
+            thread::yield_now();
+        }
+        maker
+    }
+
+    #[tokio::test]
+    async fn only_who_writes_where_a_hole_is_being_made_waits_for_it() {
+        let setting = Setting::new();
+        let maker = holes_being_made(&setting);
+        assert!(!setting.cell.is_busy(), "somebody holds the file");
+        write(&setting.bucket, setting.cell.ino, 2 * limits::HOLE_BYTES, b"beside");
+        let (sender, written) = mpsc::channel();
+        let (bucket, ino) = (setting.bucket.clone(), setting.cell.ino);
+        let writer = thread::spawn(move || {
+            write(&bucket, ino, limits::HOLE_BYTES - 1, b"within");
+            sender.send(()).expect("somebody waits");
+        });
+        assert!(written.recv_timeout(LONG).is_err(), "written where a hole is being made");
+        setting.faults.go_on();
+        written.recv_timeout(PATIENCE).expect("written once the hole is there");
+        (maker.join().expect("no panic"), writer.join().expect("no panic"));
+        for (offset, bytes) in [(limits::HOLE_BYTES - 1, b"within"), (2 * limits::HOLE_BYTES, b"beside")] {
+            let found = setting.bucket.read_now(setting.cell.ino, offset, 6).expect("reads").expect("all is here");
+            assert_eq!(&found[..], bytes);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_given_back_is_waste_still_but_for_what_was_used_since() {
+        let setting = Setting::new();
+        setting.faults.fail(DiskOp::Punch, 0, 1, io::ErrorKind::Other);
+        let maker = holes_being_made(&setting);
+        // Staged again, and waste again with a batch that is not durable.
+        let again = |at: u64, bytes: usize| setting.cell.lock().dirty.insert(at..at + bytes as u64, None);
+        again(0, 100);
+        again(1000, 100);
+        setting.waste(1000..1100);
+        setting.faults.go_on();
+        maker.join().expect("no panic");
+        let waste: Vec<_> =
+            setting.cell.lock().waste.iter().map(|(range, since)| (range, *since == FOR_GOOD)).collect();
+        assert_eq!(waste, [(100..1000, true), (1000..1100, false), (1100..2 * limits::HOLE_BYTES, true)]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_being_written_has_no_holes_made_unless_space_is_short() {
+        let setting = Setting::new();
+        let handle = setting.bucket.open(setting.cell.ino, true).expect("opened");
+        write(&setting.bucket, setting.cell.ino, 0, b"new");
+        let waste = limits::HOLE_BYTES..2 * limits::HOLE_BYTES;
+        setting.waste(waste.clone());
+        setting.reclaim();
+        assert_eq!(setting.waste_bytes(), limits::HOLE_BYTES);
+        take(&setting.disk, DISK_BYTES - BYTES + 1);
+        setting.reclaim();
+        assert_eq!(setting.waste_bytes(), 0);
+        setting.waste(waste);
+        setting.bucket.release(setting.cell.ino, handle, true);
+        setting.reclaim();
+        assert_eq!(setting.waste_bytes(), 0);
     }
 }

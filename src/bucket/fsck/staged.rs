@@ -66,7 +66,9 @@ impl Inner {
             Ok(cell) => {
                 let mut state = cell.lock();
                 if !state.is_gone && state.dirty.is_empty() && state.waste.is_empty() {
-                    self.drop_staging_file(&cell, &mut state);
+                    let file = self.drop_staging_file(&cell, &mut state);
+                    drop(state);
+                    drop(file);
                 }
             }
             // Numbers of inodes are never used again.

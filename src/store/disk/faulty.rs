@@ -1,14 +1,14 @@
-//! A disk that fails on demand: the nth operation of a kind, for as long as told.
+//! A disk that fails or hangs on demand: the nth operation of a kind, for as long as told.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::{Disk, DiskFile};
 
@@ -34,17 +34,24 @@ struct Fault {
     kind: io::ErrorKind,
 }
 
+#[derive(Default)]
+struct Hanging {
+    kinds: HashSet<DiskOp>,
+    operations: usize,
+}
+
 /// Passes everything to another disk, except what it was told to fail. A failed operation has no effect.
 #[derive(Clone)]
 pub struct FaultyDisk {
     inner: Arc<dyn Disk>,
     faults: Arc<Mutex<HashMap<DiskOp, Fault>>>,
+    hanging: Arc<(Mutex<Hanging>, Condvar)>,
 }
 
 impl FaultyDisk {
     /// A disk without faults so far.
     pub fn new(inner: Arc<dyn Disk>) -> Self {
-        Self { inner, faults: Arc::default() }
+        Self { inner, faults: Arc::default(), hanging: Arc::default() }
     }
 
     /// From now on lets `skip` operations of this kind pass, then fails `times` of them.
@@ -52,12 +59,36 @@ impl FaultyDisk {
         self.faults.lock().insert(op, Fault { skip, times, kind });
     }
 
+    /// From now on operations of this kind wait until they are to go on.
+    pub fn hang(&self, op: DiskOp) {
+        self.hanging.0.lock().kinds.insert(op);
+    }
+
+    /// How many operations wait.
+    pub fn hanging(&self) -> usize {
+        self.hanging.0.lock().operations
+    }
+
+    /// What waits goes on.
+    pub fn go_on(&self) {
+        self.hanging.0.lock().kinds.clear();
+        self.hanging.1.notify_all();
+    }
+
     /// No more faults.
     pub fn heal(&self) {
         self.faults.lock().clear();
+        self.go_on();
     }
 
     fn check(&self, op: DiskOp) -> io::Result<()> {
+        let mut hanging = self.hanging.0.lock();
+        while hanging.kinds.contains(&op) {
+            hanging.operations += 1;
+            self.hanging.1.wait(&mut hanging);
+            hanging.operations -= 1;
+        }
+        drop(hanging);
         let mut faults = self.faults.lock();
         let Some(fault) = faults.get_mut(&op) else { return Ok(()) };
         if fault.skip > 0 {
