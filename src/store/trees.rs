@@ -123,42 +123,29 @@ impl Blobs {
 /// waits for a truncation, nobody is left to truncate, and it waits for ever: so not too many at a time.
 const STEP_BYTES: usize = 1 << 20;
 
-/// Bytes of changes that go into the trees at a time: while sled applies a batch, nobody reads.
-const BATCH_BYTES: usize = 16 << 10;
-
 /// Changes of keys on their way into the trees, in steps that are flushed one after the other. What was not
-/// [finished](Steps::finish) may be there in part.
+/// [finished](Steps::finish) may be there in part. One key at a time: while sled applies a batch, nobody reads, and once it
+/// has applied one, whoever reads takes a lock of all trees.
 pub(super) struct Steps<'a> {
     trees: &'a Trees,
-    batch: sled::Batch,
-    batch_bytes: usize,
-    /// Of the step, those of the batch not included.
     applied_bytes: usize,
 }
 
 impl Steps<'_> {
     /// A key has this value from now on, or none.
     pub fn set(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
-        self.batch_bytes += key.len() + value.map_or(0, <[u8]>::len);
-        match value {
-            Some(value) => self.batch.insert(key, value),
-            None => self.batch.remove(key),
-        }
-        if self.batch_bytes >= BATCH_BYTES {
-            self.apply()?;
-        }
+        let changed = match value {
+            Some(value) => self.trees.insert(key, value),
+            None => self.trees.remove(key),
+        };
+        changed.map_err(trees_error)?;
+        self.applied_bytes += key.len() + value.map_or(0, <[u8]>::len);
         if self.applied_bytes >= STEP_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// All of it is durable.
     pub fn finish(mut self) -> Result<(), Error> {
-        self.apply()?;
         self.flush()
-    }
-
-    fn apply(&mut self) -> Result<(), Error> {
-        self.applied_bytes += std::mem::take(&mut self.batch_bytes);
-        self.trees.db.apply_batch(std::mem::take(&mut self.batch)).map_err(trees_error)
     }
 
     fn flush(&mut self) -> Result<(), Error> {
@@ -200,7 +187,7 @@ impl Trees {
 
     /// Changes keys, durably.
     pub fn steps(&self) -> Steps<'_> {
-        Steps { trees: self, batch: sled::Batch::default(), batch_bytes: 0, applied_bytes: 0 }
+        Steps { trees: self, applied_bytes: 0 }
     }
 
     /// Makes everything durable.
