@@ -93,7 +93,7 @@ pub const RANGES_PER_BATCH: usize = 64 << 10;
 /// A thread that takes requests of the kernel waits so long for others at a file before it leaves that to another one.
 pub const CELL_PATIENCE: Duration = Duration::from_millis(1);
 /// Parts of files that land before others get their turn with these files.
-pub const LANDED_AT_ONCE: usize = 128;
+pub const LANDED_AT_ONCE: usize = 32;
 /// Bytes of a staging file that are given back as a hole in it, at least.
 pub const HOLE_BYTES: u64 = 1 << 20;
 /// Bytes of a staging file that nobody needs, at most, before smaller holes are made too.
@@ -290,8 +290,11 @@ pub const KERNEL_REQUEST_BYTES: u32 = 1 << 20;
 pub const KERNEL_READAHEAD_BYTES: u32 = 2 << 20;
 /// Flushes of the intent log under way at a time.
 pub const LOG_FLUSHES: usize = 2;
-/// Read-ahead and write-back requests of the kernel under way at a time.
-pub const KERNEL_BACKGROUND: u16 = 64;
+/// Read-ahead and write-back requests of the kernel under way at a time. What it writes back beyond them waits in order, and
+/// an fsync behind those of a file that others are at.
+pub const KERNEL_BACKGROUND: u16 = 256;
+/// Bytes that wait for files that others are at.
+pub const LINE_BYTES: usize = 64 << 20;
 /// Threads that take requests from the kernel.
 pub const KERNEL_THREADS: usize = 4;
 /// Those of them that may wait for a flush of the disk at a time.

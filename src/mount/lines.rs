@@ -78,8 +78,8 @@ mod tests {
     };
 
     const PAGE: u64 = 4096;
-    /// More than there are threads that take requests.
-    const PAGES: u64 = 8 * limits::KERNEL_THREADS as u64;
+    /// More than there are threads that take requests, and fewer than the kernel has under way at a time.
+    const PAGES: u64 = limits::KERNEL_BACKGROUND as u64 * 3 / 4;
     const DEADLINE: Duration = Duration::from_secs(20);
 
     /// None, with a line that says so, where nothing can be mounted.
