@@ -285,7 +285,8 @@ mod tests {
         assert!(written.recv_timeout(LONG).is_err(), "written where a hole is being made");
         setting.faults.go_on();
         written.recv_timeout(PATIENCE).expect("written once the hole is there");
-        (maker.join().expect("no panic"), writer.join().expect("no panic"));
+        maker.join().expect("no panic");
+        writer.join().expect("no panic");
         for (offset, bytes) in [(limits::HOLE_BYTES - 1, b"within"), (2 * limits::HOLE_BYTES, b"beside")] {
             let found = setting.bucket.read_now(setting.cell.ino, offset, 6).expect("reads").expect("all is here");
             assert_eq!(&found[..], bytes);

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 
 use super::{args::ChildArgs, notify, output};
-use crate::runtime::Shutdown;
+use crate::runtime::{Shutdown, like_this_thread};
 
 /// What a process says on stdout when it is ready; its address or directory follows.
 pub const READY: &str = "ready: ";
@@ -60,8 +60,10 @@ pub fn stop_on_signals(shutdown: Shutdown) -> anyhow::Result<()> {
 
 /// Runs a long-lived process's work on all processors; what still runs after it is given a little time.
 pub fn run_service(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    // A thread that takes the kernel's requests may be the one that starts another of the runtime's.
+    let builder = builder.enable_all().on_thread_start(like_this_thread());
+    let runtime = builder.build().context("cannot start the runtime")?;
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(Duration::from_secs(2));
     result

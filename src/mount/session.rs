@@ -17,7 +17,7 @@ use super::{Error, Options, attach, check, door::Door, lines::Lines, table};
 use crate::{
     base::{Ino, limits},
     bucket::Bucket,
-    runtime::Tasks,
+    runtime::{Tasks, work_first},
 };
 
 /// A bucket in the file tree. Dropped while still mounted, it is taken off lazily.
@@ -101,6 +101,8 @@ pub fn mount(bucket: Bucket, mut options: Options, tasks: Tasks, runtime: Handle
 
 fn serve(session: Session<Door>, place: &Place) {
     let path = place.mountpoint.display();
+    // The session's threads: whoever uses a file waits for them, several times for an fsync.
+    work_first();
     match session.run() {
         Ok(()) => tracing::info!(op = "unmount", %path, "unmounted"),
         Err(error) => tracing::error!(op = "unmount", %path, %error, "the kernel can no longer be served: unmounting"),

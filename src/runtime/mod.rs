@@ -1,4 +1,4 @@
-//! Time, chance, the CPU pool, tracked tasks and shutdown: what a simulation must own; where tests end a process; and
+//! Time, chance, the CPU pool and who comes first on it, tracked tasks and shutdown: what a simulation must own; where tests end a process; and
 //! directories and files for their owner alone.
 
 mod blocking;
@@ -7,6 +7,7 @@ mod clock;
 mod directory;
 mod failpoint;
 mod pool;
+mod priority;
 mod private_file;
 mod shutdown;
 mod status_socket;
@@ -16,7 +17,8 @@ pub use chance::{Chance, SeededChance, SystemChance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use directory::make_directory;
 pub use failpoint::{FAILPOINTS, FailpointError, check_failpoint, failpoint};
-pub use pool::{CpuPool, work_in_background};
+pub use pool::CpuPool;
+pub use priority::{like_this_thread, work_first, work_in_background};
 pub use private_file::{PrivateFileError, read_private, write_private};
 pub use shutdown::{Shutdown, Tasks};
 pub use status_socket::{StatusError, read_status, serve_status};

@@ -8,20 +8,10 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::{OneThread, spawn_blocking};
-
-/// How far what nobody waits for stands back behind other work for the processors: see nice(2).
-const BACKGROUND_NICE: i32 = 10;
+use super::{OneThread, spawn_blocking, work_in_background};
 
 /// Over so many bytes a computation is done at once. One thread hashes, seals or opens them in some 50 microseconds.
 const AT_ONCE_BYTES: usize = 96 << 10;
-
-/// From now on this thread, and those that it starts, stand back behind other work for the processors.
-pub fn work_in_background() {
-    if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
-        tracing::debug!(%error, "this thread cannot stand back");
-    }
-}
 
 /// Runs computations on blocking threads, as many at a time as it has permits.
 #[derive(Clone, Debug)]
@@ -98,12 +88,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_nobody_waits_for_stands_back_and_the_others_do_not() {
+    async fn a_panic_in_the_background_gives_its_place_back() {
         let pool = CpuPool::new(1);
-        let nice = || rustix::process::getpriority_process(None).expect("known");
-        let here = nice();
-        assert_eq!(pool.run_in_background(nice).await, (here + BACKGROUND_NICE).min(19));
-        assert_eq!(pool.run(nice).await, here);
         let failed = AssertUnwindSafe(pool.run_in_background(|| panic!("as told")));
         assert!(futures::FutureExt::catch_unwind(failed).await.is_err());
         assert_eq!(pool.run_in_background(|| 7).await, 7, "its place is free again");
