@@ -95,6 +95,7 @@ impl Inner {
 pub(super) mod tests {
     use std::path::{Path, PathBuf};
 
+    use bytes::Bytes;
     use tokio::{
         task::JoinHandle,
         time::{Duration, sleep},
@@ -324,5 +325,24 @@ pub(super) mod tests {
             free();
             tokio::time::timeout(Duration::from_secs(5), freed).await.expect("woken");
         }
+    }
+
+    #[tokio::test]
+    async fn of_several_writes_those_are_done_in_order_that_fit() {
+        let directory = tempfile::tempdir().expect("made");
+        let (bucket, _) = open(directory.path(), 2 * MIB);
+        let ino = file(&bucket, b"a");
+        let data = |fill: u8, bytes: u64| Bytes::from(vec![fill; bytes as usize]);
+        let written = |writes: &[(u64, Bytes)]| -> Vec<_> {
+            let written = bucket.write_each_now(ino, writes).expect("the file is there");
+            written.into_iter().map(|outcome| outcome.map_err(|error| error.kind())).collect()
+        };
+        let beyond = (limits::FILE_BYTES, data(9, 1));
+        // The second lies over the first, one that cannot be takes none of the others with it, and the last does not fit.
+        let writes = [(0, data(1, MIB)), beyond, (MIB / 2, data(2, MIB)), (MIB, data(3, MIB)), (0, data(4, 1))];
+        assert_eq!(written(&writes), [Ok(MIB as u32), Err(ErrorKind::Invalid), Ok(MIB as u32)]);
+        assert!(written(&writes[3..]).is_empty(), "there is no room still");
+        let found = bucket.read_now(ino, 0, 2 * MIB as u32).expect("reads").expect("all is here");
+        assert!(found == [data(1, MIB / 2), data(2, MIB)].concat());
     }
 }

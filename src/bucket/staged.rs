@@ -94,6 +94,11 @@ impl StagedFiles {
         Hole { files: Arc::clone(self), ino, range }
     }
 
+    /// Whether there are holes of this file that are not dropped yet.
+    pub fn has_holes(&self, ino: u64) -> bool {
+        self.holes.lock().contains_key(&ino)
+    }
+
     fn wait_for_holes(&self, ino: u64, range: &Range<u64>) {
         let mut holes = self.holes.lock();
         while holes.get(&ino).is_some_and(|of_file| of_file.within(range.clone()).next().is_some()) {

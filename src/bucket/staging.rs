@@ -59,6 +59,11 @@ impl Staging {
         self.files.hole(ino.0, range)
     }
 
+    /// Whether a hole is being made in an inode's file, which others wait for.
+    pub fn has_holes(&self, ino: Ino) -> bool {
+        self.files.has_holes(ino.0)
+    }
+
     /// Removes the file of an inode, if there is one.
     pub fn remove(&self, ino: Ino) {
         if let Err(error) = self.files.remove(ino.0) {

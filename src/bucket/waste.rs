@@ -3,7 +3,7 @@
 //! A file system takes longer to make a small hole in a file than an upload takes for the bytes that were there. So small
 //! ranges stay until they have grown together or the file goes, unless they are many or the disk is short.
 
-use std::ops::Range;
+use std::{io, ops::Range};
 
 use parking_lot::MutexGuard;
 
@@ -67,7 +67,7 @@ impl Inner {
     }
 
     /// Gives back the staging space that a cell needs no more. All batches up to `durable` are durable: before that
-    /// a crash would bring the ranges back. Nobody waits meanwhile, but who writes where a hole is being made.
+    /// a crash would bring the ranges back. The file is free for others while the disk works.
     pub(super) fn reclaim(&self, cell: &Cell, durable: Sequence) {
         let mut state = cell.lock();
         state.join_waste(durable);
@@ -101,11 +101,14 @@ impl Inner {
             taken.push(self.staging.hole(cell.ino, hole.clone()));
             state.waste.remove(hole.clone());
         }
+        // Each is let go of when it is made, and all before the cell is locked again: who waits for one holds it.
         let punched = MutexGuard::unlocked(state, || {
-            let punched = holes.iter().try_for_each(|hole| file.punch(hole.start, hole.end - hole.start));
-            // Before the cell is locked again: who waits for them holds it.
-            drop(taken);
-            punched
+            let mut all = holes.iter().zip(taken);
+            all.try_for_each(|(hole, _taken)| match file.punch(hole.start, hole.end - hole.start) {
+                // Removed meanwhile, with all its space.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                punched => punched,
+            })
         });
         if punched.is_err() {
             holes.iter().for_each(|hole| state.waste_again(hole.clone()));
@@ -117,7 +120,6 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use std::{
-        io,
         sync::{Arc, mpsc},
         thread,
         time::{Duration, Instant},
@@ -275,6 +277,7 @@ mod tests {
         let setting = Setting::new();
         let maker = holes_being_made(&setting);
         assert!(!setting.cell.is_busy(), "somebody holds the file");
+        assert!(setting.bucket.is_busy(setting.cell.ino), "the kernel's threads would wait with who writes there");
         write(&setting.bucket, setting.cell.ino, 2 * limits::HOLE_BYTES, b"beside");
         let (sender, written) = mpsc::channel();
         let (bucket, ino) = (setting.bucket.clone(), setting.cell.ino);
@@ -287,6 +290,7 @@ mod tests {
         written.recv_timeout(PATIENCE).expect("written once the hole is there");
         maker.join().expect("no panic");
         writer.join().expect("no panic");
+        assert!(!setting.bucket.is_busy(setting.cell.ino));
         for (offset, bytes) in [(limits::HOLE_BYTES - 1, b"within"), (2 * limits::HOLE_BYTES, b"beside")] {
             let found = setting.bucket.read_now(setting.cell.ino, offset, 6).expect("reads").expect("all is here");
             assert_eq!(&found[..], bytes);
@@ -315,6 +319,8 @@ mod tests {
         let setting = Setting::new();
         let handle = setting.bucket.open(setting.cell.ino, true).expect("opened");
         write(&setting.bucket, setting.cell.ino, 0, b"new");
+        // However slow this machine is.
+        setting.cell.lock().last_write += PATIENCE;
         let waste = limits::HOLE_BYTES..2 * limits::HOLE_BYTES;
         setting.waste(waste.clone());
         setting.reclaim();

@@ -293,15 +293,15 @@ impl Bucket {
 
     /// Whether others are at this file and stay: who asks for something of it would wait.
     pub fn is_busy(&self, ino: Ino) -> bool {
-        self.inner.cell(ino).is_ok_and(|cell| cell.is_busy())
+        self.inner.staging.has_holes(ino) || self.inner.cell(ino).is_ok_and(|cell| cell.is_busy())
     }
 
     /// Whether an fsync of this inode is no more than one flush of the log: little is written, nobody is at it who stays,
     /// and no consumer is waited for.
     pub fn is_fsync_short(&self, ino: Ino) -> bool {
-        let is_little =
-            |cell: Arc<Cell>| !cell.is_busy() && cell.lock().unlogged.covered_bytes() <= limits::INLINE_BYTES;
-        !self.inner.options.is_durability_network && self.inner.cell(ino).is_ok_and(is_little)
+        let is_little = |cell: Arc<Cell>| cell.lock().unlogged.covered_bytes() <= limits::INLINE_BYTES;
+        let may_be_short = !self.inner.options.is_durability_network && !self.is_busy(ino);
+        may_be_short && self.inner.cell(ino).is_ok_and(is_little)
     }
 
     /// Makes a file durable as the bucket's durability says: on the local disk, and on its consumers too if

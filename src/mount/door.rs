@@ -15,10 +15,7 @@ use bytes::Bytes;
 use fuser::{Errno, INodeNo, ReplyEmpty, ReplyWrite};
 use futures::FutureExt;
 use parking_lot::Mutex;
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{Invalidator, Options, caller::Caller, convert, lines::Lines};
 use crate::{
@@ -39,8 +36,6 @@ pub(super) struct Door {
     pub flushes: Semaphore,
     /// What waits for files that others are at.
     pub lines: Lines<Waiting>,
-    /// Room for their bytes.
-    pub line_room: Arc<Semaphore>,
 }
 
 /// What is asked, for the log, and who waits for the answer.
@@ -185,25 +180,10 @@ impl Door {
         }
     }
 
-    /// A place in the line of a file that others are at, if there are any and there is room: else the caller does not wait,
-    /// or does so itself.
-    pub(super) fn place_in_line(&self, file: u64, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        if !self.lines.has(file) && !self.bucket.is_busy(Ino(file)) {
-            return None;
-        }
-        Arc::clone(&self.line_room).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
-    }
-
-    /// Takes what the kernel writes back, which nobody gives up, for a file that others are at.
-    pub(super) fn write_in_line(
-        &self,
-        request: Request,
-        write: (u64, &[u8]),
-        place: OwnedSemaphorePermit,
-        reply: ReplyWrite,
-    ) {
-        let (offset, data) = (write.0, Bytes::copy_from_slice(write.1));
-        let waiting = Waiting { request, offset, data, reply, _place: place };
+    /// Takes what the kernel writes back, which nobody gives up, for a file that others are at. So much waits here as the
+    /// kernel has on its way, at most.
+    pub(super) fn write_in_line(&self, request: Request, offset: u64, data: &[u8], reply: ReplyWrite) {
+        let waiting = Waiting { request, offset, data: Bytes::copy_from_slice(data), reply };
         if !self.lines.join(request.file, waiting) {
             return;
         }
@@ -312,7 +292,6 @@ pub(super) struct Waiting {
     offset: u64,
     data: Bytes,
     reply: ReplyWrite,
-    _place: OwnedSemaphorePermit,
 }
 
 /// Writes what waits for a file all at once: one by one, each would wait for whoever is at the file again.
@@ -325,7 +304,9 @@ fn write_turn(
     let mut turn = VecDeque::from(turn);
     while !turn.is_empty() {
         let writes: Vec<_> = turn.iter().map(|waiting| (waiting.offset, waiting.data.clone())).collect();
-        let written = catch_unwind(AssertUnwindSafe(|| bucket.write_each_now(ino, &writes)));
+        let write = |writes: &[_]| catch_unwind(AssertUnwindSafe(|| bucket.write_each_now(ino, writes)));
+        // With a panic nobody knows which of them are written: then one by one.
+        let written = write(&writes).or_else(|panic| if writes.len() > 1 { write(&writes[..1]) } else { Err(panic) });
         let outcomes = match written {
             Ok(Ok(outcomes)) if outcomes.is_empty() => {
                 let (offset, data) = writes[0].clone();

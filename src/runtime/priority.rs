@@ -14,7 +14,7 @@ pub fn work_in_background() {
 }
 
 /// From now on this thread, and those that it starts, come before other work for the processors, if the process may have that:
-/// root's may, and others up to their `RLIMIT_NICE`.
+/// with `CAP_SYS_NICE`, or where `RLIMIT_NICE` allows all of it.
 pub fn work_first() {
     if let Err(error) = rustix::process::nice(FIRST_NICE) {
         tracing::debug!(%error, "this thread cannot come first");
@@ -63,8 +63,9 @@ mod tests {
         });
         let (itself, started, blocking) = first.join().expect("no panic");
         assert_eq!((started, blocking), (itself, here));
-        if rustix::process::geteuid().is_root() {
-            assert_eq!(itself, (here + FIRST_NICE).max(-20));
+        if itself == here {
+            return println!("skipped: this process may not come first");
         }
+        assert_eq!(itself, (here + FIRST_NICE).max(-20));
     }
 }

@@ -316,6 +316,7 @@ fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::{
+        sync::atomic::{AtomicBool, Ordering},
         thread,
         time::{Duration, Instant},
     };
@@ -426,5 +427,48 @@ mod tests {
         fs::remove_file(&data).expect("unlinked");
         fs::rename(&kept, &data).expect("moved back");
         assert_eq!(open(directory.path()).expect("opens").get("a").expect("reads").as_deref(), Some(&b"b"[..]));
+    }
+
+    /// Nodes are split and merged beneath those who read.
+    #[test]
+    fn what_a_step_does_not_change_is_always_there_for_others() {
+        const STABLE: u32 = 2000;
+        const ROUNDS: u32 = 20;
+        let directory = tempfile::tempdir().expect("a directory");
+        let trees = open(directory.path()).expect("made");
+        let stable = |number: u32| [&number.to_be_bytes()[..], b"/"].concat();
+        let mut steps = trees.steps();
+        for number in 0..STABLE {
+            steps.set(&stable(number), Some(b"stable")).expect("kept");
+        }
+        steps.finish().expect("flushed");
+        let is_over = AtomicBool::new(false);
+        let read = |seed: u32| {
+            let mut at = seed;
+            while !is_over.load(Ordering::Relaxed) {
+                at = at.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let (from, count) = (at % STABLE, 100.min(STABLE - at % STABLE));
+                assert_eq!(trees.get(stable(from)).expect("reads").as_deref(), Some(&b"stable"[..]), "{from}");
+                let keys = trees.range(stable(from)..).map(|pair| pair.expect("reads").0);
+                let found: Vec<_> = keys.filter(|key| key.len() == 5).take(count as usize).collect();
+                assert!(found.iter().map(|key| key.to_vec()).eq((from..from + count).map(stable)), "from {from}");
+                let last = trees.range(..stable(from + 1)).next_back().expect("there").expect("reads").0;
+                assert!(*last >= *stable(from), "the last before {}", from + 1);
+            }
+        };
+        thread::scope(|scope| {
+            let readers = [1, 2, 3].map(|seed| scope.spawn(move || read(seed)));
+            for round in 0..ROUNDS {
+                let mut steps = trees.steps();
+                for (number, part) in (0..STABLE).flat_map(|number| (0..5u8).map(move |part| (number, part))) {
+                    let key = [stable(number), vec![part; 40]].concat();
+                    let value = [round as u8; 60];
+                    steps.set(&key, (round % 2 == 0).then_some(&value[..])).expect("kept");
+                }
+                steps.finish().expect("flushed");
+                assert!(!readers.iter().any(thread::ScopedJoinHandle::is_finished), "a reader has failed");
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
     }
 }

@@ -20,6 +20,8 @@ const READ_TIMEOUT: &str = "read-timeout=12s";
 const READ_SECONDS: u64 = 12;
 /// Somebody who still runs after this is waiting for the consumers.
 const HANGING: Duration = Duration::from_secs(1);
+/// A signal has stopped its process by then, also one that waits for the disk.
+const STOPPED: Duration = Duration::from_secs(20);
 /// A signal has ended its process by then.
 const ENDED: Duration = Duration::from_secs(4);
 
@@ -67,21 +69,17 @@ fn to_consumers(cluster: &Cluster, what: Signal) {
         signal(pid, what);
         if what == Signal::STOP {
             // A thread that runs when the signal is sent goes on until the process has taken it.
-            eventually("the consumer has stopped", HANGING, || is_stopped(pid).unwrap());
+            eventually("the consumer has stopped", STOPPED, || is_stopped(pid));
         }
     }
 }
 
-/// Whether all threads of a process are stopped by a signal: proc_pid_stat(5).
-fn is_stopped(pid: i32) -> std::io::Result<bool> {
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let stat = fs::read_to_string(task?.path().join("stat"))?;
-        let (_, fields) = stat.rsplit_once(") ").expect("the name is in parentheses");
-        if !fields.starts_with('T') {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+/// Whether all threads of a process are stopped by a signal: proc_pid_stat(5). One that ends just now is not.
+fn is_stopped(pid: i32) -> bool {
+    fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|task| {
+        let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('T'))
+    })
 }
 
 /// A reader of this file that goes round the page cache, or through it.

@@ -69,6 +69,7 @@ impl Inner {
                     let file = self.drop_staging_file(&cell, &mut state);
                     drop(state);
                     drop(file);
+                    self.staging.note_freed();
                 }
             }
             // Numbers of inodes are never used again.

@@ -104,8 +104,8 @@ const HELD: &[(&str, &str)] = &[
     ),
     (
         "append, loaded, p99",
-        "flushes of a disk with much to do, and three requests of the kernel's protocol, the first of them behind all that is \
-         written back",
+        "turns on busy processors for three requests of the kernel's protocol, the first of them behind all that is written \
+         back, and a flush of a disk with much to do",
     ),
     ("create empty", "the kernel's protocol and its changes of threads: two appends to the intent log are the rest"),
     ("create 1 KiB", "the kernel's protocol and its changes of threads: two appends to the intent log are the rest"),
