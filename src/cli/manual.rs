@@ -105,7 +105,10 @@ Log more.
 "#;
 
 /// After them.
-const MOUNT_TAIL: &str = r#".SH EXIT STATUS
+const MOUNT_TAIL: &str = r#".SH NOTES
+Where the daemon may (with CAP_SYS_NICE, as root's has), its threads that take the kernel's requests come before other work
+for the processors (a nice value lower by 10; see sched(7)): all who use files of the mount wait for them.
+.SH EXIT STATUS
 0 mounted, 1 wrong usage, 32 failed; one line on stderr says why.
 .SH SEE ALSO
 openbucket(1), mount(8), fstab(5), systemd.mount(5)
