@@ -1,10 +1,6 @@
 //! Flushes of the bucket, each by what a power cut costs without it, on disks that forget what was not flushed.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{
     Bucket, Error, SetTime, Timestamp,
@@ -34,9 +30,7 @@ impl Machine {
         Self { directory: tempfile::tempdir().expect("made"), log: disk(), staging: disk() }
     }
 
-    /// sled lets go of its files a moment after it was dropped.
     fn start(&self) -> Bucket {
-        let end = Instant::now() + PATIENCE;
         let disk = |path: &Path| -> Result<Arc<dyn Disk>, Error> {
             Ok(match path.file_name().and_then(|name| name.to_str()) {
                 Some("log") => Arc::new(self.log.clone()),
@@ -44,15 +38,8 @@ impl Machine {
                 _ => Arc::new(SimulatedDisk::new(1 << 30)),
             })
         };
-        loop {
-            let (options, parts) = setting(self.directory.path());
-            match Bucket::start_on(options, parts, disk) {
-                Err(error) if error.to_string().contains("could not acquire lock") && Instant::now() < end => {
-                    std::thread::yield_now();
-                }
-                started => return started.expect("starts"),
-            }
-        }
+        let (options, parts) = setting(self.directory.path());
+        Bucket::start_on(options, parts, disk).expect("starts")
     }
 
     /// The process ends without a word. Nothing that it still does has an effect.

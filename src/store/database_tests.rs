@@ -87,17 +87,8 @@ impl Stage {
         self.try_open_on(&self.disk, files)
     }
 
-    /// sled lets go of its files a moment after it was dropped.
     fn try_open_on(&self, disk: &dyn Disk, files: Arc<dyn StagingFiles>) -> Result<Database, Error> {
-        let end = Instant::now() + Duration::from_secs(20);
-        loop {
-            match Database::open(self.directory.path(), disk, Arc::clone(&files)) {
-                Err(error) if error.to_string().contains("could not acquire lock") && Instant::now() < end => {
-                    std::thread::yield_now();
-                }
-                opened => return opened,
-            }
-        }
+        Database::open(self.directory.path(), disk, files)
     }
 
     /// The power goes: nothing that the database still tries has an effect, and what it did not flush is lost or torn.

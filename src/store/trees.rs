@@ -12,15 +12,19 @@
 //! snapshot before, which comes back with its name when the power goes, a wiped segment is a torn log: all after that snapshot
 //! would be taken for lost, and wiped. So it is opened twice, and what the first time has written is flushed before the second.
 //! What the disk cannot read would be such an end of the log, too: so all is read before sled opens it.
+//!
+//! sled's threads go on for a moment after it was dropped, and remove large values meanwhile. Whoever opens waits for them.
 
 use std::{
     collections::BTreeMap,
     ffi::{OsString, c_int, c_uint},
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Read},
     ops::Deref,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
+    thread,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -52,6 +56,11 @@ const UNFINISHED: &str = ".generating";
 
 /// Bytes read at a time where only the reading matters.
 const READ_BYTES: usize = 1 << 20;
+
+/// So long sled may take to let go of its files.
+const RELEASE: Duration = Duration::from_secs(20);
+/// Time between two looks at whether it has.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// The large values of all trees that are open.
 static OPEN: Mutex<Vec<Weak<Blobs>>> = Mutex::new(Vec::new());
@@ -164,6 +173,7 @@ impl Trees {
     /// Opens or makes the trees in this directory, durably.
     pub fn open(path: &Path, config: sled::Config) -> Result<Self, sled::Error> {
         make_directory(path)?;
+        wait_until_released(&path.join(DATA))?;
         let made = path.join(MADE);
         if !made.try_exists()? {
             remove_torn_configuration(path)?;
@@ -262,6 +272,28 @@ fn open_up_to_the_barrier(path: &Path, config: &sled::Config) -> Result<Option<s
     opened
 }
 
+/// Waits until nobody has sled's data open: it locks them until its last thread has ended.
+fn wait_until_released(data: &Path) -> io::Result<()> {
+    let file = match File::open(data) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let end = Instant::now() + RELEASE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                thread::sleep(LOOK); // The bound of the wait: a lock that is waited for has none.
+            }
+            Err(TryLockError::WouldBlock) => {
+                let why = format!("{} is still in use after {} s", data.display(), RELEASE.as_secs());
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, why));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
 /// Reads what sled will read.
 fn read_all(path: &Path) -> io::Result<()> {
     let mut buffer = vec![0; READ_BYTES];
@@ -315,25 +347,12 @@ fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::{AtomicBool, Ordering},
-        thread,
-        time::{Duration, Instant},
-    };
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
-    /// sled lets go of its files a moment after it was dropped.
     fn open(path: &Path) -> Result<Trees, sled::Error> {
-        let end = Instant::now() + Duration::from_secs(20);
-        loop {
-            match Trees::open(path, sled::Config::new().flush_every_ms(None)) {
-                Err(sled::Error::Io(error)) if error.to_string().contains("lock") && Instant::now() < end => {
-                    thread::yield_now();
-                }
-                opened => return opened,
-            }
-        }
+        Trees::open(path, sled::Config::new().flush_every_ms(None))
     }
 
     #[test]
@@ -382,7 +401,7 @@ mod tests {
     #[test]
     fn large_values_are_flushed_once() {
         let directory = tempfile::tempdir().expect("a directory");
-        let trees = Trees::open(directory.path(), sled::Config::new().flush_every_ms(None)).expect("made");
+        let trees = open(directory.path()).expect("made");
         trees.insert("large", vec![1; 1 << 20]).expect("kept");
         trees.flush().expect("flushed");
         let blobs = fs::read_dir(directory.path().join(BLOBS)).expect("listed").count();
@@ -393,7 +412,7 @@ mod tests {
     #[test]
     fn large_values_are_durable_before_sled_relies_on_its_log() {
         let directory = tempfile::tempdir().expect("a directory");
-        let trees = Trees::open(directory.path(), sled::Config::new().flush_every_ms(None)).expect("made");
+        let trees = open(directory.path()).expect("made");
         trees.insert("large", vec![1; 1 << 20]).expect("kept");
         assert!(trees.blobs.flushed.lock().is_empty());
         trees.db.flush().expect("flushed");
@@ -404,7 +423,7 @@ mod tests {
     #[test]
     fn a_large_value_that_was_half_written_is_flushed_again() {
         let directory = tempfile::tempdir().expect("a directory");
-        let trees = Trees::open(directory.path(), sled::Config::new().flush_every_ms(None)).expect("made");
+        let trees = open(directory.path()).expect("made");
         let file = directory.path().join(BLOBS).join("9223372036854775806");
         for bytes in [10, 20] {
             fs::write(&file, vec![1; bytes]).expect("written");
@@ -427,6 +446,26 @@ mod tests {
         fs::remove_file(&data).expect("unlinked");
         fs::rename(&kept, &data).expect("moved back");
         assert_eq!(open(directory.path()).expect("opens").get("a").expect("reads").as_deref(), Some(&b"b"[..]));
+    }
+
+    /// What sled's threads still remove would be missed by whoever looks at it.
+    #[test]
+    fn an_opening_waits_until_nobody_has_the_data_open() {
+        let directory = tempfile::tempdir().expect("a directory");
+        open(directory.path()).expect("made").insert("a", "b").expect("kept");
+        wait_until_released(&directory.path().join(DATA)).expect("released");
+        let data = File::open(directory.path().join(DATA)).expect("there");
+        data.lock().expect("locked");
+        let barrier = directory.path().join(BLOBS).join(BARRIER);
+        fs::create_dir(&barrier).expect("made");
+        thread::scope(|scope| {
+            let opening = scope.spawn(|| open(directory.path()));
+            thread::sleep(Duration::from_millis(100)); // Time to do what it must not do.
+            assert!(barrier.exists() && !opening.is_finished(), "it has begun");
+            data.unlock().expect("unlocked");
+            let trees = opening.join().expect("ended").expect("opens");
+            assert_eq!(trees.get("a").expect("reads").as_deref(), Some(&b"b"[..]));
+        });
     }
 
     /// Nodes are split and merged beneath those who read.
@@ -456,19 +495,21 @@ mod tests {
                 assert!(*last >= *stable(from), "the last before {}", from + 1);
             }
         };
+        let change = |round: u32| -> Result<(), Error> {
+            let mut steps = trees.steps();
+            for (number, part) in (0..STABLE).flat_map(|number| (0..5u8).map(move |part| (number, part))) {
+                let key = [stable(number), vec![part; 40]].concat();
+                let value = [round as u8; 60];
+                steps.set(&key, round.is_multiple_of(2).then_some(&value[..]))?;
+            }
+            steps.finish()
+        };
         thread::scope(|scope| {
             let readers = [1, 2, 3].map(|seed| scope.spawn(move || read(seed)));
-            for round in 0..ROUNDS {
-                let mut steps = trees.steps();
-                for (number, part) in (0..STABLE).flat_map(|number| (0..5u8).map(move |part| (number, part))) {
-                    let key = [stable(number), vec![part; 40]].concat();
-                    let value = [round as u8; 60];
-                    steps.set(&key, (round % 2 == 0).then_some(&value[..])).expect("kept");
-                }
-                steps.finish().expect("flushed");
-                assert!(!readers.iter().any(thread::ScopedJoinHandle::is_finished), "a reader has failed");
-            }
+            let has_failed = || readers.iter().any(thread::ScopedJoinHandle::is_finished);
+            let changed = (0..ROUNDS).take_while(|_| !has_failed()).try_for_each(change);
             is_over.store(true, Ordering::Relaxed);
+            changed.expect("changed");
         });
     }
 }

@@ -1,10 +1,6 @@
 //! The outbox on a chain that works: every action once, whatever is repeated.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use openbucket::{
     base::{ErrorKind, Kinded, Wei},
@@ -39,19 +35,11 @@ pub fn options(directory: &Path) -> OutboxOptions {
     options
 }
 
-/// sled lets go of its files a moment after it was dropped: then it is tried again.
 pub async fn open(options: OutboxOptions, node: &Node, signer: &Arc<Signer>) -> Result<Sender, Error> {
-    let end = Instant::now() + LIMIT;
-    loop {
-        let tasks = Tasks::new(Shutdown::new());
-        let parts = OutboxParts { node: node.clone(), signer: Arc::clone(signer), clock: Arc::new(SystemClock) };
-        match Outbox::open(options.clone(), parts, &tasks).await {
-            Err(Error::Store(error)) if error.to_string().contains("lock") && Instant::now() < end => {
-                tokio::task::yield_now().await;
-            }
-            opened => return opened.map(|outbox| Sender { outbox, tasks }),
-        }
-    }
+    let tasks = Tasks::new(Shutdown::new());
+    let parts = OutboxParts { node: node.clone(), signer: Arc::clone(signer), clock: Arc::new(SystemClock) };
+    let outbox = Outbox::open(options, parts, &tasks).await?;
+    Ok(Sender { outbox, tasks })
 }
 
 pub fn key(name: &str) -> ActionKey {
