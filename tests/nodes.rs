@@ -1,6 +1,6 @@
 //! Consumers and a tracker together, over a simulated network and real directories.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use openbucket::{
@@ -9,8 +9,8 @@ use openbucket::{
     consumer::{Consumer, ConsumerOptions, ConsumerParts, ConsumerStatus},
     keys::{Certificate, OwnerKey, PeerKey, Role},
     net::{
-        Candidate, CandidateQuery, Contact, Network, ServerIdentity, ShardClient, SimulatedOptions, SimulatedWorld,
-        TrackerClient,
+        Candidate, CandidateQuery, Contact, Error, Network, ServerIdentity, ShardClient, SimulatedOptions,
+        SimulatedWorld, TrackerClient,
     },
     runtime::{SeededChance, Shutdown, SystemClock, Tasks, read_status},
     store::{RealDisk, StateLock},
@@ -86,6 +86,23 @@ fn address(network: &Arc<dyn Network>) -> String {
     network.addresses()[0].clone()
 }
 
+/// Leaves of a shard, verified.
+async fn part(
+    client: &ShardClient,
+    from: &Contact,
+    shard: ShardId,
+    length: u32,
+    leaves: Range<u32>,
+) -> Result<Bytes, Error> {
+    let part = client.get(from, shard, length, leaves).await?;
+    part.verify().map(|()| part.bytes)
+}
+
+/// A whole shard, verified.
+async fn whole(client: &ShardClient, from: &Contact, shard: ShardId, length: u32) -> Result<Bytes, Error> {
+    part(client, from, shard, length, 0..merkle::leaf_count(length as usize)).await
+}
+
 fn contact(network: &Arc<dyn Network>) -> Contact {
     Contact { peer: network.local_peer(), addresses: network.addresses() }
 }
@@ -131,10 +148,10 @@ async fn consumers_are_offered_keep_shards_and_say_goodbye() {
     assert!(status.used_bytes > 100_000 && status.free_bytes < LIMIT - 100_000);
 
     let (strangers, _) = stage.producer(8, &tracker_address);
-    let denied = strangers.get(&to, id, 100_000).await.expect_err("not theirs");
+    let denied = whole(&strangers, &to, id, 100_000).await.expect_err("not theirs");
     assert_eq!(denied.kind(), ErrorKind::NotFound);
-    assert_eq!(shards.get(&to, id, 100_000).await.expect("ours"), data);
-    assert_eq!(shards.get_range(&to, id, 100_000, 3..5).await.expect("leaves"), data.slice(3072..5120));
+    assert_eq!(whole(&shards, &to, id, 100_000).await.expect("ours"), data);
+    assert_eq!(part(&shards, &to, id, 100_000, 3..5).await.expect("leaves"), data.slice(3072..5120));
     assert_eq!(shards.list(&to).await.expect("lists").len(), 1);
     shards.delete(&to, id).await.expect("deleted");
     assert_eq!(shards.stat(&to, id).await.expect_err("gone").kind(), ErrorKind::NotFound);
@@ -163,7 +180,7 @@ async fn restarts_keep_shards_and_registrations() {
     // The tracker is away: the consumer goes on. It returns: the consumer is offered at once, without a new beat.
     tracker.stop().await.expect("flushed");
     network.close().await;
-    assert_eq!(shards.get(&to, id, 5000).await.expect("served"), data);
+    assert_eq!(whole(&shards, &to, id, 5000).await.expect("served"), data);
     let (tracker, network) = stage.tracker().await;
     let status: serde_json::Value = read_status(&stage.path("tracker")).await.expect("answers");
     assert_eq!((status["known_consumers"].as_u64(), status["online_consumers"].as_u64()), (Some(1), Some(1)));
@@ -172,7 +189,7 @@ async fn restarts_keep_shards_and_registrations() {
     consumer.stop().await;
     consumer_network.close().await;
     let (again, again_network) = stage.consumer(2, &tracker_address).await;
-    assert_eq!(shards.get(&contact(&again_network), id, 5000).await.expect("kept"), data);
+    assert_eq!(whole(&shards, &contact(&again_network), id, 5000).await.expect("kept"), data);
     offered(&trackers, 1).await;
     again.stop().await;
     tracker.stop().await.expect("flushed");
@@ -208,7 +225,7 @@ async fn a_shard_that_rotted_while_the_consumer_was_down_is_noticed() {
     assert_eq!((status.verified_shards, status.bad_shards, status.shards), (2, 1, 1));
     assert!(!status.trackers[0].is_reachable);
     let to = contact(&network);
-    assert_eq!(shards.get(&to, rotten, 5000).await.expect_err("given up").kind(), ErrorKind::NotFound);
+    assert_eq!(whole(&shards, &to, rotten, 5000).await.expect_err("given up").kind(), ErrorKind::NotFound);
     assert_eq!(shards.list(&to).await.expect("lists").iter().map(|stat| stat.shard).collect::<Vec<_>>(), [sound]);
     shards.put(&to, rotten, data).await.expect("stored anew");
     consumer.stop().await;

@@ -230,18 +230,23 @@ impl Inner {
         if let Some(plain) = self.open_cached(chunk, blocks.clone()).await {
             return Ok((plain, None));
         }
-        let gathered = self.gather(chunk, blocks.clone()).await?;
-        let bytes = gathered.iter().map(Bytes::len).sum();
-        let (inner, record, sealed) = (Arc::clone(self), Arc::clone(chunk), gathered.clone());
-        let open = move || coding::open_blocks(&inner.key, &record.layout, blocks, &sealed);
-        let opened = self.pool.run_over(bytes, open).await?;
-        Ok((opened, Some(gathered)))
+        let (opened, sealed) = self.gather(chunk, blocks).await?;
+        Ok((opened, Some(sealed)))
     }
 
-    /// Sealed blocks of a chunk from consumers. Shards that are bad are noted, whatever comes of it.
-    async fn gather(&self, chunk: &Chunk, blocks: Range<usize>) -> Result<Vec<Bytes>, Error> {
+    /// Blocks of a chunk from consumers, and as they are sealed. Shards that are bad are noted, whatever comes of it.
+    async fn gather(
+        self: &Arc<Self>,
+        chunk: &Arc<Chunk>,
+        blocks: Range<usize>,
+    ) -> Result<(Vec<Bytes>, Vec<Bytes>), Error> {
+        let (inner, record, wanted) = (Arc::clone(self), Arc::clone(chunk), blocks.clone());
+        let open = move |sealed: Vec<Bytes>| {
+            let opened = coding::open_blocks(&inner.key, &record.layout, wanted.clone(), &sealed)?;
+            Ok((opened, sealed))
+        };
         let suspects = |found: &[usize]| self.note_suspects(chunk, found);
-        Ok(self.dispatcher.gather_blocks(chunk.shards(&suspects), blocks).await?)
+        Ok(self.dispatcher.gather_blocks(chunk.shards(&suspects), blocks, open).await?)
     }
 
     /// Brings a whole chunk into the disk tier and waits until it is there.
@@ -251,7 +256,7 @@ impl Inner {
         if self.open_cached(&record, all.clone()).await.is_some() {
             return Ok(());
         }
-        let sealed = self.gather(&record, all.clone()).await?;
+        let (_, sealed) = self.gather(&record, all.clone()).await?;
         let inner = Arc::clone(self);
         super::commit::blocking(move || {
             inner.cache.write_sealed(&record.layout, all, &sealed);

@@ -1,14 +1,13 @@
-//! One verified range of one shard from its consumer.
+//! One range of one shard from its consumer.
 
 use std::{ops::Range, time::Duration};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{counters::count, dispatcher::Inner};
 use crate::{
     base::{ErrorKind, Kinded, PeerId, ShardId, limits::LEAF_BYTES},
-    net,
+    net::{self, Unverified},
 };
 
 /// What to fetch from whom.
@@ -25,7 +24,7 @@ pub(super) struct Fetch {
 pub(super) struct Fetched {
     pub(super) index: usize,
     pub(super) leaves: Range<u32>,
-    pub(super) result: Result<Bytes, net::Error>,
+    pub(super) result: Result<Unverified, net::Error>,
 }
 
 impl Fetch {
@@ -37,19 +36,14 @@ impl Fetch {
     pub(super) async fn run(self, inner: &Inner) -> Fetched {
         let start = Instant::now();
         let contact = inner.directory.contact(self.consumer);
-        let is_whole = self.bytes() >= self.shard_len as usize;
-        let result = if is_whole {
-            inner.client.get(&contact, self.shard, self.shard_len).await
-        } else {
-            inner.client.get_range(&contact, self.shard, self.shard_len, self.leaves.clone()).await
-        };
+        let result = inner.client.get(&contact, self.shard, self.shard_len, self.leaves.clone()).await;
         self.note(inner, &result, start.elapsed());
         Fetched { index: self.index, leaves: self.leaves, result }
     }
 
-    fn note(&self, inner: &Inner, result: &Result<Bytes, net::Error>, took: Duration) {
+    fn note(&self, inner: &Inner, result: &Result<Unverified, net::Error>, took: Duration) {
         match result {
-            Ok(bytes) => {
+            Ok(Unverified { bytes, .. }) => {
                 inner.directory.woke(self.consumer);
                 inner.pace.lock().add(bytes.len(), took);
                 count(&inner.counting.ranges_received, 1);

@@ -1,4 +1,8 @@
 //! Collecting: the ranges that are needed, from the shards that hold them or from k others, verified, in time.
+//!
+//! What comes is verified as a whole first, by whoever knows it: the seal of the blocks, or the root of a shard that was
+//! computed. Only when that fails each piece is hashed and compared with its own shard's root, and those that are wrong are
+//! asked of others. A consumer that lies costs time, and one that does not costs no hashing.
 
 use std::{ops::Range, time::Duration};
 
@@ -17,7 +21,8 @@ use crate::{
         PeerId, ShardId,
         limits::{self, LEAF_BYTES},
     },
-    coding::{Layout, leaf_range, merkle, reconstruct_range},
+    coding::{self, Layout, leaf_range, merkle, reconstruct_range},
+    net::{self, Unverified},
 };
 
 /// The shards of one chunk: what they are, where they lie, and who is told of bad ones.
@@ -43,14 +48,21 @@ pub struct Rebuilt {
 }
 
 impl Dispatcher {
-    /// Fetches the bytes of `layout.sealed_range(blocks)`, every leaf verified against its shard's root: from the data
-    /// shards that hold them, and where one is away, bad or slow, the same range from k others. They come in the pieces
-    /// that the shards have of them, in their order. May be dropped.
+    /// Fetches the bytes of `layout.sealed_range(blocks)` and opens them: from the data shards that hold them, and where one
+    /// is away, bad or slow, the same range from k others. They come in the pieces that the shards have of them, in their
+    /// order. Whatever `open` refuses was not what was sealed: consumers whose bytes are wrong are suspects, others are asked,
+    /// and it is called again. May be dropped.
     ///
     /// # Errors
     /// [`Error::Unreadable`] when fewer than k shards could be had within the read timeout;
-    /// [`Error::Invalid`] and [`Error::Coding`] when the arguments do not fit each other.
-    pub async fn gather_blocks(&self, shards: Shards<'_>, blocks: Range<usize>) -> Result<Vec<Bytes>, Error> {
+    /// [`Error::Invalid`] and [`Error::Coding`] when the arguments do not fit each other, or `open` refuses what every
+    /// consumer has proven.
+    pub async fn gather_blocks<T: Send + 'static>(
+        &self,
+        shards: Shards<'_>,
+        blocks: Range<usize>,
+        open: impl Fn(Vec<Bytes>) -> Result<T, coding::Error> + Clone + Send + 'static,
+    ) -> Result<T, Error> {
         let layout = shards.layout;
         if blocks.start >= blocks.end || blocks.end > layout.blocks.len() {
             return Err(Error::Invalid(format!("blocks {blocks:?} of a chunk of {}", layout.blocks.len())));
@@ -58,15 +70,18 @@ impl Dispatcher {
         layout.validate()?;
         let slices = layout.slices(layout.sealed_range(blocks));
         let wants = slices.iter().map(|slice| Want::new(slice.shard_index, leaf_range(slice.range.clone()))).collect();
-        let pieces = Gather::new(&self.inner, shards)?.collect(wants).await?;
         let ranges = slices.into_iter().map(|slice| {
             let start = slice.range.start as usize / LEAF_BYTES * LEAF_BYTES;
             slice.range.start as usize - start..slice.range.end as usize - start
         });
-        Ok(pieces.into_iter().zip(ranges).map(|(piece, range)| piece.slice(range)).collect())
+        let ranges: Vec<Range<usize>> = ranges.collect();
+        let open = move |pieces: Vec<Bytes>| {
+            open(pieces.into_iter().zip(&ranges).map(|(piece, range)| piece.slice(range.clone())).collect())
+        };
+        Gather::new(&self.inner, shards)?.collect(wants, open).await
     }
 
-    /// Computes whole shards from any k verified others, and checks them against their roots. Where there are fewer
+    /// Computes whole shards from any k others, and checks them against their roots. Where there are fewer
     /// than k, suspected ones are asked for again, those that are missing among them. May be dropped.
     ///
     /// # Errors
@@ -84,21 +99,22 @@ impl Dispatcher {
         }
         let leaves = merkle::leaf_count(layout.shard_len as usize);
         let wants = missing.iter().map(|index| Want::new(*index, 0..leaves)).collect();
-        let shards = gather.collect(wants).await?;
+        let expected: Vec<ShardId> = missing.iter().map(|index| roots[*index]).collect();
+        let check = move |shards: Vec<Bytes>| match shards
+            .iter()
+            .zip(&expected)
+            .find(|(shard, root)| merkle::root(shard) != **root)
+        {
+            None => Ok(shards),
+            Some((_, root)) => {
+                let why = "the shard computed from k verified others is another one";
+                Err(coding::Error::Proof { shard: root.to_string(), why })
+            }
+        };
+        let shards = gather.collect(wants, check).await?;
         let has_own = |index: &usize| gather.sources[*index].piece(&(0..leaves)).is_some();
         let sound = missing.iter().copied().filter(has_own).collect();
-        let expected: Vec<ShardId> = missing.iter().map(|index| roots[*index]).collect();
-        let checked = self.inner.pool.run(move || {
-            let wrong = shards.iter().zip(expected).find(|(shard, root)| merkle::root(shard) != *root);
-            match wrong.map(|(_, root)| root) {
-                None => Ok(Rebuilt { shards, sound }),
-                Some(root) => Err(root),
-            }
-        });
-        checked.await.map_err(|root| {
-            let why = "the shard computed from k verified others is another one";
-            Error::Coding(crate::coding::Error::Proof { shard: root.to_string(), why })
-        })
+        Ok(Rebuilt { shards, sound })
     }
 }
 
@@ -135,14 +151,14 @@ struct Source {
     consumer: Option<PeerId>,
     state: State,
     is_last_choice: bool,
-    pieces: Vec<(Range<u32>, Bytes)>,
+    pieces: Vec<Unverified>,
 }
 
 impl Source {
     fn piece(&self, leaves: &Range<u32>) -> Option<Bytes> {
-        let (range, bytes) = self.pieces.iter().find(|(range, _)| covers(range, leaves))?;
-        let at = |leaf: u32| (leaf - range.start) as usize * LEAF_BYTES;
-        Some(bytes.slice(at(leaves.start)..at(leaves.end)))
+        let piece = self.pieces.iter().find(|piece| covers(&piece.leaves, leaves))?;
+        let at = |leaf: u32| (leaf - piece.leaves.start) as usize * LEAF_BYTES;
+        Some(piece.bytes.slice(at(leaves.start)..at(leaves.end)))
     }
 }
 
@@ -220,26 +236,63 @@ impl<'a> Gather<'a> {
         })
     }
 
-    /// The bytes of each want, within the read timeout.
-    async fn collect(&mut self, wants: Vec<Want>) -> Result<Vec<Bytes>, Error> {
+    /// What `check` makes of the bytes of the wants, within the read timeout. As long as it refuses them because pieces are
+    /// wrong, others are asked for.
+    async fn collect<T: Send + 'static>(
+        &mut self,
+        wants: Vec<Want>,
+        check: impl Fn(Vec<Bytes>) -> Result<T, coding::Error> + Clone + Send + 'static,
+    ) -> Result<T, Error> {
         let total: usize = wants.iter().map(Want::bytes).sum();
         let largest = wants.iter().map(Want::bytes).max().unwrap_or(0);
         self.hedge_bytes = total.max(self.layout.scheme.k() * largest);
         self.wants = wants;
         let timeout = self.inner.options.read_timeout;
-        let is_complete = match tokio::time::timeout(timeout, self.fetch_all()).await {
-            Ok(is_complete) => is_complete,
-            Err(_) => {
-                self.why = Some(format!("no answer within {} s", timeout.as_secs_f32()));
-                false
+        let deadline = Instant::now() + timeout;
+        loop {
+            let is_complete = match tokio::time::timeout_at(deadline, self.fetch_all()).await {
+                Ok(is_complete) => is_complete,
+                Err(_) => {
+                    self.why = Some(format!("no answer within {} s", timeout.as_secs_f32()));
+                    false
+                }
+            };
+            self.leave_losers();
+            if !is_complete {
+                return Err(self.unreadable());
             }
-        };
-        // Losers are dropped with their streams.
-        self.requests.clear();
-        if !is_complete {
-            return Err(self.unreadable());
+            let (assembled, check) = (self.assemble().await?, check.clone());
+            match self.inner.pool.run_over(total, move || check(assembled)).await {
+                Ok(checked) => return Ok(checked),
+                Err(error) if !self.drop_wrong().await => return Err(error.into()),
+                Err(_) => {}
+            }
         }
-        self.assemble().await
+    }
+
+    /// Requests under way are dropped with their streams.
+    fn leave_losers(&mut self) {
+        self.requests.clear();
+        let late = self.flights.drain(..).filter(|flight| flight.is_slow).count();
+        count(&self.inner.counting.late, late);
+    }
+
+    /// Verifies each piece against its shard's root, and forgets the shards of which one is wrong. False when none is.
+    async fn drop_wrong(&mut self) -> bool {
+        let pieces: Vec<Vec<Unverified>> = self.sources.iter().map(|source| source.pieces.clone()).collect();
+        let verified = self.inner.pool.run(move || {
+            let verify = |pieces: Vec<Unverified>| pieces.iter().try_for_each(Unverified::verify);
+            pieces.into_iter().map(verify).collect::<Vec<_>>()
+        });
+        let mut is_any = false;
+        for (index, verified) in verified.await.into_iter().enumerate() {
+            let Err(error) = verified else { continue };
+            is_any = true;
+            self.sources[index].pieces.clear();
+            self.inner.counting.failed(&error);
+            self.fail(index, &error);
+        }
+        is_any
     }
 
     fn unreadable(&self) -> Error {
@@ -301,18 +354,19 @@ impl<'a> Gather<'a> {
     fn land(&mut self, fetched: Fetched) {
         let Fetched { index, leaves, result } = fetched;
         self.flights.retain(|flight| !(flight.index == index && flight.leaves == leaves));
-        let source = &mut self.sources[index];
         match result {
-            Ok(bytes) => source.pieces.push((leaves, bytes)),
-            Err(error) => {
-                source.state = if is_damage(&error) { State::Damaged } else { State::Failed };
-                if source.state == State::Damaged {
-                    let (shard, chunk) = (self.roots[index], self.layout.chunk);
-                    tracing::warn!(op = "gather", %chunk, %shard, %error, "a bad shard; reading from others");
-                }
-                self.why = Some(error.to_string());
-            }
+            Ok(piece) => self.sources[index].pieces.push(piece),
+            Err(error) => self.fail(index, &error),
         }
+    }
+
+    fn fail(&mut self, index: usize, error: &net::Error) {
+        self.sources[index].state = if is_damage(error) { State::Damaged } else { State::Failed };
+        if is_damage(error) {
+            let (shard, chunk) = (self.roots[index], self.layout.chunk);
+            tracing::warn!(op = "gather", %chunk, %shard, %error, "a bad shard; reading from others");
+        }
+        self.why = Some(error.to_string());
     }
 
     fn had_pieces(&self, want: &Want) -> usize {
@@ -425,8 +479,7 @@ fn count_hedge(inner: &Inner) {
 
 impl Drop for Gather<'_> {
     fn drop(&mut self) {
-        let late = self.flights.iter().filter(|flight| flight.is_slow).count();
-        count(&self.inner.counting.late, late);
+        self.leave_losers();
         let is_bad = |index: &usize| self.sources[*index].state == State::Damaged;
         let bad: Vec<usize> = (0..self.sources.len()).filter(is_bad).collect();
         if !bad.is_empty() {

@@ -5,7 +5,7 @@
 //! chunk on n consumers and answers at the commit threshold, having its caller
 //! note before each put who may have the shard from then on;
 //! [`Dispatcher::gather_blocks`] brings the sealed bytes of blocks back from
-//! whoever has them, verified; [`Dispatcher::rebuild`] and
+//! whoever has them, opened by its caller; [`Dispatcher::rebuild`] and
 //! [`Dispatcher::place`] are what repair is made of.
 //!
 //! Nothing here holds a key, and nothing here outlives its deadline.

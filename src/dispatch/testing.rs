@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::{Announce, Dispatcher, Error, Options, Parts, Placement, Rebuilt, Scattered, Shards};
 use crate::{
     base::{ErrorKind, OwnerId, PeerId, Scheme, ShardId, UnixMillis, limits},
-    coding::{BucketKey, Encoded, encode},
+    coding::{BucketKey, Encoded, encode, open_blocks},
     keys::{OwnerKey, PeerKey, Role},
     net::{
         Beat, Candidate, CandidateQuery, Contact, FaultPlan, FaultyNetwork, Network, Refusal, Registration,
@@ -178,7 +178,7 @@ impl Scene {
     pub(super) fn chunk(&self, bytes: usize, scheme: Scheme) -> Encoded {
         let mut plain = vec![0; bytes];
         self.chance.fill(&mut plain);
-        encode(&BucketKey::new([1; 32]), &plain, scheme, &*self.chance).expect("a chunk")
+        encode(&key(), &plain, scheme, &*self.chance).expect("a chunk")
     }
 
     pub(super) fn node(&self, peer: PeerId) -> &Node {
@@ -217,7 +217,7 @@ impl Scene {
         }
     }
 
-    /// Fetches blocks of a chunk; with the shards that turned out bad.
+    /// Fetches blocks of a chunk, as they are sealed; with the shards that turned out bad.
     pub(super) async fn gather(
         &self,
         (encoded, placements): (&Encoded, &[Placement]),
@@ -226,8 +226,11 @@ impl Scene {
         let bad = Mutex::new(Vec::new());
         let suspects = |found: &[usize]| bad.lock().extend_from_slice(found);
         let shards = Shards { layout: &encoded.layout, roots: &encoded.roots, placements, suspects: &suspects };
-        let gathered = self.dispatcher.gather_blocks(shards, blocks).await;
-        (gathered.map(|pieces| pieces.concat().into()), bad.into_inner())
+        let (layout, wanted) = (encoded.layout.clone(), blocks.clone());
+        let open = move |sealed: Vec<Bytes>| {
+            open_blocks(&key(), &layout, wanted.clone(), &sealed).map(|_| sealed.concat().into())
+        };
+        (self.dispatcher.gather_blocks(shards, blocks, open).await, bad.into_inner())
     }
 
     /// Computes shards of a chunk.
@@ -250,6 +253,10 @@ impl Scene {
     pub(super) fn copies(&self, shard: ShardId) -> usize {
         self.nodes.iter().filter(|node| node.shelf.shards.lock().contains_key(&shard)).count()
     }
+}
+
+fn key() -> BucketKey {
+    BucketKey::new([1; 32])
 }
 
 fn start_consumer(world: &SimulatedWorld, number: u8, tasks: &Tasks) -> Node {

@@ -382,6 +382,28 @@ async fn fewer_than_k_are_an_error_in_time() {
     }
 }
 
+/// Nobody hashes what others have proven, so it is the shard that was computed that shows it.
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_not_computed_from_wrong_bytes() {
+    let scene = Scene::new(6, 15);
+    let (encoded, placements) = stored(&scene, 1 << 20).await;
+    let is_wrong = |index| {
+        let shelf = &scene.node(consumer(&placements, index)).shelf;
+        shelf.shards.lock().values_mut().for_each(|data| *data = data.iter().map(|byte| byte ^ 1).collect());
+    };
+    // Whichever four are asked for the last one.
+    for index in [0, 1] {
+        is_wrong(index);
+        let missing = [5 - index];
+        let rebuilt = scene.rebuild((&encoded, &placements), &missing).await;
+        match index {
+            0 => assert_eq!(rebuilt.expect("four are right").shards, [encoded.shards[missing[0]].clone()]),
+            _ => assert!(matches!(rebuilt, Err(Error::Unreadable { have: 0..4, need: 4, .. })), "{rebuilt:?}"),
+        }
+    }
+    assert!(scene.dispatcher.counters().wrong >= 2);
+}
+
 /// What was bad may have been so for a moment only, and may be what is left.
 #[tokio::test(start_paused = true)]
 async fn suspected_shards_are_used_where_there_are_too_few_others() {

@@ -59,14 +59,14 @@ fn assert_timed_out<T: std::fmt::Debug>(result: Result<T, Error>, start: Instant
 #[tokio::test(start_paused = true)]
 async fn wrong_bytes() {
     let (client, to) = against(vec![ShardAnswer::Data { bytes: LEN }], shard(LEN as usize, 8).1).await;
-    assert_misbehaved(client.get(&to, good().0, LEN).await);
+    assert_misbehaved(whole(&client, &to, good().0, LEN).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn too_many_or_too_few_bytes() {
     for bytes in [LEN + 1, LEN - 1, 0, u32::MAX] {
         let (client, to) = against(vec![ShardAnswer::Data { bytes }], good().1).await;
-        assert_misbehaved(client.get(&to, good().0, LEN).await);
+        assert_misbehaved(whole(&client, &to, good().0, LEN).await);
     }
 }
 
@@ -85,10 +85,10 @@ async fn ranges_without_a_proof_or_of_another_place() {
     ];
     for (answers, raw) in cases {
         let (client, to) = against(answers, raw).await;
-        assert_misbehaved(client.get_range(&to, id, LEN, 1..2).await);
+        assert_misbehaved(part(&client, &to, id, LEN, 1..2).await);
     }
     let (client, to) = against(answer(1024, 4, proof(1..2)), data.slice(1024..2048)).await;
-    assert_eq!(client.get_range(&to, id, LEN, 1..2).await.unwrap(), data.slice(1024..2048));
+    assert_eq!(part(&client, &to, id, LEN, 1..2).await.unwrap(), data.slice(1024..2048));
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +123,7 @@ async fn receipts_that_are_none() {
 #[tokio::test(start_paused = true)]
 async fn answers_to_something_else_and_garbage() {
     let (client, to) = against(vec![ShardAnswer::Deleted], Bytes::new()).await;
-    assert_misbehaved(client.get(&to, good().0, LEN).await);
+    assert_misbehaved(whole(&client, &to, good().0, LEN).await);
     let (client, to) = against(vec![], Bytes::from_static(&[255; 64])).await;
     assert_misbehaved(client.stat(&to, good().0).await);
     let stuck = ShardPage { shards: vec![], is_last: false };
@@ -145,7 +145,7 @@ async fn silence_and_half_answers() {
     ] {
         let (client, to) = against(answers, raw).await;
         let start = Instant::now();
-        assert_timed_out(client.get(&to, id, LEN).await, start, limits::REQUEST_TIMEOUT);
+        assert_timed_out(whole(&client, &to, id, LEN).await, start, limits::REQUEST_TIMEOUT);
     }
     let (client, to) = against(vec![ShardAnswer::Ready], Bytes::new()).await;
     let start = Instant::now();
@@ -205,7 +205,7 @@ async fn broken_networks() {
     let try_with = async |plan: FaultPlan| {
         faulty.set(to.peer, plan);
         let start = Instant::now();
-        (fresh().get(&to, id, LEN).await, start)
+        (whole(&fresh(), &to, id, LEN).await, start)
     };
 
     let (result, _) = try_with(FaultPlan { is_refused: true, ..FaultPlan::default() }).await;
@@ -227,7 +227,7 @@ async fn broken_networks() {
     assert_eq!(result.unwrap(), data);
     assert!(start.elapsed() >= Duration::from_secs(3));
     faulty.set(to.peer, FaultPlan::default());
-    assert_eq!(fresh().get(&to, id, LEN).await.unwrap(), data);
+    assert_eq!(whole(&fresh(), &to, id, LEN).await.unwrap(), data);
 }
 
 /// A client that stops in the middle of a put keeps nothing but its own stream.

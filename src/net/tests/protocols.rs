@@ -29,9 +29,9 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
     assert_eq!((receipt.shard, receipt.bytes, receipt.consumer), (id, len, to.peer));
     let again = shards.put(&to, id, data.clone()).await.unwrap();
     assert_eq!(again.shard, id, "held already");
-    assert_eq!(shards.get(&to, id, len).await.unwrap(), data);
+    assert_eq!(whole(&shards, &to, id, len).await.unwrap(), data);
     for range in [0..1, 5..70, 1000..1024, 0..1024] {
-        let bytes = shards.get_range(&to, id, len, range.clone()).await.unwrap();
+        let bytes = part(&shards, &to, id, len, range.clone()).await.unwrap();
         assert_eq!(bytes, data.slice(range.start as usize * 1024..range.end as usize * 1024));
     }
     assert_eq!(shards.stat(&to, id).await.unwrap().bytes, len);
@@ -41,7 +41,7 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
 
     let short = shard(1500, 9);
     shards.put(&to, short.0, short.1.clone()).await.unwrap();
-    assert_eq!(shards.get_range(&to, short.0, 1500, 1..2).await.unwrap(), short.1.slice(1024..));
+    assert_eq!(part(&shards, &to, short.0, 1500, 1..2).await.unwrap(), short.1.slice(1024..));
     let mut expected = [(id, len), (short.0, 1500)];
     expected.sort();
     let listed = shards.list(&to).await.unwrap();
@@ -50,13 +50,13 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
     // What rots after its tree was kept is not passed on.
     let rotten = shard(40 << 10, 3);
     shards.put(&to, rotten.0, rotten.1.clone()).await.unwrap();
-    assert_eq!(shards.get_range(&to, rotten.0, 40 << 10, 2..4).await.unwrap(), rotten.1.slice(2048..4096));
+    assert_eq!(part(&shards, &to, rotten.0, 40 << 10, 2..4).await.unwrap(), rotten.1.slice(2048..4096));
     let reads = memory.reads.load(Ordering::Relaxed);
-    assert_eq!(shards.get_range(&to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048));
+    assert_eq!(part(&shards, &to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048));
     assert_eq!(memory.reads.load(Ordering::Relaxed), reads, "the tree was kept: only the part is read");
     memory.rot(rotten.0, 30_000);
-    assert_eq!(shards.get_range(&to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048), "elsewhere");
-    assert_eq!(kind(shards.get_range(&to, rotten.0, 40 << 10, 29..30).await), Some(ErrorKind::Corrupt));
+    assert_eq!(part(&shards, &to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048), "elsewhere");
+    assert_eq!(kind(part(&shards, &to, rotten.0, 40 << 10, 29..30).await), Some(ErrorKind::Corrupt));
     shards.delete(&to, rotten.0).await.unwrap();
 
     let wrong = shard(4096, 1).0;
@@ -65,16 +65,16 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
         kind(shards.put(&to, shard(limits::SHARD_BYTES, 2).0, shard(limits::SHARD_BYTES, 2).1).await),
         Some(ErrorKind::Full)
     );
-    assert_eq!(kind(shards.get(&to, wrong, 4096).await), Some(ErrorKind::NotFound));
+    assert_eq!(kind(whole(&shards, &to, wrong, 4096).await), Some(ErrorKind::NotFound));
 
     let stranger = ShardClient::new(Arc::clone(&other), certificate(2, 2, Role::Producer));
-    assert_eq!(kind(stranger.get(&to, id, len).await), Some(ErrorKind::NotFound));
+    assert_eq!(kind(whole(&stranger, &to, id, len).await), Some(ErrorKind::NotFound));
     assert_eq!(kind(stranger.stat(&to, id).await), Some(ErrorKind::NotFound));
     assert!(stranger.list(&to).await.unwrap().is_empty());
     stranger.delete(&to, id).await.unwrap();
     assert!(shards.stat(&to, id).await.is_ok(), "another owner's delete does nothing");
     let same_owner = ShardClient::new(Arc::clone(&other), certificate(2, 1, Role::Producer));
-    assert_eq!(same_owner.get(&to, id, len).await.unwrap(), data, "the owner is authorised, not the peer");
+    assert_eq!(whole(&same_owner, &to, id, len).await.unwrap(), data, "the owner is authorised, not the peer");
 
     for bad in [certificate(2, 1, Role::Consumer), certificate(1, 1, Role::Producer), {
         let mut forged = certificate(2, 2, Role::Producer);
@@ -82,12 +82,12 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
         forged
     }] {
         let client = ShardClient::new(Arc::clone(&other), bad);
-        assert_eq!(kind(client.get(&to, id, len).await), Some(ErrorKind::Denied));
+        assert_eq!(kind(whole(&client, &to, id, len).await), Some(ErrorKind::Denied));
     }
 
     shards.delete(&to, id).await.unwrap();
     shards.delete(&to, id).await.unwrap();
-    assert_eq!(kind(shards.get(&to, id, len).await), Some(ErrorKind::NotFound));
+    assert_eq!(kind(whole(&shards, &to, id, len).await), Some(ErrorKind::NotFound));
     assert_eq!(memory.shards.lock().len(), 1);
     assert!(tasks.stop(limits::CONNECT_TIMEOUT).await);
     assert_eq!(kind(shards.stat(&to, short.0).await), Some(ErrorKind::Unavailable), "nobody serves any more");
@@ -219,13 +219,13 @@ async fn a_kept_stream_that_died_is_replaced() {
     let (id, data) = shard(2048, 1);
     shards.put(&to, id, data).await.unwrap();
     world.cut_streams();
-    assert!(shards.get(&to, id, 2048).await.is_ok());
+    assert!(whole(&shards, &to, id, 2048).await.is_ok());
     world.set_up(to.peer, false);
-    assert_eq!(kind(shards.get(&to, id, 2048).await), Some(ErrorKind::Unavailable));
+    assert_eq!(kind(whole(&shards, &to, id, 2048).await), Some(ErrorKind::Unavailable));
     world.set_up(to.peer, true);
-    assert!(shards.get(&to, id, 2048).await.is_ok());
+    assert!(whole(&shards, &to, id, 2048).await.is_ok());
     world.set_parted(to.peer, key(1).peer_id(), true);
-    assert_eq!(kind(shards.get(&to, id, 2048).await), Some(ErrorKind::Unavailable));
+    assert_eq!(kind(whole(&shards, &to, id, 2048).await), Some(ErrorKind::Unavailable));
 }
 
 #[tokio::test]

@@ -174,11 +174,11 @@ async fn a_restarted_consumer_is_found_again() {
     shards.put(&to, id, data.clone()).await.unwrap();
     node.close().await;
     drop(node);
-    let error = shards.get(&to, id, 4096).await.err().unwrap();
+    let error = whole(&shards, &to, id, 4096).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let node = start(3, &[&to.addresses[0]], "test", &tasks).await.unwrap();
     serve_shards(&node, memory, identity(3, Role::Consumer), &tasks).unwrap();
-    assert_eq!(shards.get(&to, id, 4096).await.unwrap(), data);
+    assert_eq!(whole(&shards, &to, id, 4096).await.unwrap(), data);
     assert!(tasks.stop(limits::CONNECT_TIMEOUT).await);
 }
 
