@@ -1,6 +1,6 @@
 //! Consumers and a tracker together, over a simulated network and real directories.
 
-use std::{ops::Range, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use openbucket::{
@@ -86,21 +86,9 @@ fn address(network: &Arc<dyn Network>) -> String {
     network.addresses()[0].clone()
 }
 
-/// Leaves of a shard, verified.
-async fn part(
-    client: &ShardClient,
-    from: &Contact,
-    shard: ShardId,
-    length: u32,
-    leaves: Range<u32>,
-) -> Result<Bytes, Error> {
-    let part = client.get(from, shard, length, leaves).await?;
-    part.verify().map(|()| part.bytes)
-}
-
 /// A whole shard, verified.
 async fn whole(client: &ShardClient, from: &Contact, shard: ShardId, length: u32) -> Result<Bytes, Error> {
-    part(client, from, shard, length, 0..merkle::leaf_count(length as usize)).await
+    client.get_proven(from, shard, length, 0..merkle::leaf_count(length as usize)).await
 }
 
 fn contact(network: &Arc<dyn Network>) -> Contact {
@@ -151,7 +139,7 @@ async fn consumers_are_offered_keep_shards_and_say_goodbye() {
     let denied = whole(&strangers, &to, id, 100_000).await.expect_err("not theirs");
     assert_eq!(denied.kind(), ErrorKind::NotFound);
     assert_eq!(whole(&shards, &to, id, 100_000).await.expect("ours"), data);
-    assert_eq!(part(&shards, &to, id, 100_000, 3..5).await.expect("leaves"), data.slice(3072..5120));
+    assert_eq!(shards.get_proven(&to, id, 100_000, 3..5).await.expect("leaves"), data.slice(3072..5120));
     assert_eq!(shards.list(&to).await.expect("lists").len(), 1);
     shards.delete(&to, id).await.expect("deleted");
     assert_eq!(shards.stat(&to, id).await.expect_err("gone").kind(), ErrorKind::NotFound);

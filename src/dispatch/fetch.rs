@@ -2,12 +2,13 @@
 
 use std::{ops::Range, time::Duration};
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{counters::count, dispatcher::Inner};
 use crate::{
     base::{ErrorKind, Kinded, PeerId, ShardId, limits::LEAF_BYTES},
-    net::{self, Unverified},
+    net,
 };
 
 /// What to fetch from whom.
@@ -18,13 +19,15 @@ pub(super) struct Fetch {
     pub(super) shard: ShardId,
     pub(super) shard_len: u32,
     pub(super) leaves: Range<u32>,
+    /// With a proof, which is checked.
+    pub(super) is_proven: bool,
 }
 
 /// How it went.
 pub(super) struct Fetched {
     pub(super) index: usize,
     pub(super) leaves: Range<u32>,
-    pub(super) result: Result<Unverified, net::Error>,
+    pub(super) result: Result<Bytes, net::Error>,
 }
 
 impl Fetch {
@@ -36,14 +39,18 @@ impl Fetch {
     pub(super) async fn run(self, inner: &Inner) -> Fetched {
         let start = Instant::now();
         let contact = inner.directory.contact(self.consumer);
-        let result = inner.client.get(&contact, self.shard, self.shard_len, self.leaves.clone()).await;
+        let (client, leaves) = (&inner.client, self.leaves.clone());
+        let result = match self.is_proven {
+            true => client.get_proven(&contact, self.shard, self.shard_len, leaves).await,
+            false => client.get(&contact, self.shard, self.shard_len, leaves).await,
+        };
         self.note(inner, &result, start.elapsed());
         Fetched { index: self.index, leaves: self.leaves, result }
     }
 
-    fn note(&self, inner: &Inner, result: &Result<Unverified, net::Error>, took: Duration) {
+    fn note(&self, inner: &Inner, result: &Result<Bytes, net::Error>, took: Duration) {
         match result {
-            Ok(Unverified { bytes, .. }) => {
+            Ok(bytes) => {
                 inner.directory.woke(self.consumer);
                 inner.pace.lock().add(bytes.len(), took);
                 count(&inner.counting.ranges_received, 1);

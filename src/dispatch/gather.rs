@@ -1,8 +1,8 @@
 //! Collecting: the ranges that are needed, from the shards that hold them or from k others, verified, in time.
 //!
 //! What comes is verified as a whole first, by whoever knows it: the seal of the blocks, or the root of a shard that was
-//! computed. Only when that fails each piece is hashed and compared with its own shard's root, and those that are wrong are
-//! asked of others. A consumer that lies costs time, and one that does not costs no hashing.
+//! computed. Only when that fails, proofs are asked for: those whose bytes they do not fit, or who had sent others, are
+//! suspects, and others are asked. A consumer that lies costs time, and one that does not costs no hashing.
 
 use std::{ops::Range, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
         limits::{self, LEAF_BYTES},
     },
     coding::{self, Layout, leaf_range, merkle, reconstruct_range},
-    net::{self, Unverified},
+    net,
 };
 
 /// The shards of one chunk: what they are, where they lie, and who is told of bad ones.
@@ -50,13 +50,12 @@ pub struct Rebuilt {
 impl Dispatcher {
     /// Fetches the bytes of `layout.sealed_range(blocks)` and opens them: from the data shards that hold them, and where one
     /// is away, bad or slow, the same range from k others. They come in the pieces that the shards have of them, in their
-    /// order. Whatever `open` refuses was not what was sealed: consumers whose bytes are wrong are suspects, others are asked,
-    /// and it is called again. May be dropped.
+    /// order. What `open` refuses was not what was sealed: it is asked for again with proofs. May be dropped.
     ///
     /// # Errors
     /// [`Error::Unreadable`] when fewer than k shards could be had within the read timeout;
-    /// [`Error::Invalid`] and [`Error::Coding`] when the arguments do not fit each other, or `open` refuses what every
-    /// consumer has proven.
+    /// [`Error::Invalid`] and [`Error::Coding`] when the arguments do not fit each other, or `open` refuses also what was
+    /// proven.
     pub async fn gather_blocks<T: Send + 'static>(
         &self,
         shards: Shards<'_>,
@@ -151,7 +150,13 @@ struct Source {
     consumer: Option<PeerId>,
     state: State,
     is_last_choice: bool,
-    pieces: Vec<Unverified>,
+    pieces: Vec<Piece>,
+}
+
+/// What came of a shard.
+struct Piece {
+    leaves: Range<u32>,
+    bytes: Bytes,
 }
 
 impl Source {
@@ -199,6 +204,10 @@ struct Gather<'a> {
     flights: Vec<Flight>,
     /// Bytes that may still be asked for only because somebody is slow.
     hedge_bytes: usize,
+    /// Proofs are asked for.
+    is_proven: bool,
+    /// What came before they were, of shards by their index.
+    doubted: Vec<(usize, Piece)>,
     why: Option<String>,
 }
 
@@ -232,12 +241,14 @@ impl<'a> Gather<'a> {
             requests: FuturesUnordered::new(),
             flights: Vec::new(),
             hedge_bytes: 0,
+            is_proven: false,
+            doubted: Vec::new(),
             why: None,
         })
     }
 
-    /// What `check` makes of the bytes of the wants, within the read timeout. As long as it refuses them because pieces are
-    /// wrong, others are asked for.
+    /// What `check` makes of the bytes of the wants, within the read timeout. When it refuses them, it is asked for once more
+    /// with what was proven.
     async fn collect<T: Send + 'static>(
         &mut self,
         wants: Vec<Want>,
@@ -264,7 +275,7 @@ impl<'a> Gather<'a> {
             let (assembled, check) = (self.assemble().await?, check.clone());
             match self.inner.pool.run_over(total, move || check(assembled)).await {
                 Ok(checked) => return Ok(checked),
-                Err(error) if !self.drop_wrong().await => return Err(error.into()),
+                Err(error) if !self.doubt().await => return Err(error.into()),
                 Err(_) => {}
             }
         }
@@ -277,22 +288,40 @@ impl<'a> Gather<'a> {
         count(&self.inner.counting.late, late);
     }
 
-    /// Verifies each piece against its shard's root, and forgets the shards of which one is wrong. False when none is.
-    async fn drop_wrong(&mut self) -> bool {
-        let pieces: Vec<Vec<Unverified>> = self.sources.iter().map(|source| source.pieces.clone()).collect();
-        let verified = self.inner.pool.run(move || {
-            let verify = |pieces: Vec<Unverified>| pieces.iter().try_for_each(Unverified::verify);
-            pieces.into_iter().map(verify).collect::<Vec<_>>()
-        });
-        let mut is_any = false;
-        for (index, verified) in verified.await.into_iter().enumerate() {
-            let Err(error) = verified else { continue };
-            is_any = true;
-            self.sources[index].pieces.clear();
-            self.inner.counting.failed(&error);
-            self.fail(index, &error);
+    /// What came does not hold, so that proofs are asked for from now on. Whole shards prove themselves. False when they were
+    /// asked for already.
+    async fn doubt(&mut self) -> bool {
+        if std::mem::replace(&mut self.is_proven, true) {
+            return false;
         }
-        is_any
+        let all = 0..merkle::leaf_count(self.layout.shard_len as usize);
+        for (index, root) in self.roots.iter().enumerate() {
+            for piece in std::mem::take(&mut self.sources[index].pieces) {
+                let (bytes, root) = (piece.bytes.clone(), *root);
+                if piece.leaves != all {
+                    self.doubted.push((index, piece));
+                } else if self.inner.pool.run(move || merkle::root(&bytes) == root).await {
+                    self.sources[index].pieces.push(piece);
+                } else {
+                    self.lied(index);
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether a consumer sends other leaves with a proof than without.
+    fn differs(&self, index: usize, proven: &Piece) -> bool {
+        let doubted = self.doubted.iter().filter(|(doubted, piece)| *doubted == index && piece.leaves == proven.leaves);
+        doubted.into_iter().any(|(_, piece)| piece.bytes != proven.bytes)
+    }
+
+    fn lied(&mut self, index: usize) {
+        let Some(peer) = self.sources[index].consumer else { return };
+        let error =
+            net::Error::Misbehaved { peer, why: format!("its bytes are not those of shard {}", self.roots[index]) };
+        self.inner.counting.failed(&error);
+        self.fail(index, &error);
     }
 
     fn unreadable(&self) -> Error {
@@ -354,7 +383,8 @@ impl<'a> Gather<'a> {
     fn land(&mut self, fetched: Fetched) {
         let Fetched { index, leaves, result } = fetched;
         self.flights.retain(|flight| !(flight.index == index && flight.leaves == leaves));
-        match result {
+        match result.map(|bytes| Piece { leaves, bytes }) {
+            Ok(piece) if self.differs(index, &piece) => self.lied(index),
             Ok(piece) => self.sources[index].pieces.push(piece),
             Err(error) => self.fail(index, &error),
         }
@@ -445,7 +475,8 @@ impl<'a> Gather<'a> {
     fn launch(&mut self, index: usize, leaves: Range<u32>) {
         let consumer = self.sources[index].consumer.expect("a ready source has a consumer");
         let shard_len = self.layout.shard_len;
-        let fetch = Fetch { index, consumer, shard: self.roots[index], shard_len, leaves: leaves.clone() };
+        let (shard, is_proven) = (self.roots[index], self.is_proven);
+        let fetch = Fetch { index, consumer, shard, shard_len, leaves: leaves.clone(), is_proven };
         let usual = self.inner.pace.lock().expect(fetch.bytes());
         let patience = usual.map_or(limits::HEDGE_CEILING, |usual| usual * 3 + limits::HEDGE_FLOOR);
         let slow_at = Instant::now() + patience.min(limits::HEDGE_CEILING);

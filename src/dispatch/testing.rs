@@ -31,6 +31,8 @@ pub(super) struct Manner {
     pub(super) put_delay: Duration,
     pub(super) get_delay: Duration,
     pub(super) refuses: Option<ErrorKind>,
+    /// Parts of shards that need not be proven are wrong.
+    pub(super) is_false: bool,
 }
 
 /// A consumer in memory.
@@ -72,6 +74,12 @@ impl ShardService for Service {
             Some(kind) => Err((kind, "as told".to_owned())),
             None => Ok(Reserved::Space(Box::new(Space { shelf: Arc::clone(&self.0), shard }))),
         }
+    }
+
+    async fn get_part(&self, owner: OwnerId, shard: ShardId, bytes: Range<usize>) -> Result<Bytes, Refusal> {
+        let part = self.get(owner, shard).await?.slice(bytes);
+        let is_false = self.0.manner.lock().is_false;
+        Ok(if is_false { part.iter().map(|byte| byte ^ 1).collect() } else { part })
     }
 
     async fn get(&self, _: OwnerId, shard: ShardId) -> Result<Bytes, Refusal> {

@@ -382,6 +382,23 @@ async fn fewer_than_k_are_an_error_in_time() {
     }
 }
 
+/// Who tells the truth only where it is proven is named all the same.
+#[tokio::test(start_paused = true)]
+async fn what_differs_from_what_is_proven_is_a_lie() {
+    let scene = Scene::new(6, 16);
+    let (encoded, placements) = stored(&scene, 1 << 20).await;
+    for index in [0, 1, 2] {
+        scene.node(consumer(&placements, index)).shelf.manner.lock().is_false = true;
+    }
+    // In the first shard alone, and in the first and the second.
+    for (blocks, lied) in [(1..2, vec![0]), (3..5, vec![0, 1])] {
+        let (got, suspects) = scene.gather((&encoded, &placements), blocks.clone()).await;
+        assert_eq!(got.expect("four prove theirs"), sealed(&encoded, blocks));
+        assert_eq!(suspects, lied);
+    }
+    assert!(scene.dispatcher.counters().wrong >= 3);
+}
+
 /// Nobody hashes what others have proven, so it is the shard that was computed that shows it.
 #[tokio::test(start_paused = true)]
 async fn a_shard_is_not_computed_from_wrong_bytes() {

@@ -21,7 +21,7 @@ mod swarm;
 mod tests;
 mod wire;
 
-pub use client::{ShardClient, TrackerClient, Unverified};
+pub use client::{ShardClient, TrackerClient};
 pub use contact::{Contact, parse_address};
 pub use error::Error;
 pub use faulty::{FaultPlan, FaultyNetwork};

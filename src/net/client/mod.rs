@@ -5,5 +5,5 @@ mod session;
 mod shards;
 mod tracker;
 
-pub use shards::{ShardClient, Unverified};
+pub use shards::ShardClient;
 pub use tracker::TrackerClient;

@@ -1,5 +1,4 @@
-//! The client of `/openbucket/shard/1`. Whatever it returns has been verified, but for the bytes of shards: see
-//! [`Unverified`].
+//! The client of `/openbucket/shard/1`. Whatever it returns has been verified, but for what [`ShardClient::get`] says.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
@@ -17,44 +16,17 @@ use crate::{
         service::refused,
         wire::{ShardAnswer, ShardRequest, receipt_bytes},
     },
+    runtime::CpuPool,
 };
-
-/// Bytes that a consumer says are leaves of a shard. Whoever knows them by something else, as by the seal of the blocks in
-/// them, need not hash them; and where that says that they are wrong, this says whether it is this consumer's fault.
-#[derive(Clone, Debug)]
-pub struct Unverified {
-    pub bytes: Bytes,
-    pub leaves: Range<u32>,
-    consumer: PeerId,
-    shard: ShardId,
-    leaf_count: u32,
-    /// None when it is the whole shard.
-    proof: Option<Vec<[u8; 32]>>,
-}
-
-impl Unverified {
-    /// Whether they lead to the root that is the shard's id. Hashes all of them.
-    ///
-    /// # Errors
-    /// [`Error::Misbehaved`].
-    pub fn verify(&self) -> Result<(), Error> {
-        let verified = match &self.proof {
-            Some(proof) => merkle::verify_range(self.shard, self.leaf_count, self.leaves.clone(), &self.bytes, proof)
-                .map_err(|error| error.to_string()),
-            None if merkle::root(&self.bytes) == self.shard => Ok(()),
-            None => Err(format!("its bytes are not those of shard {}", self.shard)),
-        };
-        verified.map_err(|why| Error::Misbehaved { peer: self.consumer, why })
-    }
-}
 
 /// Puts shards on consumers and gets them back.
 ///
 /// Every call ends within `limits::REQUEST_TIMEOUT` and may be cancelled by dropping it. Errors are
 /// [`Error::Refused`] (the consumer said no), [`Error::Unreachable`], [`Error::TimedOut`], and
-/// [`Error::Misbehaved`] when the consumer lies: too many bytes, too few, a receipt that is none.
+/// [`Error::Misbehaved`] when the consumer lies: wrong bytes, too many, too few, a receipt that is none.
 pub struct ShardClient {
     calls: Calls,
+    cpu: CpuPool,
     latencies: Mutex<BTreeMap<PeerId, Duration>>,
 }
 
@@ -62,7 +34,7 @@ impl ShardClient {
     /// A client that shows this (producer's) certificate.
     pub fn new(network: Arc<dyn Network>, certificate: Certificate) -> Self {
         let calls = Calls::new(network, Protocol::Shard, certificate);
-        Self { calls, latencies: Mutex::default() }
+        Self { calls, cpu: CpuPool::for_this_machine(), latencies: Mutex::default() }
     }
 
     /// Connects now, so that the next request need not; keeps the stream as after a request.
@@ -110,7 +82,8 @@ impl ShardClient {
         }
     }
 
-    /// The bytes of some leaves of a shard of `shard_len` bytes, as the consumer says.
+    /// The bytes of some leaves of a shard of `shard_len` bytes, as the consumer says: for who can tell by something else
+    /// whether they are right, as by the seal of the blocks in them.
     ///
     /// # Panics
     /// When the range is empty or goes past the shard's end.
@@ -120,33 +93,57 @@ impl ShardClient {
         shard: ShardId,
         shard_len: u32,
         leaves: Range<u32>,
-    ) -> Result<Unverified, Error> {
-        assert!(shard_len as usize <= limits::SHARD_BYTES, "a shard has at most SHARD_BYTES bytes");
-        let leaf_count = merkle::leaf_count(shard_len as usize);
-        assert!(leaves.start < leaves.end && leaves.end <= leaf_count, "leaves within the shard");
-        let is_whole = leaves == (0..leaf_count);
-        let request = match is_whole {
+    ) -> Result<Bytes, Error> {
+        let request = match leaves == (0..leaf_count(shard_len, &leaves)) {
             true => ShardRequest::Get { shard },
-            false => ShardRequest::GetRange { shard, first: leaves.start, end: leaves.end },
+            false => ShardRequest::GetLeaves { shard, first: leaves.start, end: leaves.end },
         };
+        self.calls
+            .within_deadline(from.peer, async {
+                let (mut session, answer) = self.timed_call(from, &request).await?;
+                let ShardAnswer::Data { bytes } = answer else {
+                    return Err(self.not_expected(from.peer, session, answer));
+                };
+                check_length(&session, bytes, range_bytes(&leaves, shard_len))?;
+                let data = session.receive_data(bytes).await?;
+                self.calls.keep(from.peer, session);
+                Ok(data)
+            })
+            .await
+    }
+
+    /// The same, checked with their Merkle range proof: what does not lead to the root that is the shard's id is the consumer's
+    /// misbehaviour.
+    ///
+    /// # Panics
+    /// When the range is empty or goes past the shard's end.
+    pub async fn get_proven(
+        &self,
+        from: &Contact,
+        shard: ShardId,
+        shard_len: u32,
+        leaves: Range<u32>,
+    ) -> Result<Bytes, Error> {
+        let leaf_count = leaf_count(shard_len, &leaves);
+        let request = ShardRequest::GetRange { shard, first: leaves.start, end: leaves.end };
         let expected = range_bytes(&leaves, shard_len);
         self.calls
             .within_deadline(from.peer, async {
                 let (mut session, answer) = self.timed_call(from, &request).await?;
-                let (bytes, proof) = match answer {
-                    ShardAnswer::Data { bytes } if is_whole => (bytes, None),
-                    ShardAnswer::Range { bytes, leaves, proof } if !is_whole => {
-                        if leaves != leaf_count || proof.len() > limits::PROOF_HASHES {
-                            return Err(session.misbehaved("its proof is for another length"));
-                        }
-                        (bytes, Some(proof))
-                    }
-                    other => return Err(self.not_expected(from.peer, session, other)),
+                let ShardAnswer::Range { bytes, leaves: count, proof } = answer else {
+                    return Err(self.not_expected(from.peer, session, answer));
                 };
                 check_length(&session, bytes, expected)?;
-                let bytes = session.receive_data(bytes).await?;
+                if count != leaf_count || proof.len() > limits::PROOF_HASHES {
+                    return Err(session.misbehaved("its proof is for another length"));
+                }
+                let data = session.receive_data(bytes).await?;
+                let read = data.clone();
+                let check = move || merkle::verify_range(shard, leaf_count, leaves, &read, &proof);
+                let checked = self.cpu.run_over(data.len(), check).await;
+                checked.map_err(|error| session.misbehaved(error.to_string()))?;
                 self.calls.keep(from.peer, session);
-                Ok(Unverified { bytes, leaves, consumer: from.peer, shard, leaf_count, proof })
+                Ok(data)
             })
             .await
     }
@@ -255,6 +252,14 @@ impl ShardClient {
             _ => session.misbehaved("its answer is not one to this request"),
         }
     }
+}
+
+/// The leaves of a shard, of which some are asked for.
+fn leaf_count(shard_len: u32, leaves: &Range<u32>) -> u32 {
+    assert!(shard_len as usize <= limits::SHARD_BYTES, "a shard has at most SHARD_BYTES bytes");
+    let count = merkle::leaf_count(shard_len as usize);
+    assert!(leaves.start < leaves.end && leaves.end <= count, "leaves within the shard");
+    count
 }
 
 fn range_bytes(leaves: &Range<u32>, shard_len: u32) -> u64 {

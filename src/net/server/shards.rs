@@ -75,6 +75,9 @@ impl Answerer for ShardServer {
             ShardRequest::GetRange { shard, first, end } => {
                 return self.get_range(stream, owner, shard, first..end).await;
             }
+            ShardRequest::GetLeaves { shard, first, end } => {
+                return self.get_leaves(stream, (owner, shard), first..end).await;
+            }
             ShardRequest::Stat { shard } => self.service.stat(owner, shard).await.map(ShardAnswer::Stat),
             ShardRequest::Delete { shard } => self.service.delete(owner, shard).await.map(|()| ShardAnswer::Deleted),
             ShardRequest::List { after } => self.service.list(owner, after).await.map(ShardAnswer::Page),
@@ -145,26 +148,50 @@ impl ShardServer {
         shard: ShardId,
         leaves: Range<u32>,
     ) -> io::Result<()> {
-        let stat = match self.service.stat(owner, shard).await {
-            Ok(stat) => stat,
+        let key = (owner, shard);
+        let length = match self.length_with(key, &leaves).await {
+            Ok(length) => length,
             Err(refusal) => return self.refuse(stream, refusal).await,
         };
-        let count = merkle::leaf_count(stat.bytes as usize);
-        if leaves.start >= leaves.end || leaves.end > count {
-            let why = format!("leaves {}..{} are not within the shard's {count}", leaves.start, leaves.end);
-            return self.refuse(stream, (ErrorKind::Invalid, why)).await;
-        }
-        let key = (owner, shard);
-        let part = match self.read_part(key, &leaves, stat.bytes as usize).await {
+        let part = match self.read_part(key, &leaves, length).await {
             Some(part) => part,
-            None => match self.read_whole(key, &leaves, stat.bytes as usize).await {
+            None => match self.read_whole(key, &leaves, length).await {
                 Ok(part) => part,
                 Err(refusal) => return self.refuse(stream, refusal).await,
             },
         };
+        let count = merkle::leaf_count(length);
         let answer = ShardAnswer::Range { bytes: length_of(&part.data), leaves: count, proof: part.proof };
         write_frame(stream, &answer).await?;
         send_data(stream, &part.data).await
+    }
+
+    /// Leaves as the disk has them.
+    async fn get_leaves(&self, stream: &mut BoxStream, key: Key, leaves: Range<u32>) -> io::Result<()> {
+        let length = match self.length_with(key, &leaves).await {
+            Ok(length) => length,
+            Err(refusal) => return self.refuse(stream, refusal).await,
+        };
+        let bytes = bytes_of(&leaves, length);
+        let _memory = self.take_memory(bytes.len()).await;
+        match self.service.get_part(key.0, key.1, bytes).await {
+            Ok(data) => {
+                write_frame(stream, &ShardAnswer::Data { bytes: length_of(&data) }).await?;
+                send_data(stream, &data).await
+            }
+            Err(refusal) => self.refuse(stream, refusal).await,
+        }
+    }
+
+    /// The length of a shard that has these leaves.
+    async fn length_with(&self, (owner, shard): Key, leaves: &Range<u32>) -> Result<usize, Refusal> {
+        let length = self.service.stat(owner, shard).await?.bytes as usize;
+        let count = merkle::leaf_count(length);
+        if leaves.start >= leaves.end || leaves.end > count {
+            let why = format!("leaves {}..{} are not within the shard's {count}", leaves.start, leaves.end);
+            return Err((ErrorKind::Invalid, why));
+        }
+        Ok(length)
     }
 
     /// Leaves of a shard whose upper tree is kept here or on the disk; None when it is not, or the bytes on the disk are

@@ -39,21 +39,9 @@ pub fn shard(bytes: usize, seed: u8) -> (ShardId, Bytes) {
     (merkle::root(&data), data.into())
 }
 
-/// Leaves of a shard, verified.
-pub async fn part(
-    client: &ShardClient,
-    from: &Contact,
-    shard: ShardId,
-    length: u32,
-    leaves: Range<u32>,
-) -> Result<Bytes, Error> {
-    let part = client.get(from, shard, length, leaves).await?;
-    part.verify().map(|()| part.bytes)
-}
-
 /// A whole shard, verified.
 pub async fn whole(client: &ShardClient, from: &Contact, shard: ShardId, length: u32) -> Result<Bytes, Error> {
-    part(client, from, shard, length, 0..merkle::leaf_count(length as usize)).await
+    client.get_proven(from, shard, length, 0..merkle::leaf_count(length as usize)).await
 }
 
 pub fn world() -> SimulatedWorld {

@@ -58,15 +58,22 @@ fn assert_timed_out<T: std::fmt::Debug>(result: Result<T, Error>, start: Instant
 
 #[tokio::test(start_paused = true)]
 async fn wrong_bytes() {
-    let (client, to) = against(vec![ShardAnswer::Data { bytes: LEN }], shard(LEN as usize, 8).1).await;
-    assert_misbehaved(whole(&client, &to, good().0, LEN).await);
+    let (all, wrong) = (0..4, shard(LEN as usize, 8).1);
+    let (client, to) = against(vec![ShardAnswer::Range { bytes: LEN, leaves: 4, proof: vec![] }], wrong.clone()).await;
+    assert_misbehaved(client.get_proven(&to, good().0, LEN, all.clone()).await);
+    // Who does not ask for a proof must know better.
+    let (client, to) = against(vec![ShardAnswer::Data { bytes: LEN }], wrong.clone()).await;
+    assert_eq!(client.get(&to, good().0, LEN, all).await.unwrap(), wrong);
 }
 
 #[tokio::test(start_paused = true)]
 async fn too_many_or_too_few_bytes() {
     for bytes in [LEN + 1, LEN - 1, 0, u32::MAX] {
         let (client, to) = against(vec![ShardAnswer::Data { bytes }], good().1).await;
-        assert_misbehaved(whole(&client, &to, good().0, LEN).await);
+        assert_misbehaved(client.get(&to, good().0, LEN, 0..4).await);
+        assert_misbehaved(client.get(&to, good().0, LEN, 1..4).await);
+        let (client, to) = against(vec![ShardAnswer::Range { bytes, leaves: 4, proof: vec![] }], good().1).await;
+        assert_misbehaved(client.get_proven(&to, good().0, LEN, 0..4).await);
     }
 }
 
@@ -85,10 +92,10 @@ async fn ranges_without_a_proof_or_of_another_place() {
     ];
     for (answers, raw) in cases {
         let (client, to) = against(answers, raw).await;
-        assert_misbehaved(part(&client, &to, id, LEN, 1..2).await);
+        assert_misbehaved(client.get_proven(&to, id, LEN, 1..2).await);
     }
     let (client, to) = against(answer(1024, 4, proof(1..2)), data.slice(1024..2048)).await;
-    assert_eq!(part(&client, &to, id, LEN, 1..2).await.unwrap(), data.slice(1024..2048));
+    assert_eq!(client.get_proven(&to, id, LEN, 1..2).await.unwrap(), data.slice(1024..2048));
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,7 +152,7 @@ async fn silence_and_half_answers() {
     ] {
         let (client, to) = against(answers, raw).await;
         let start = Instant::now();
-        assert_timed_out(whole(&client, &to, id, LEN).await, start, limits::REQUEST_TIMEOUT);
+        assert_timed_out(client.get(&to, id, LEN, 0..4).await, start, limits::REQUEST_TIMEOUT);
     }
     let (client, to) = against(vec![ShardAnswer::Ready], Bytes::new()).await;
     let start = Instant::now();

@@ -31,7 +31,7 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
     assert_eq!(again.shard, id, "held already");
     assert_eq!(whole(&shards, &to, id, len).await.unwrap(), data);
     for range in [0..1, 5..70, 1000..1024, 0..1024] {
-        let bytes = part(&shards, &to, id, len, range.clone()).await.unwrap();
+        let bytes = shards.get_proven(&to, id, len, range.clone()).await.unwrap();
         assert_eq!(bytes, data.slice(range.start as usize * 1024..range.end as usize * 1024));
     }
     assert_eq!(shards.stat(&to, id).await.unwrap().bytes, len);
@@ -41,7 +41,7 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
 
     let short = shard(1500, 9);
     shards.put(&to, short.0, short.1.clone()).await.unwrap();
-    assert_eq!(part(&shards, &to, short.0, 1500, 1..2).await.unwrap(), short.1.slice(1024..));
+    assert_eq!(shards.get_proven(&to, short.0, 1500, 1..2).await.unwrap(), short.1.slice(1024..));
     let mut expected = [(id, len), (short.0, 1500)];
     expected.sort();
     let listed = shards.list(&to).await.unwrap();
@@ -50,13 +50,13 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
     // What rots after its tree was kept is not passed on.
     let rotten = shard(40 << 10, 3);
     shards.put(&to, rotten.0, rotten.1.clone()).await.unwrap();
-    assert_eq!(part(&shards, &to, rotten.0, 40 << 10, 2..4).await.unwrap(), rotten.1.slice(2048..4096));
+    assert_eq!(shards.get_proven(&to, rotten.0, 40 << 10, 2..4).await.unwrap(), rotten.1.slice(2048..4096));
     let reads = memory.reads.load(Ordering::Relaxed);
-    assert_eq!(part(&shards, &to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048));
+    assert_eq!(shards.get_proven(&to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048));
     assert_eq!(memory.reads.load(Ordering::Relaxed), reads, "the tree was kept: only the part is read");
     memory.rot(rotten.0, 30_000);
-    assert_eq!(part(&shards, &to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048), "elsewhere");
-    assert_eq!(kind(part(&shards, &to, rotten.0, 40 << 10, 29..30).await), Some(ErrorKind::Corrupt));
+    assert_eq!(shards.get_proven(&to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048), "elsewhere");
+    assert_eq!(kind(shards.get_proven(&to, rotten.0, 40 << 10, 29..30).await), Some(ErrorKind::Corrupt));
     shards.delete(&to, rotten.0).await.unwrap();
 
     let wrong = shard(4096, 1).0;

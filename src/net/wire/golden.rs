@@ -59,6 +59,7 @@ fn shard_requests() {
     check("delete", Delete { shard: SHARD }, "04 32*dd");
     check("list", List { after: None }, "05 00");
     check("list on", List { after: Some(SHARD) }, "05 01 32*dd");
+    check("get leaves", GetLeaves { shard: SHARD, first: 3, end: 200 }, "06 32*dd 03 c8 01");
 }
 
 #[test]

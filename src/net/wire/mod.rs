@@ -58,6 +58,7 @@
 //! Stat{shard}                ->   Stat{shard, bytes} | Refused
 //! Delete{shard}              ->   Deleted | Refused                  not found: code 1
 //! List{after}                ->   Page{shards, is_last} | Refused
+//! GetLeaves{shard,first,end} ->   Data{bytes}, raw data | Refused
 //! ```
 //!
 //! The numbers of the variants and their fields, in the order of the bytes (`u32` and lengths as varints):
@@ -70,7 +71,7 @@
 //! | 3 Stat | shard 32 | | 3 Stored | receipt |
 //! | 4 Delete | shard 32 | | 4 Data | bytes u32 |
 //! | 5 List | after: 0, or 1 and 32 | | 5 Range | bytes u32, leaves u32, proof: count, 32 each |
-//! | | | | 6 Stat | shard 32, bytes u32 |
+//! | 6 GetLeaves | shard 32, first u32, end u32 | | 6 Stat | shard 32, bytes u32 |
 //! | | | | 7 Deleted | |
 //! | | | | 8 Page | count, (shard 32, bytes u32) each, is_last 1 |
 //!
@@ -93,6 +94,8 @@
 //! - **GetRange.** Leaves `first..end` of the shard, not empty, not past its end. The raw data are these
 //!   leaves' bytes (the shard's last leaf may be short); `proof` is the Merkle range proof for them in
 //!   a tree of `leaves` leaves, at most [`limits::PROOF_HASHES`] hashes.
+//! - **GetLeaves.** The same leaves without a proof, and maybe not looked at by the server: for a client that can tell by
+//!   something else whether they are right. When they are not, it asks with GetRange.
 //! - **List.** The client's owner's shards with ids above `after` (all, when absent), ascending, at most
 //!   [`limits::LIST_PAGE`]; ask on with the last id until `is_last`. A page that is not last is not empty.
 //!

@@ -17,6 +17,7 @@ pub(in crate::net) enum ShardRequest {
     Stat { shard: ShardId },
     Delete { shard: ShardId },
     List { after: Option<ShardId> },
+    GetLeaves { shard: ShardId, first: u32, end: u32 },
 }
 
 /// What a server answers.

@@ -133,7 +133,7 @@ impl ShardStore {
         }
     }
 
-    /// Some bytes of a body as the disk has them now: nothing is verified, and it may have become another's space.
+    /// Some bytes of a body as the disk has them now: nothing is verified.
     ///
     /// # Errors
     /// `NotFound` when this owner has no such shard here, `Invalid` when the range goes past its end.
@@ -148,7 +148,7 @@ impl ShardStore {
             return Err(Error::Invalid(format!("bytes {bytes:?} of a shard of {}", location.body_bytes)));
         }
         let offset = location.body_offset() + bytes.start as u64;
-        self.read_off_thread(shard, location.segment, offset, bytes.len()).await
+        self.read_off_thread((owner, shard), location, offset, bytes.len()).await
     }
 
     /// The subtree roots of a body as the disk has them now, as unverified as [`get_part`](Self::get_part); none when
@@ -162,27 +162,28 @@ impl ShardStore {
             return Ok(Vec::new());
         }
         let (offset, bytes) = (location.offset + ENTRY_HEADER as u64, usize::from(location.roots) * size_of::<Node>());
-        let read = self.read_off_thread(shard, location.segment, offset, bytes).await?;
-        // It may have been deleted, and its space given back, while it was read.
-        match self.find((owner, shard))? == location {
-            true => Ok(read.as_chunks().0.to_vec()),
-            false => Err(Error::NotFound(format!("shard {shard} is not here any more"))),
-        }
+        let read = self.read_off_thread((owner, shard), location, offset, bytes).await?;
+        Ok(read.as_chunks().0.to_vec())
     }
 
     async fn read_off_thread(
         self: &Arc<Self>,
-        shard: ShardId,
-        segment: u32,
+        key: Key,
+        location: Location,
         offset: u64,
         bytes: usize,
     ) -> Result<Bytes, Error> {
-        let store = Arc::clone(self);
-        let read = spawn_blocking(move || store.read(segment, offset, bytes));
-        match tokio::time::timeout(limits::STORE_TIMEOUT, read).await {
-            Err(_) => Err(Error::TimedOut(format!("reading shard {shard}: the disk does not answer"))),
-            Ok(Err(error)) => Err(Error::Closed(format!("reading shard {shard} failed: {error}"))),
-            Ok(Ok(read)) => read.map(Bytes::from),
+        let (store, shard) = (Arc::clone(self), key.1);
+        let read = spawn_blocking(move || store.read(location.segment, offset, bytes));
+        let read = match tokio::time::timeout(limits::STORE_TIMEOUT, read).await {
+            Err(_) => return Err(Error::TimedOut(format!("reading shard {shard}: the disk does not answer"))),
+            Ok(Err(error)) => return Err(Error::Closed(format!("reading shard {shard} failed: {error}"))),
+            Ok(Ok(read)) => read?,
+        };
+        // It may have been deleted, and its space given back, while it was read.
+        match self.find(key)? == location {
+            true => Ok(read.into()),
+            false => Err(Error::NotFound(format!("shard {shard} is not here any more"))),
         }
     }
 
