@@ -227,8 +227,6 @@ pub const EXCLUDED_PEERS: usize = 1024;
 pub const LIST_SHARDS: usize = 4 << 20;
 /// Shard bytes in the memory of a shard server at a time; a request waits for its part.
 pub const SERVED_BYTES: usize = 128 << 20;
-/// Bytes of Merkle trees that a shard server keeps for reads of parts, at most: 4 KiB for a shard of 1 MiB.
-pub const TREES_BYTES: usize = 8 << 20;
 /// Idle streams a client keeps to one peer.
 pub const IDLE_STREAMS_PER_PEER: usize = 8;
 /// Idle streams a client keeps to all peers.

@@ -11,7 +11,7 @@ use crate::net;
 pub struct Counters {
     /// Bytes of shards that consumers confirmed.
     pub bytes_sent: u64,
-    /// Verified bytes of shards from consumers.
+    /// Bytes of shards from consumers.
     pub bytes_received: u64,
     /// Shards that consumers confirmed.
     pub shards_sent: u64,

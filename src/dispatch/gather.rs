@@ -1,8 +1,8 @@
 //! Collecting: the ranges that are needed, from the shards that hold them or from k others, verified, in time.
 //!
 //! What comes is verified as a whole first, by whoever knows it: the seal of the blocks, or the root of a shard that was
-//! computed. Only when that fails, proofs are asked for: those whose bytes they do not fit, or who had sent others, are
-//! suspects, and others are asked. A consumer that lies costs time, and one that does not costs no hashing.
+//! computed. Only when that fails, proofs are asked for, and what had come without is compared with what was proven then: who
+//! had sent something else is a suspect. A consumer that lies costs time, and one that does not costs no hashing.
 
 use std::{ops::Range, time::Duration};
 
@@ -15,10 +15,11 @@ use super::{
     counters::count,
     dispatcher::Inner,
     fetch::{Fetch, Fetched, is_damage},
+    sources::{Flight, Piece, Source, State, Want, covers},
 };
 use crate::{
     base::{
-        PeerId, ShardId,
+        ShardId,
         limits::{self, LEAF_BYTES},
     },
     coding::{self, Layout, leaf_range, merkle, reconstruct_range},
@@ -117,81 +118,6 @@ impl Dispatcher {
     }
 }
 
-/// Some leaves of one shard.
-struct Want {
-    index: usize,
-    leaves: Range<u32>,
-}
-
-impl Want {
-    fn new(index: usize, leaves: Range<u32>) -> Self {
-        Self { index, leaves }
-    }
-
-    fn bytes(&self) -> usize {
-        self.leaves.len() * LEAF_BYTES
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// May be asked.
-    Ready,
-    /// Failed in this round; may be asked again in the next.
-    Failed,
-    /// Bad or gone.
-    Damaged,
-    /// Placed nowhere, or not to be used.
-    Absent,
-}
-
-/// One shard: who has it, and what came of it so far.
-struct Source {
-    consumer: Option<PeerId>,
-    state: State,
-    is_last_choice: bool,
-    pieces: Vec<Piece>,
-}
-
-/// What came of a shard.
-struct Piece {
-    leaves: Range<u32>,
-    bytes: Bytes,
-}
-
-impl Source {
-    fn piece(&self, leaves: &Range<u32>) -> Option<Bytes> {
-        let piece = self.pieces.iter().find(|piece| covers(&piece.leaves, leaves))?;
-        let at = |leaf: u32| (leaf - piece.leaves.start) as usize * LEAF_BYTES;
-        Some(piece.bytes.slice(at(leaves.start)..at(leaves.end)))
-    }
-}
-
-/// A request under way.
-struct Flight {
-    index: usize,
-    leaves: Range<u32>,
-    slow_at: Instant,
-    is_slow: bool,
-    /// So slow that it counts as away: no bound on bytes keeps others from being asked in its place.
-    is_stalled: bool,
-}
-
-impl Flight {
-    /// When it is looked at next, if ever.
-    fn next_look(&self) -> Option<Instant> {
-        match (self.is_slow, self.is_stalled) {
-            (false, _) => Some(self.slow_at),
-            (true, false) => Some(self.slow_at + limits::HEDGE_CEILING),
-            (true, true) => None,
-        }
-    }
-}
-
-fn covers(outer: &Range<u32>, inner: &Range<u32>) -> bool {
-    outer.start <= inner.start && inner.end <= outer.end
-}
-
 /// One collection.
 struct Gather<'a> {
     inner: &'a Inner,
@@ -256,11 +182,11 @@ impl<'a> Gather<'a> {
     ) -> Result<T, Error> {
         let total: usize = wants.iter().map(Want::bytes).sum();
         let largest = wants.iter().map(Want::bytes).max().unwrap_or(0);
-        self.hedge_bytes = total.max(self.layout.scheme.k() * largest);
         self.wants = wants;
         let timeout = self.inner.options.read_timeout;
         let deadline = Instant::now() + timeout;
         loop {
+            self.hedge_bytes = total.max(self.layout.scheme.k() * largest);
             let is_complete = match tokio::time::timeout_at(deadline, self.fetch_all()).await {
                 Ok(is_complete) => is_complete,
                 Err(_) => {
@@ -270,13 +196,16 @@ impl<'a> Gather<'a> {
             };
             self.leave_losers();
             if !is_complete {
+                self.judge().await;
                 return Err(self.unreadable());
             }
             let (assembled, check) = (self.assemble().await?, check.clone());
             match self.inner.pool.run_over(total, move || check(assembled)).await {
-                Ok(checked) => return Ok(checked),
-                Err(error) if !self.doubt().await => return Err(error.into()),
-                Err(_) => {}
+                Err(_) if self.doubt().await => {}
+                checked => {
+                    self.judge().await;
+                    return Ok(checked?);
+                }
             }
         }
     }
@@ -310,10 +239,14 @@ impl<'a> Gather<'a> {
         true
     }
 
-    /// Whether a consumer sends other leaves with a proof than without.
-    fn differs(&self, index: usize, proven: &Piece) -> bool {
-        let doubted = self.doubted.iter().filter(|(doubted, piece)| *doubted == index && piece.leaves == proven.leaves);
-        doubted.into_iter().any(|(_, piece)| piece.bytes != proven.bytes)
+    /// Finds out whose doubted bytes were wrong, from what was proven since.
+    async fn judge(&mut self) {
+        for (index, piece) in std::mem::take(&mut self.doubted) {
+            let want = Want { index, leaves: piece.leaves };
+            if self.is_had(&want) && self.had(&want).await.is_ok_and(|bytes| bytes != piece.bytes) {
+                self.lied(index);
+            }
+        }
     }
 
     fn lied(&mut self, index: usize) {
@@ -383,9 +316,8 @@ impl<'a> Gather<'a> {
     fn land(&mut self, fetched: Fetched) {
         let Fetched { index, leaves, result } = fetched;
         self.flights.retain(|flight| !(flight.index == index && flight.leaves == leaves));
-        match result.map(|bytes| Piece { leaves, bytes }) {
-            Ok(piece) if self.differs(index, &piece) => self.lied(index),
-            Ok(piece) => self.sources[index].pieces.push(piece),
+        match result {
+            Ok(bytes) => self.sources[index].pieces.push(Piece { leaves, bytes }),
             Err(error) => self.fail(index, &error),
         }
     }
@@ -417,8 +349,7 @@ impl<'a> Gather<'a> {
 
     /// Sends whatever requests the wants need beyond those under way.
     fn plan(&mut self) {
-        for (index, leaves) in self.wants.iter().map(|want| (want.index, want.leaves.clone())).collect::<Vec<_>>() {
-            let want = Want { index, leaves };
+        for want in self.wants.clone() {
             if !self.is_had(&want) && !self.is_coming(want.index, &want.leaves) {
                 self.plan_want(&want);
             }
@@ -484,23 +415,26 @@ impl<'a> Gather<'a> {
         self.requests.push(Box::pin(fetch.run(self.inner)));
     }
 
-    /// The bytes of each want from its own shard, or computed.
+    /// The bytes of each want.
     async fn assemble(&mut self) -> Result<Vec<Bytes>, Error> {
-        let k = self.layout.scheme.k();
         let mut results = Vec::with_capacity(self.wants.len());
-        for want in &self.wants {
-            if let Some(bytes) = self.sources[want.index].piece(&want.leaves) {
-                results.push(bytes);
-                continue;
-            }
-            let pieces = self.sources.iter().enumerate();
-            let pieces = pieces.filter_map(|(index, source)| Some((index, source.piece(&want.leaves)?)));
-            let pieces: Vec<(usize, Bytes)> = pieces.take(k).collect();
-            let (layout, index) = (self.layout.clone(), want.index);
-            count(&self.inner.counting.reconstructions, 1);
-            results.push(self.inner.pool.run(move || reconstruct_range(&layout, index, &pieces)).await?);
+        for want in self.wants.clone() {
+            results.push(self.had(&want).await?);
         }
         Ok(results)
+    }
+
+    /// The bytes of a want from its own shard, or computed.
+    async fn had(&mut self, want: &Want) -> Result<Bytes, Error> {
+        if let Some(bytes) = self.sources[want.index].piece(&want.leaves) {
+            return Ok(bytes);
+        }
+        let pieces = self.sources.iter().enumerate();
+        let pieces = pieces.filter_map(|(index, source)| Some((index, source.piece(&want.leaves)?)));
+        let pieces: Vec<(usize, Bytes)> = pieces.take(self.layout.scheme.k()).collect();
+        let (layout, index) = (self.layout.clone(), want.index);
+        count(&self.inner.counting.reconstructions, 1);
+        Ok(self.inner.pool.run(move || reconstruct_range(&layout, index, &pieces)).await?)
     }
 }
 

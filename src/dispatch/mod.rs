@@ -20,6 +20,7 @@ mod flights;
 mod gather;
 mod pace;
 mod scatter;
+mod sources;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub(super) struct Manner {
     pub(super) refuses: Option<ErrorKind>,
     /// Parts of shards that need not be proven are wrong.
     pub(super) is_false: bool,
+    /// What is to be proven is refused.
+    pub(super) is_silent: bool,
 }
 
 /// A consumer in memory.
@@ -66,6 +68,15 @@ fn not_found() -> Refusal {
     (ErrorKind::NotFound, "no such shard".to_owned())
 }
 
+impl Service {
+    async fn read(&self, shard: ShardId) -> Result<Bytes, Refusal> {
+        *self.0.asked.lock() += 1;
+        let delay = self.0.manner.lock().get_delay;
+        tokio::time::sleep(delay).await; // the slowness under test, in virtual time
+        self.0.shards.lock().get(&shard).cloned().ok_or_else(not_found)
+    }
+}
+
 #[async_trait]
 impl ShardService for Service {
     async fn reserve(&self, _: OwnerId, shard: ShardId, _: u32) -> Result<Reserved, Refusal> {
@@ -76,17 +87,15 @@ impl ShardService for Service {
         }
     }
 
-    async fn get_part(&self, owner: OwnerId, shard: ShardId, bytes: Range<usize>) -> Result<Bytes, Refusal> {
-        let part = self.get(owner, shard).await?.slice(bytes);
+    async fn get_part(&self, _: OwnerId, shard: ShardId, bytes: Range<usize>) -> Result<Bytes, Refusal> {
+        let part = self.read(shard).await?.slice(bytes);
         let is_false = self.0.manner.lock().is_false;
         Ok(if is_false { part.iter().map(|byte| byte ^ 1).collect() } else { part })
     }
 
     async fn get(&self, _: OwnerId, shard: ShardId) -> Result<Bytes, Refusal> {
-        *self.0.asked.lock() += 1;
-        let delay = self.0.manner.lock().get_delay;
-        tokio::time::sleep(delay).await; // the slowness under test, in virtual time
-        self.0.shards.lock().get(&shard).cloned().ok_or_else(not_found)
+        let is_silent = self.0.manner.lock().is_silent;
+        if is_silent { Err((ErrorKind::Denied, "as told".to_owned())) } else { self.read(shard).await }
     }
 
     async fn stat(&self, _: OwnerId, shard: ShardId) -> Result<ShardStat, Refusal> {

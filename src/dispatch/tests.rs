@@ -382,21 +382,38 @@ async fn fewer_than_k_are_an_error_in_time() {
     }
 }
 
-/// Who tells the truth only where it is proven is named all the same.
+/// Who tells the truth only where it is proven, or nothing there, is named all the same.
 #[tokio::test(start_paused = true)]
 async fn what_differs_from_what_is_proven_is_a_lie() {
-    let scene = Scene::new(6, 16);
+    for is_silent in [false, true] {
+        let scene = Scene::new(6, 16);
+        let (encoded, placements) = stored(&scene, 1 << 20).await;
+        for index in [0, 1] {
+            *scene.node(consumer(&placements, index)).shelf.manner.lock() =
+                Manner { is_false: true, is_silent, ..Manner::default() };
+        }
+        // In the first shard alone, and in the first and the second.
+        for (blocks, lied) in [(1..2, vec![0]), (3..5, vec![0, 1])] {
+            let (got, suspects) = scene.gather((&encoded, &placements), blocks.clone()).await;
+            assert_eq!(got.expect("four are honest"), sealed(&encoded, blocks));
+            assert_eq!(suspects, lied, "silent: {is_silent}");
+        }
+        assert_eq!(scene.dispatcher.counters().wrong, 3, "silent: {is_silent}");
+    }
+}
+
+/// One flipped bit on its way, and nobody else is there: what is proven then is right.
+#[tokio::test(start_paused = true)]
+async fn what_is_proven_is_used_whoever_proves_it() {
+    let scene = Scene::new(6, 17);
     let (encoded, placements) = stored(&scene, 1 << 20).await;
-    for index in [0, 1, 2] {
-        scene.node(consumer(&placements, index)).shelf.manner.lock().is_false = true;
+    scene.node(consumer(&placements, 0)).shelf.manner.lock().is_false = true;
+    for index in [1, 2, 3] {
+        scene.world.set_up(consumer(&placements, index), false);
     }
-    // In the first shard alone, and in the first and the second.
-    for (blocks, lied) in [(1..2, vec![0]), (3..5, vec![0, 1])] {
-        let (got, suspects) = scene.gather((&encoded, &placements), blocks.clone()).await;
-        assert_eq!(got.expect("four prove theirs"), sealed(&encoded, blocks));
-        assert_eq!(suspects, lied);
-    }
-    assert!(scene.dispatcher.counters().wrong >= 3);
+    let (got, suspects) = scene.gather((&encoded, &placements), 1..2).await;
+    assert_eq!(got.expect("it is proven"), sealed(&encoded, 1..2));
+    assert_eq!(suspects, [0]);
 }
 
 /// Nobody hashes what others have proven, so it is the shard that was computed that shows it.
@@ -414,11 +431,14 @@ async fn a_shard_is_not_computed_from_wrong_bytes() {
         let missing = [5 - index];
         let rebuilt = scene.rebuild((&encoded, &placements), &missing).await;
         match index {
-            0 => assert_eq!(rebuilt.expect("four are right").shards, [encoded.shards[missing[0]].clone()]),
+            0 => {
+                assert_eq!(rebuilt.expect("four are right").shards, [encoded.shards[missing[0]].clone()]);
+                assert_eq!(scene.dispatcher.counters().wrong, 1, "it was asked, and caught");
+            }
             _ => assert!(matches!(rebuilt, Err(Error::Unreadable { have: 0..4, need: 4, .. })), "{rebuilt:?}"),
         }
     }
-    assert!(scene.dispatcher.counters().wrong >= 2);
+    assert_eq!(scene.dispatcher.counters().wrong, 3);
 }
 
 /// What was bad may have been so for a moment only, and may be what is left.

@@ -18,7 +18,7 @@
 use std::{
     collections::BTreeMap,
     ffi::{OsString, c_int, c_uint},
-    fs::{self, File, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read},
     ops::Deref,
     path::{Path, PathBuf},
@@ -274,14 +274,16 @@ fn open_up_to_the_barrier(path: &Path, config: &sled::Config) -> Result<Option<s
 
 /// Waits until nobody has sled's data open: it locks them until its last thread has ended.
 fn wait_until_released(data: &Path) -> io::Result<()> {
-    let file = match File::open(data) {
+    // As sled opens it: some file systems lock only what may be written.
+    let file = match OpenOptions::new().read(true).write(true).open(data) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened?,
     };
     let end = Instant::now() + RELEASE;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(()),
+            // Closing it would not do while a child that is about to be executed has it, too.
+            Ok(()) => return file.unlock(),
             Err(TryLockError::WouldBlock) if Instant::now() < end => {
                 thread::sleep(LOOK); // The bound of the wait: a lock that is waited for has none.
             }

@@ -1,4 +1,4 @@
-//! The clients of both protocols: kept streams, deadlines, and everything verified that a peer sends.
+//! The clients of both protocols: kept streams, deadlines, and what a peer sends verified, or said not to be.
 
 mod calls;
 mod session;

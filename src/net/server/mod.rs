@@ -3,7 +3,6 @@
 mod accept;
 mod shards;
 mod tracker;
-mod trees;
 
 pub use accept::ServerIdentity;
 pub use shards::serve_shards;

