@@ -90,18 +90,12 @@ const HELD: &[(&str, &str)] = &[
     ("read warm", "the page cache of FUSE, whose pages are smaller than a disk's"),
     (
         "read cold",
-        "the processors: encryption a sixth, copies between buffers a sixth, hashing and copies to and from the kernel an \
-         eighth each of what mount and consumers spend together",
+        "the processors: copies between buffers a sixth, copies to and from the kernel a seventh, encryption an eighth of \
+         what mount and consumers spend together",
     ),
     ("first byte, cold mount", "connections that are still being made, and cold caches of consumers"),
-    (
-        "random read cold",
-        "each block of 64 KiB is fetched, verified and opened for its first 4 KiB, by one reader at a time",
-    ),
-    (
-        "random read, new blocks",
-        "a block of 64 KiB is fetched, verified and opened for each 4 KiB, by one reader at a time",
-    ),
+    ("random read cold", "each block of 64 KiB is fetched and opened for its first 4 KiB, by one reader at a time"),
+    ("random read, new blocks", "a block of 64 KiB is fetched and opened for each 4 KiB, by one reader at a time"),
     (
         "append, loaded, p99",
         "turns on busy processors for three requests of the kernel's protocol, the first of them behind all that is written \
@@ -119,8 +113,8 @@ const HELD: &[(&str, &str)] = &[
     ("append + fsync", "a flush of the disk, and three requests of the kernel's protocol"),
     ("append + fsync, p50", "a flush of the disk, and three requests of the kernel's protocol"),
     ("append + fsync, p99", "flushes of the disk that are on their way already"),
-    ("KiB moved a read, p99", "whole blocks, and their proofs"),
-    ("KiB moved, one away, p99", "whole blocks of k shards, and their proofs"),
+    ("KiB moved a read, p99", "whole blocks"),
+    ("KiB moved, one away, p99", "whole blocks of k shards"),
     ("random write, fsync/32", "flushes of the disk"),
     ("files for one shard", "files that come too slowly to share a chunk"),
     ("small read cold", "a round trip for each chunk that is not there yet"),
