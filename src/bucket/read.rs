@@ -25,18 +25,23 @@ use crate::{
 type Part = (Range<usize>, Extent);
 
 /// Where the bytes of a read are.
+#[derive(Debug)]
 struct Plan {
-    /// Zeros, with the staged parts filled in.
+    /// Zeros, with the parts that were at hand filled in.
     bytes: BytesMut,
+    /// The others.
     remote: Vec<Part>,
+    /// It is in more chunks than are worth being fetched whole.
+    is_shattered: bool,
 }
 
-impl Plan {
-    /// Whether it is in more chunks than are worth being fetched whole.
-    fn is_shattered(&self) -> bool {
-        let chunks: BTreeSet<_> = self.remote.iter().map(|(_, part)| part.chunk).collect();
-        chunks.len() > limits::AHEAD_FETCHES
-    }
+/// A read that has begun and needs consumers, or the disk.
+#[derive(Debug)]
+pub struct Begun {
+    ino: Ino,
+    offset: u64,
+    len: u32,
+    plan: Plan,
 }
 
 /// Fetches under way, by chunk, first block and the block behind the last: the first block, and all of them.
@@ -71,7 +76,7 @@ impl Inner {
         }
         let end = offset.saturating_add(u64::from(len)).min(state.inode.size);
         if offset >= end {
-            return Ok(Plan { bytes: BytesMut::new(), remote: Vec::new() });
+            return Ok(Plan { bytes: BytesMut::new(), remote: Vec::new(), is_shattered: false });
         }
         let window = offset..end;
         let mut bytes = BytesMut::zeroed((end - offset) as usize);
@@ -93,7 +98,9 @@ impl Inner {
                 remote.push((place(&range), part));
             }
         }
-        Ok(Plan { bytes, remote })
+        let chunks: BTreeSet<_> = remote.iter().map(|(_, part): &Part| part.chunk).collect();
+        let is_shattered = chunks.len() > limits::AHEAD_FETCHES;
+        Ok(Plan { bytes, remote, is_shattered })
     }
 
     /// Copies a part of a chunk from the memory cache; false when a block is not there.
@@ -357,34 +364,39 @@ fn copy_blocks(fetched: &Fetched, part: &Extent, target: &mut [u8]) -> Option<()
 }
 
 impl Bucket {
-    /// Reads when everything is staged, a hole, or in memory; otherwise None: use [`Bucket::read`].
-    pub fn read_now(&self, ino: Ino, offset: u64, len: u32) -> Result<Option<Bytes>, Error> {
+    /// Reads when everything is staged, a hole, or in memory; what has begun otherwise is for [`Bucket::read_on`].
+    pub fn read_now(&self, ino: Ino, offset: u64, len: u32) -> Result<Result<Bytes, Begun>, Error> {
         let mut plan = self.inner.plan(ino, offset, len)?;
-        for (place, part) in &plan.remote {
-            if !self.inner.copy_cached(part, &mut plan.bytes[place.clone()]) {
-                return Ok(None);
-            }
+        plan.remote.retain(|(place, part)| !self.inner.copy_cached(part, &mut plan.bytes[place.clone()]));
+        if plan.remote.is_empty() {
+            return Ok(Ok(plan.bytes.freeze()));
         }
-        Ok(Some(plan.bytes.freeze()))
+        Ok(Err(Begun { ino, offset, len, plan }))
     }
 
     /// Reads, from consumers if need be; fewer bytes only at the end of the file. Ends within the read timeout.
     pub async fn read(&self, ino: Ino, handle: u64, offset: u64, len: u32) -> Result<Bytes, Error> {
+        let plan = self.inner.plan(ino, offset, len)?;
+        self.read_on(Begun { ino, offset, len, plan }, handle).await
+    }
+
+    /// Goes on with a read.
+    pub async fn read_on(&self, begun: Begun, handle: u64) -> Result<Bytes, Error> {
         let timeout = self.inner.options.read_timeout;
-        match tokio::time::timeout(timeout, self.read_unbounded(ino, handle, offset, len)).await {
+        match tokio::time::timeout(timeout, self.read_unbounded(begun, handle)).await {
             Ok(result) => result,
             Err(_) => Err(Error::Unreadable(format!("no answer from consumers within {} s", timeout.as_secs()))),
         }
     }
 
-    async fn read_unbounded(&self, ino: Ino, handle: u64, offset: u64, len: u32) -> Result<Bytes, Error> {
+    async fn read_unbounded(&self, begun: Begun, handle: u64) -> Result<Bytes, Error> {
         let inner = &self.inner;
+        let Begun { ino, offset, len, mut plan } = begun;
         let ahead = inner.handles.note(handle, offset, u64::from(len));
         // A chunk may be replaced between the plan and its reading: then plan anew. It does not come back.
         let mut replaced = BTreeSet::new();
         loop {
-            let mut plan = inner.plan(ino, offset, len)?;
-            let (is_shattered, next) = (plan.is_shattered(), offset + u64::from(len));
+            let (is_shattered, next) = (plan.is_shattered, offset + u64::from(len));
             if ahead > 1 && is_shattered {
                 inner.read_ahead_blocks(ino, next, u64::from(len), ahead - 1);
             } else if ahead > 1 {
@@ -393,7 +405,9 @@ impl Bucket {
             let remote = std::mem::take(&mut plan.remote);
             match inner.fill_all(&remote, ahead > 0 && !is_shattered, &mut plan.bytes).await {
                 Ok(()) => return Ok(plan.bytes.freeze()),
-                Err((chunk, _)) if inner.chunk(chunk)?.is_none() && replaced.insert(chunk) => {}
+                Err((chunk, _)) if inner.chunk(chunk)?.is_none() && replaced.insert(chunk) => {
+                    plan = inner.plan(ino, offset, len)?;
+                }
                 Err((chunk, error)) => {
                     tracing::warn!(op = "read", file = ino.0, %chunk, %error, "a read failed");
                     return Err(error);

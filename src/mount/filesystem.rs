@@ -227,10 +227,10 @@ impl Filesystem for Door {
         let request = Request::new("read", ino).by(caller);
         let ino = convert::ino(ino);
         match self.attempt(request, |bucket| bucket.read_now(ino, offset, length)) {
-            Ok(Some(bytes)) => reply.data(&bytes),
-            Ok(None) => {
+            Ok(Ok(bytes)) => reply.data(&bytes),
+            Ok(Err(begun)) => {
                 let bucket = self.bucket.clone();
-                let work = async move { bucket.read(ino, handle.0, offset, length).await };
+                let work = async move { bucket.read_on(begun, handle.0).await };
                 self.answer_later(request, reply, work, |reply, bytes: Bytes| reply.data(&bytes));
             }
             Err(errno) => reply.refuse(errno),

@@ -196,7 +196,7 @@ async fn what_no_name_leads_to_gets_one_again() {
     lose(b"staged");
     scene.expect_repaired(FsckKind::Unreachable).await;
     found(scene.staged);
-    assert_eq!(bucket.read_now(scene.staged, 0, 5000).expect("reads").as_deref(), Some(&[1; 5000][..]));
+    assert_eq!(bucket.read_now(scene.staged, 0, 5000).expect("reads").expect("at hand"), [1; 5000][..]);
     lose(b"inner");
     scene.expect_repaired(FsckKind::Unreachable).await;
     assert_eq!(bucket.parent(scene.inner).expect("there"), found(scene.inner));
