@@ -195,11 +195,6 @@ impl Subtrees {
         seal_root(self.leaf_count, self.upper.top())
     }
 
-    /// Bytes of memory that they take.
-    pub fn memory_bytes(&self) -> usize {
-        self.upper.levels.iter().map(|level| level.len() * size_of::<Node>()).sum()
-    }
-
     /// The leaves of all subtrees that have one of these.
     pub fn around(&self, leaves: &Range<u32>) -> Range<u32> {
         let subtree = SUBTREE_LEAVES as u32;
