@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
     records::Inode,
 };
 use crate::{
-    base::{Ino, RangeMap, RangeSet, Record, limits},
+    base::{Ino, Mutex, MutexGuard, RangeMap, RangeSet, Record, limits},
     store::{Batch, DiskFile, Sequence, Table},
 };
 

@@ -2,15 +2,13 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use parking_lot::MutexGuard;
-
 use super::{
     Error, Inner,
     records::{Chunk, Extent},
     sparse::LiveChange,
 };
 use crate::{
-    base::{ChunkId, Ino, Record, limits},
+    base::{ChunkId, Ino, MutexGuard, Record, limits},
     store::{self, Batch, Table},
 };
 

@@ -5,9 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use parking_lot::Mutex;
-
-use crate::base::limits;
+use crate::base::{Mutex, limits};
 
 /// How far around the last read the next may be and still count as sequential: the kernel reads
 /// ahead in several requests at a time, which arrive in any order.

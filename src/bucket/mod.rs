@@ -62,7 +62,6 @@ mod write;
 
 use std::{collections::HashSet, sync::Arc};
 
-use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
 pub use attr::{Attr, DirItem, FileKind, NewInode, RenameMode, SetAttr, SetTime, Space, Timestamp, XattrMode};
@@ -78,7 +77,7 @@ pub use report::{
 };
 
 use crate::{
-    base::ChunkId,
+    base::{ChunkId, Mutex},
     coding::BucketKey,
     dispatch::Dispatcher,
     runtime::{Chance, Clock, CpuPool, Tasks},

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
     records::Counters, staging::Staging, tree::Namespace, upload::Uploader, write::WriteBack,
 };
 use crate::{
-    base::{BucketId, Ino, PeerId, Record, Scheme, limits},
+    base::{BucketId, Ino, Mutex, PeerId, Record, Scheme, limits},
     coding::BucketKey,
     dispatch::Dispatcher,
     net::{Candidate, Contact},

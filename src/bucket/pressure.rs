@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::base::limits;
+use crate::base::{Mutex, limits};
 
 /// When programs wrote or waited for the disk.
 #[derive(Default)]

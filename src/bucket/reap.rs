@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
@@ -10,7 +9,7 @@ use super::{
     cell::{Cell, Locked},
 };
 use crate::{
-    base::{ChunkId, Ino, limits},
+    base::{ChunkId, Ino, Mutex, limits},
     runtime::failpoint,
     store::{Batch, Table},
 };

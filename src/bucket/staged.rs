@@ -15,10 +15,8 @@ use std::{
     },
 };
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::{
-    base::{RangeSet, limits},
+    base::{Condvar, Mutex, RangeSet, limits},
     store::{Disk, DiskFile},
 };
 

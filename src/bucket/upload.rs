@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, Semaphore},
     time::Instant,
@@ -22,7 +21,7 @@ use super::{
     pressure::{Drain, Pressure},
 };
 use crate::{
-    base::{Ino, Scheme, limits},
+    base::{Ino, Mutex, Scheme, limits},
     store::DiskFile,
 };
 

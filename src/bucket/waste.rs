@@ -5,13 +5,14 @@
 
 use std::{io, ops::Range};
 
-use parking_lot::MutexGuard;
-
 use super::{
     Error, Inner,
     cell::{Cell, CellState},
 };
-use crate::{base::limits, store::Sequence};
+use crate::{
+    base::{MutexGuard, limits},
+    store::Sequence,
+};
 
 /// Since when waste is waste whose batch is durable: from the batch before all others on.
 const FOR_GOOD: Sequence = Sequence::START;

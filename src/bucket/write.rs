@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
 use tokio::{runtime::Handle, sync::Notify};
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
     commit::blocking,
 };
 use crate::{
-    base::{Ino, limits},
+    base::{Ino, Mutex, MutexGuard, limits},
     runtime::failpoint,
     store::Batch,
 };

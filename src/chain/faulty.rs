@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 
 use super::{
     ActionKey, Error, Progress, Step, TxHash, Until,
@@ -13,7 +12,7 @@ use super::{
     },
 };
 use crate::{
-    base::{ShardId, Wei},
+    base::{Mutex, ShardId, Wei},
     keys::EthereumAddress,
     runtime::Chance,
 };

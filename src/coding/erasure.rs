@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use reed_solomon_erasure::galois_8::{ReedSolomon, mul_slice, mul_slice_xor};
 
 use super::{Error, Layout};
-use crate::base::{Scheme, limits::CODERS};
+use crate::base::{Mutex, Scheme, limits::CODERS};
 
 /// Bytes of each shard that are coded together, so that they stay in the processor's cache.
 const STRIP_BYTES: usize = 16 << 10;

@@ -3,11 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-
 use super::status::TrackerReach;
 use crate::{
-    base::{ErrorKind, Kinded, limits},
+    base::{ErrorKind, Kinded, Mutex, limits},
     net::{Beat, Network, Registration, TrackerClient},
     runtime::{Chance, Shutdown},
     store::ShardStore,

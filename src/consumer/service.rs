@@ -12,10 +12,9 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use parking_lot::Mutex;
 
 use crate::{
-    base::{ErrorKind, Kinded, OwnerId, ShardId, limits},
+    base::{ErrorKind, Kinded, Mutex, OwnerId, ShardId, limits},
     net::{Refusal, Reservation, Reserved, ShardPage, ShardService, ShardStat},
     store::{self, ShardStore, SpaceGuard},
 };

@@ -5,8 +5,6 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use parking_lot::Mutex;
-
 use super::{
     Error,
     announce::Announcer,
@@ -14,7 +12,7 @@ use super::{
     status::{ConsumerStatus, TrackerReach},
 };
 use crate::{
-    base::limits,
+    base::{Mutex, limits},
     coding::merkle,
     net::{Network, ServerIdentity, ShardService, TrackerClient, serve_shards},
     runtime::{Chance, Tasks, serve_status, spawn_blocking},

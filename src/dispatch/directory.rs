@@ -5,14 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
 
 use crate::{
-    base::{PeerId, UnixMillis, limits},
+    base::{Mutex, PeerId, UnixMillis, limits},
     net::{Candidate, CandidateQuery, Contact, TrackerClient},
     runtime::Tasks,
 };

@@ -3,7 +3,6 @@
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use super::{
@@ -14,7 +13,7 @@ use super::{
     pace::Pace,
 };
 use crate::{
-    base::{ErrorKind, Kinded, PeerId, ShardId, limits},
+    base::{ErrorKind, Kinded, Mutex, PeerId, ShardId, limits},
     net::{self, Candidate, ShardClient, ShardPage, TrackerClient},
     runtime::{Chance, Clock, CpuPool, Tasks},
 };

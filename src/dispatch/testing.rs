@@ -10,11 +10,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use parking_lot::Mutex;
 
 use super::{Announce, Dispatcher, Error, Options, Parts, Placement, Rebuilt, Scattered, Shards};
 use crate::{
-    base::{ErrorKind, OwnerId, PeerId, Scheme, ShardId, UnixMillis, limits},
+    base::{ErrorKind, Mutex, OwnerId, PeerId, Scheme, ShardId, UnixMillis, limits},
     coding::{BucketKey, Encoded, encode, open_blocks},
     keys::{OwnerKey, PeerKey, Role},
     net::{

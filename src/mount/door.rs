@@ -14,12 +14,11 @@ use std::{
 use bytes::Bytes;
 use fuser::{Errno, INodeNo, ReplyEmpty, ReplyWrite};
 use futures::FutureExt;
-use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{Invalidator, Options, caller::Caller, convert, lines::Lines};
 use crate::{
-    base::{ErrorKind, Ino, Kinded, limits},
+    base::{ErrorKind, Ino, Kinded, Mutex, limits},
     bucket::{self, Attr, Bucket, NewInode},
     runtime::Tasks,
 };

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
+use crate::base::Mutex;
 
 /// A line for each file that somebody waits for, with what each of them wants.
 pub(super) struct Lines<W>(Arc<Mutex<HashMap<u64, VecDeque<W>>>>);

@@ -11,14 +11,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Sleep,
 };
 
 use super::{BoxStream, Contact, Error, Incoming, Network, Protocol};
-use crate::base::{PeerId, limits};
+use crate::base::{Mutex, PeerId, limits};
 
 /// What goes wrong with the streams opened to a peer. Offsets count the bytes received on one stream.
 #[derive(Clone, Debug, Default)]

@@ -12,7 +12,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     sync::mpsc,
@@ -22,7 +21,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{BoxStream, Contact, Error, Incoming, Network, Protocol};
 use crate::{
-    base::{PeerId, limits},
+    base::{Mutex, PeerId, limits},
     runtime::Chance,
 };
 

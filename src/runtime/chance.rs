@@ -1,8 +1,9 @@
 //! Random numbers: from the machine's secure source, or from a seed in a simulation.
 
-use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use ring::rand::SecureRandom;
+
+use crate::base::Mutex;
 
 /// A source of random bytes, fit for keys and ids unless it is a simulation's.
 pub trait Chance: Send + Sync + 'static {

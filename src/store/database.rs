@@ -16,8 +16,6 @@ use std::{
     thread::JoinHandle,
 };
 
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
-
 use super::{
     Batch, Disk, Error,
     log::{self, LogFile, Op, RECORD_BYTES},
@@ -26,7 +24,7 @@ use super::{
     trees::{self, Trees, trees_error},
 };
 use crate::{
-    base::limits,
+    base::{Condvar, Mutex, MutexGuard, RwLock, limits},
     runtime::{OneThread, failpoint},
 };
 

@@ -8,14 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
-
 use super::{
     Batch, Database, Disk, DiskOp, Error, FaultyDisk, RealDisk, Sequence, SimulatedDisk, StagingFiles, Table,
     log::{LOG_BYTES, Op},
 };
 use crate::{
-    base::{ErrorKind, Kinded},
+    base::{ErrorKind, Kinded, Mutex},
     runtime::{Chance, OneThread, SeededChance},
 };
 

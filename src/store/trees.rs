@@ -27,13 +27,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
-
 use super::{
     Error,
     schema::{Table, key},
 };
-use crate::runtime::make_directory;
+use crate::{base::Mutex, runtime::make_directory};
 
 /// Memory that sled may use for its cache, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;

@@ -6,12 +6,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, registry::Registry};
 use crate::{
-    base::{OwnerId, PeerId, UnixMillis, limits},
+    base::{Mutex, OwnerId, PeerId, UnixMillis, limits},
     net::{
         Beat, Candidate, CandidateQuery, Network, Refusal, Registration, ServerIdentity, TrackerService, serve_tracker,
     },

@@ -6,7 +6,8 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
-use parking_lot::Mutex;
+
+use crate::base::Mutex;
 
 type Answer<T, E> = Result<T, Arc<E>>;
 type Running<T, E> = WeakShared<BoxFuture<'static, Answer<T, E>>>;

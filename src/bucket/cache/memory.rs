@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use lru::LruCache;
-use parking_lot::Mutex;
 
-use crate::base::{ChunkId, limits::CHUNK_BLOCKS};
+use crate::base::{ChunkId, Mutex, limits::CHUNK_BLOCKS};
 
 /// What an entry costs beside its bytes: key, links, table slot and the buffer's header, rounded up.
 pub(super) const ENTRY_BYTES: u64 = 192;

@@ -12,11 +12,10 @@ use std::{
 };
 
 use lru::LruCache;
-use parking_lot::Mutex;
 
 use super::header::{DATA_OFFSET, HEADER_BYTES, Header, PAGE_BYTES};
 use crate::{
-    base::{ChunkId, limits},
+    base::{ChunkId, Mutex, limits},
     coding::Layout,
     store::{Disk, DiskFile, Error},
 };

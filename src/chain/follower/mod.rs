@@ -13,15 +13,17 @@ mod cursor;
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-
 pub use self::cursor::{Cursor, Mark};
 use super::{
     Error, Node,
     blocking::blocking,
     node::{Header, RawLog},
 };
-use crate::{base::limits, keys::EthereumAddress, runtime::Tasks};
+use crate::{
+    base::{Mutex, limits},
+    keys::EthereumAddress,
+    runtime::Tasks,
+};
 
 /// Takes events, and keeps the cursor.
 ///

@@ -9,7 +9,6 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use ethers::abi::{AbiDecode, AbiEncode};
-use parking_lot::Mutex;
 
 use self::{
     bindings::{agreements, disputes, mandates, registry, vault},
@@ -25,7 +24,7 @@ use super::{
     node::At,
 };
 use crate::{
-    base::{ShardId, Wei},
+    base::{Mutex, ShardId, Wei},
     keys::EthereumAddress,
 };
 

@@ -16,8 +16,6 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
-
 pub use self::ledger::SimulatedLedger;
 use self::state::{Refusal, State, Turn};
 use super::{
@@ -26,7 +24,7 @@ use super::{
     revert,
 };
 use crate::{
-    base::{Wei, limits, sha256},
+    base::{Mutex, Wei, limits, sha256},
     keys::EthereumAddress,
     runtime::Clock,
 };

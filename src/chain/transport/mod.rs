@@ -19,7 +19,6 @@ use std::{
 };
 
 use ethers::providers::{JsonRpcClient, JsonRpcError, ProviderError, RpcError};
-use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
@@ -29,7 +28,7 @@ use self::{
     http::{Endpoint, Failure},
 };
 use super::{ChainId, Error};
-use crate::base::limits;
+use crate::base::{Mutex, limits};
 
 /// Where the nodes are, and which chain they must be of.
 #[derive(Clone)]

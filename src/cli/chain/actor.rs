@@ -7,11 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use parking_lot::Mutex;
 
 use super::{ActArgs, Chain, DEVELOPMENT_CHAIN, args::SignArgs};
 use crate::{
-    base::{Wei, limits},
+    base::{Mutex, Wei, limits},
     chain::{
         Action, ActionKey, Call, Error, Ledger, Outbox, OutboxOptions, OutboxParts, Outcome, Progress, RealLedger,
         RealLedgerParts, Signer, TxHash, Until, Wallet,

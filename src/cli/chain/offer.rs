@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
     random_key,
 };
 use crate::{
-    base::{format_bytes, limits},
+    base::{Mutex, format_bytes, limits},
     chain::{
         Action, Cursor, Error, Event, Ledger, LedgerHandler, Offer, OfferId, OfferTerms, Party, PlacedEvent,
         RealLedger, Step, Timestamp, price_of_bytes,

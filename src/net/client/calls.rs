@@ -6,13 +6,12 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
 use super::session::{Nothing, Session, Traffic};
 use crate::{
-    base::{PeerId, limits},
+    base::{Mutex, PeerId, limits},
     keys::{Certificate, Role},
     net::{Contact, Error, Network, Protocol, wire::Hello},
 };

@@ -3,12 +3,11 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{calls::Calls, session::Session};
 use crate::{
-    base::{ErrorKind, PeerId, ShardId, limits},
+    base::{ErrorKind, Mutex, PeerId, ShardId, limits},
     coding::merkle,
     keys::{Certificate, verify},
     net::{

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::calls::Calls;
 use crate::{
-    base::{PeerId, limits},
+    base::{Mutex, PeerId, limits},
     keys::Certificate,
     net::{
         Beat, Candidate, CandidateQuery, Contact, Error, Network, Protocol, Registration, parse_address,

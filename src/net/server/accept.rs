@@ -3,12 +3,11 @@
 use std::{collections::HashMap, future::Future, io, sync::Arc};
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::{io::AsyncWriteExt, sync::Semaphore, time::timeout};
 
 use crate::{
-    base::{ErrorKind, OwnerId, PeerId, limits},
+    base::{ErrorKind, Mutex, OwnerId, PeerId, limits},
     keys::{Certificate, PeerKey, Role},
     net::{
         BoxStream, Error, Incoming, Network, Protocol, Refusal,

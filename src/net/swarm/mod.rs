@@ -13,7 +13,6 @@ use std::{future::Future, sync::Arc};
 use async_trait::async_trait;
 use futures::StreamExt;
 use libp2p::{Multiaddr, Swarm, multiaddr::Protocol as Part, swarm::SwarmEvent};
-use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -26,7 +25,7 @@ use self::{
 };
 use super::{BoxStream, Contact, Error, Incoming, Network, Protocol, parse_address};
 use crate::{
-    base::{PeerId, limits},
+    base::{Mutex, PeerId, limits},
     keys::PeerKey,
     runtime::Tasks,
 };

@@ -17,12 +17,11 @@ use libp2p::{
         handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
     },
 };
-use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 use crate::{
-    base::{PeerId, limits},
+    base::{Mutex, PeerId, limits},
     net::{BoxStream, Protocol},
 };
 

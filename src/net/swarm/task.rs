@@ -15,7 +15,6 @@ use libp2p::{
         dial_opts::{DialOpts, PeerCondition},
     },
 };
-use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -26,7 +25,7 @@ use super::{
     streams::Wish,
 };
 use crate::{
-    base::{PeerId, limits},
+    base::{Mutex, PeerId, limits},
     runtime::Shutdown,
 };
 

@@ -5,10 +5,9 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use parking_lot::Mutex;
 
 use crate::{
-    base::{ErrorKind, OwnerId, PeerId, ShardId, UnixMillis, limits},
+    base::{ErrorKind, Mutex, OwnerId, PeerId, ShardId, UnixMillis, limits},
     coding::merkle,
     keys::{Certificate, OwnerKey, PeerKey, Role},
     net::*,

@@ -8,9 +8,8 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::{Condvar, Mutex};
-
 use super::{Disk, DiskFile};
+use crate::base::{Condvar, Mutex};
 
 /// What an operation on a disk is, for choosing which fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -130,7 +130,7 @@ mod tests {
     /// A file that notes what is asked of it.
     #[derive(Default)]
     struct Noted {
-        written_out: parking_lot::Mutex<Vec<Range<u64>>>,
+        written_out: crate::base::Mutex<Vec<Range<u64>>>,
         fails: bool,
         flushes: std::sync::atomic::AtomicU64,
     }

@@ -13,9 +13,8 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
-
 use super::{Disk, DiskFile};
+use crate::base::Mutex;
 use crate::runtime::Chance;
 
 const SECTOR: usize = 512;

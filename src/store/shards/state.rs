@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::format::{EntryHeader, Key, PAGE, footprint, head_bytes};
-use crate::base::{OwnerId, ShardId};
+use crate::base::{Mutex, OwnerId, ShardId};
 
 /// Where a shard's entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, io, ops::Range, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::{
@@ -14,7 +13,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    base::{OwnerId, ShardId, limits},
+    base::{Mutex, OwnerId, ShardId, limits},
     runtime::{Chance, spawn_blocking},
     store::{Disk, DiskFile, Error},
 };
