@@ -51,6 +51,8 @@ pub trait DiskFile: Send + Sync {
     fn write_out(&self, _: Range<u64>) -> io::Result<()> {
         Ok(())
     }
+    /// Nobody will read soon what is in a range, flushed: memory that the system keeps it in may go to others.
+    fn forget(&self, _: Range<u64>) {}
 }
 
 /// Flushes a file in which these ranges were written, in order. Much is handed to the disk piece by piece: a disk works
@@ -186,6 +188,22 @@ mod tests {
         file.write_out(0..0).expect("nothing is nothing");
         assert!(file.write_out(1..u64::MAX).is_err(), "there is no such place");
         sync_ranges(&*file, Some(4096..4096 + (3 << 20))).expect("flushed");
+    }
+
+    #[test]
+    fn what_was_forgotten_is_read_from_the_disk() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = RealDisk::new(directory.path()).expect("a disk").open(Path::new("file"), true).expect("made");
+        let data: Vec<u8> = (0..3_u32 << 20).map(|at| (at / 4096) as u8).collect();
+        file.write_at(&data, 0).and_then(|()| file.sync()).expect("flushed");
+        file.forget(0..0);
+        file.forget(5000..2 << 20);
+        // What is not flushed is not lost either.
+        file.write_at(&[9; 100], 1 << 20).expect("written");
+        file.forget(0..u64::MAX);
+        let read = file.read_new(data.len(), 0).expect("read");
+        assert!(read[..1 << 20] == data[..1 << 20] && read[1 << 20..][..100] == [9; 100]);
+        assert!(read[(1 << 20) + 100..] == data[(1 << 20) + 100..]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    num::NonZeroU64,
     ops::Range,
     os::{
         fd::{AsFd, AsRawFd},
@@ -11,7 +12,11 @@ use std::{
     sync::Arc,
 };
 
-use rustix::{buffer::spare_capacity, fs::FallocateFlags, io::Errno};
+use rustix::{
+    buffer::spare_capacity,
+    fs::{Advice, FallocateFlags},
+    io::Errno,
+};
 
 use super::{Disk, DiskFile};
 
@@ -181,6 +186,14 @@ impl DiskFile for RealFile {
                 Ok(())
             }
             error => Err(error),
+        }
+    }
+
+    fn forget(&self, range: Range<u64>) {
+        if let Some(length) = NonZeroU64::new(range.end.saturating_sub(range.start))
+            && let Err(error) = rustix::fs::fadvise(&self.0, range.start, Some(length), Advice::DontNeed)
+        {
+            tracing::debug!("the system keeps what it was told to forget: {error}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The writer: many changes, one flush of every segment they touch, then all the answers.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -34,6 +34,8 @@ pub struct Writer {
 struct Unflushed {
     files: BTreeMap<u32, Arc<dyn DiskFile>>,
     has_new_segment: bool,
+    /// What of it has been flushed since.
+    flushed: Vec<(Arc<dyn DiskFile>, Range<u64>)>,
 }
 
 /// A change that is written.
@@ -100,6 +102,8 @@ impl ShardStore {
             drop(written);
             reply(answer, Ok(()));
         }
+        // Whoever has stored a shard seldom wants it soon: so it does not crowd out what this machine's owner uses.
+        unflushed.flushed.into_iter().for_each(|(file, range)| file.forget(range));
     }
 
     fn write(&self, writer: &mut Writer, unflushed: &mut Unflushed, change: Change) -> Result<Written, Error> {
@@ -238,8 +242,9 @@ impl ShardStore {
         }
         for (number, file) in std::mem::take(&mut unflushed.files) {
             let appended = (writer.active == Some(number)).then_some(writer.flushed_to..writer.tail);
-            sync_ranges(&*file, appended)
+            sync_ranges(&*file, appended.clone())
                 .map_err(|error| self.poison(format!("flushing {}: {error}", segment_path(number).display())))?;
+            unflushed.flushed.extend(appended.map(|range| (file, range)));
         }
         if std::mem::take(&mut unflushed.has_new_segment) {
             self.sync_directory().map_err(|error| self.poison(format!("flushing {DIRECTORY}: {error}")))?;
