@@ -289,9 +289,11 @@ pub const KERNEL_READAHEAD_BYTES: u32 = 2 << 20;
 /// Flushes of the intent log under way at a time.
 pub const LOG_FLUSHES: usize = 2;
 /// Read-ahead and write-back requests of the kernel under way at a time. What it writes back beyond them waits in order, and
-/// an fsync behind those of a file that others are at. Each that waits for such a file, or for room, is held in memory: no
-/// more than the kernel lets be dirty, which is a percent of what it lets be dirty of all files.
-pub const KERNEL_BACKGROUND: u16 = 256;
+/// an fsync behind those of a file that others are at: so these are more than one file has. Each that waits for room in
+/// staging is held in memory: no more than the kernel lets be dirty, which is a percent of what it lets be dirty of all files.
+pub const KERNEL_BACKGROUND: u16 = 512;
+/// Bytes that wait for their files in memory, at most, before who takes requests waits for a file itself.
+pub const LINES_BYTES: usize = 64 << 20;
 /// Threads that take requests from the kernel.
 pub const KERNEL_THREADS: usize = 4;
 /// Those of them that may wait for a flush of the disk at a time.

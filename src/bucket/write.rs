@@ -295,6 +295,11 @@ impl Bucket {
         self.inner.staging.has_holes(ino) || self.inner.cell(ino).is_ok_and(|cell| cell.is_busy())
     }
 
+    /// Whether much of this file is written and not flushed: then more of it is likely to come, and its fsync takes a while.
+    pub fn is_written_much(&self, ino: Ino) -> bool {
+        self.inner.cell(ino).is_ok_and(|cell| cell.lock().unlogged.covered_bytes() > limits::INLINE_BYTES)
+    }
+
     /// Whether an fsync of this inode is no more than one flush of the log: little is written, nobody is at it who stays,
     /// and no consumer is waited for.
     pub fn is_fsync_short(&self, ino: Ino) -> bool {

@@ -14,13 +14,16 @@ use std::{
 use bytes::Bytes;
 use fuser::{Errno, INodeNo, ReplyEmpty, ReplyWrite};
 use futures::FutureExt;
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use super::{Invalidator, Options, caller::Caller, convert, lines::Lines};
 use crate::{
     base::{ErrorKind, Ino, Kinded, Mutex, limits},
     bucket::{self, Attr, Bucket, NewInode},
-    runtime::Tasks,
+    runtime::{Tasks, done_first},
 };
 
 /// The file system that the kernel talks to.
@@ -35,6 +38,8 @@ pub(super) struct Door {
     pub flushes: Semaphore,
     /// What waits for files that others are at.
     pub lines: Lines<Waiting>,
+    /// The bytes that may join them.
+    pub line_room: Arc<Semaphore>,
 }
 
 /// What is asked, for the log, and who waits for the answer.
@@ -179,10 +184,29 @@ impl Door {
         }
     }
 
-    /// Takes what the kernel writes back, which nobody gives up, for a file that others are at. So much waits here as the
-    /// kernel has on its way, at most.
-    pub(super) fn write_in_line(&self, request: Request, offset: u64, data: &[u8], reply: ReplyWrite) {
-        let waiting = Waiting { request, offset, data: Bytes::copy_from_slice(data), reply };
+    /// Room in a line for what the kernel writes back of a file, if it would keep who takes requests: others are at the file,
+    /// or it is a small piece of many. Without room it is written now, before those of the line: the kernel has no two of
+    /// the same page on their way.
+    pub(super) fn place_in_line(&self, file: u64, data: &[u8]) -> Option<OwnedSemaphorePermit> {
+        let ino = Ino(file);
+        let is_one_of_many =
+            || data.len() < limits::KERNEL_REQUEST_BYTES as usize / 4 && self.bucket.is_written_much(ino);
+        if !self.lines.has(file) && !self.bucket.is_busy(ino) && !is_one_of_many() {
+            return None;
+        }
+        let bytes = u32::try_from(data.len()).ok()?;
+        Arc::clone(&self.line_room).try_acquire_many_owned(bytes).ok()
+    }
+
+    /// Takes what the kernel writes back, which nobody gives up.
+    pub(super) fn write_in_line(
+        &self,
+        request: Request,
+        (offset, data): (u64, &[u8]),
+        place: OwnedSemaphorePermit,
+        reply: ReplyWrite,
+    ) {
+        let waiting = Waiting { request, offset, data: Bytes::copy_from_slice(data), reply, _place: place };
         if !self.lines.join(request.file, waiting) {
             return;
         }
@@ -213,7 +237,7 @@ impl Door {
         };
         let _runtime = self.runtime.enter();
         self.tasks.spawn(async move {
-            if let Err(error) = tokio::task::spawn_blocking(work_off).await {
+            if let Err(error) = tokio::task::spawn_blocking(|| done_first(work_off)).await {
                 tracing::error!(op = request.op, file = request.file, %error, "a defect: who waits is not answered");
             }
         });
@@ -291,6 +315,7 @@ pub(super) struct Waiting {
     offset: u64,
     data: Bytes,
     reply: ReplyWrite,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Writes what waits for a file all at once: one by one, each would wait for whoever is at the file again.

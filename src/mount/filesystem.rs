@@ -252,8 +252,8 @@ impl Filesystem for Door {
         let request = Request::new("write", ino).by(caller);
         let ino = convert::ino(ino);
         let is_written_back = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-        if is_written_back && (self.lines.has(request.file) || self.bucket.is_busy(ino)) {
-            self.write_in_line(request, offset, data, reply);
+        if is_written_back && let Some(place) = self.place_in_line(request.file, data) {
+            self.write_in_line(request, (offset, data), place, reply);
             return;
         }
         let now = self.attempt(request, |bucket| {

@@ -65,9 +65,10 @@ pub fn mount(bucket: Bucket, mut options: Options, tasks: Tasks, runtime: Handle
     config.clone_fd = true;
     let invalidator = Arc::new(OnceLock::new());
     let flushes = Semaphore::new(limits::KERNEL_FLUSHES);
-    let lines = Lines::default();
+    let (lines, line_room) = (Lines::default(), Arc::new(Semaphore::new(limits::LINES_BYTES)));
     let options = Arc::new(options);
-    let door = Door { bucket, options, tasks, runtime, invalidator: Arc::clone(&invalidator), flushes, lines };
+    let door =
+        Door { bucket, options, tasks, runtime, invalidator: Arc::clone(&invalidator), flushes, lines, line_room };
     let started = Session::from_fd(door, device, acl, config).map_err(fail).and_then(|session| {
         let notifier = session.notifier();
         let (sender, ended) = watch::channel(false);

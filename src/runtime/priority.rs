@@ -21,6 +21,20 @@ pub fn work_first() {
     }
 }
 
+/// Does some work as after [`work_first`], and leaves the thread as it was.
+pub fn done_first<T>(work: impl FnOnce() -> T) -> T {
+    /// Also when the work panics.
+    struct Afterwards<F: Fn()>(F);
+    impl<F: Fn()> Drop for Afterwards<F> {
+        fn drop(&mut self) {
+            self.0();
+        }
+    }
+    let _as_before = Afterwards(like_this_thread());
+    work_first();
+    work()
+}
+
 /// Has a thread work like this one, whoever starts it: for runtimes, whose threads are started by those that need them.
 pub fn like_this_thread() -> impl Fn() + Send + Sync + 'static {
     let usual = rustix::process::getpriority_process(None);
@@ -48,6 +62,23 @@ mod tests {
         let (pool, here) = (CpuPool::new(1), nice());
         assert_eq!(pool.run_in_background(nice).await, (here + BACKGROUND_NICE).min(19));
         assert_eq!(pool.run(nice).await, here);
+    }
+
+    #[test]
+    fn what_was_done_first_leaves_a_thread_as_it_was() {
+        let tried = thread::spawn(|| {
+            let before = nice();
+            let during = done_first(nice);
+            let panicked = std::panic::catch_unwind(|| done_first(|| panic!("as told")));
+            (before, during, panicked.is_err(), nice())
+        });
+        let (before, during, has_panicked, after) = tried.join().expect("no panic");
+        assert!(has_panicked);
+        assert_eq!(after, before);
+        if during == before {
+            return println!("skipped: this process may not come first");
+        }
+        assert_eq!(during, (before + FIRST_NICE).max(-20));
     }
 
     #[test]
