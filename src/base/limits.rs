@@ -90,9 +90,9 @@ pub const PAGE_BYTES: u64 = 4 << 10;
 pub const COPY_STAGED_BYTES: u64 = 32 << 20;
 /// Staged ranges that one batch tells the database, at most: 2 MiB of the log.
 pub const RANGES_PER_BATCH: usize = 64 << 10;
-/// A thread that takes requests of the kernel waits so long for others at a file before it leaves that to another one.
-pub const CELL_PATIENCE: Duration = Duration::from_millis(1);
-/// Parts of files that land before others get their turn with these files.
+/// A thread that takes requests of the kernel waits so long, awake, for others at a file before it leaves that to another one.
+pub const CELL_PATIENCE: Duration = Duration::from_micros(100);
+/// Parts of files that land before others may have their turn with these files.
 pub const LANDED_AT_ONCE: usize = 32;
 /// Bytes of a staging file that are given back as a hole in it, at least.
 pub const HOLE_BYTES: u64 = 1 << 20;
@@ -289,11 +289,18 @@ pub const KERNEL_READAHEAD_BYTES: u32 = 2 << 20;
 /// Flushes of the intent log under way at a time.
 pub const LOG_FLUSHES: usize = 2;
 /// Read-ahead and write-back requests of the kernel under way at a time. What it writes back beyond them waits in order, and
-/// an fsync behind those of a file that others are at: so these are more than one file has. Each that waits for room in
-/// staging is held in memory: no more than the kernel lets be dirty, which is a percent of what it lets be dirty of all files.
+/// an fsync with it: these are more than a program makes that syncs each megabyte of pages written here and there. Each that
+/// waits for room in staging is held in memory: no more than the kernel lets be dirty, which is a percent of what it lets be
+/// dirty of all files.
 pub const KERNEL_BACKGROUND: u16 = 512;
-/// Bytes that wait for their files in memory, at most, before who takes requests waits for a file itself.
+/// Bytes of all files together that wait in memory for those who are at their files. What comes beyond them waits on the thread
+/// that takes requests.
 pub const LINES_BYTES: usize = 64 << 20;
+/// What the kernel writes back of a file with much unflushed is left to another thread when it has fewer bytes: to write
+/// more takes the disk longer than to copy them for that.
+pub const LINE_PIECE_BYTES: usize = 256 << 10;
+/// Threads that may wait for the disk or for a file: more than lines there can be, so that what makes room in staging goes on.
+pub const BLOCKING_THREADS: usize = 2 * KERNEL_BACKGROUND as usize;
 /// Threads that take requests from the kernel.
 pub const KERNEL_THREADS: usize = 4;
 /// Those of them that may wait for a flush of the disk at a time.

@@ -1,7 +1,7 @@
-//! Locks of the standard library, which nobody poisons: a panic in this program is answered where it is caught, and what it
-//! has left half done is of its own making, held or not.
+//! Locks of the standard library, whose poison is ignored: a panic is answered where it is caught, and what it has left half
+//! done is of its own making, held or not.
 //!
-//! They wait for their turn asleep, and are woken when it comes. A lock that offers its turn on the processor to others
+//! Who waits for them soon sleeps, and is woken when they are free. One that offers its turn on the processor to others
 //! meanwhile (sched_yield(2)) gets it back only when these have had theirs, milliseconds later on a busy machine, though
 //! the lock was free long before.
 
@@ -19,7 +19,7 @@ pub struct Mutex<T: ?Sized>(std::sync::Mutex<T>);
 #[derive(Debug)]
 pub struct MutexGuard<'a, T: ?Sized> {
     of: &'a Mutex<T>,
-    /// None only within [`MutexGuard::unlocked`].
+    /// None only within [`MutexGuard::unlocked`] and [`Condvar::wait`], which borrow the guard.
     held: Option<std::sync::MutexGuard<'a, T>>,
 }
 
@@ -51,7 +51,8 @@ impl<T: ?Sized> Mutex<T> {
         Some(MutexGuard { of: self, held: Some(held) })
     }
 
-    /// None when somebody has it for so long. Waits awake: for times in which nothing else could be done.
+    /// None when somebody has it for so long. Waits awake, and may so keep from the processor who has it: for less time than
+    /// it takes to fall asleep and be woken.
     pub fn try_lock_for(&self, patience: Duration) -> Option<MutexGuard<'_, T>> {
         let start = Instant::now();
         loop {
@@ -91,13 +92,13 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.held.as_ref().expect("held but within `unlocked`, which borrows the guard")
+        self.held.as_ref().expect("held whenever the guard is not borrowed")
     }
 }
 
 impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.held.as_mut().expect("held but within `unlocked`, which borrows the guard")
+        self.held.as_mut().expect("held whenever the guard is not borrowed")
     }
 }
 
@@ -113,7 +114,7 @@ impl Condvar {
 
     /// Lets others have their turn until one says that something has changed; it may also return without.
     pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-        let held = guard.held.take().expect("held but within `unlocked`, which borrows the guard");
+        let held = guard.held.take().expect("held whenever the guard is not borrowed");
         guard.held = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
     }
 

@@ -36,7 +36,7 @@ pub(super) struct Door {
     pub invalidator: Arc<OnceLock<Invalidator>>,
     /// Who may wait for a flush on the thread that took the request.
     pub flushes: Semaphore,
-    /// What waits for files that others are at.
+    /// What is written back of files that others are at, or of which there is much.
     pub lines: Lines<Waiting>,
     /// The bytes that may join them.
     pub line_room: Arc<Semaphore>,
@@ -189,8 +189,7 @@ impl Door {
     /// the same page on their way.
     pub(super) fn place_in_line(&self, file: u64, data: &[u8]) -> Option<OwnedSemaphorePermit> {
         let ino = Ino(file);
-        let is_one_of_many =
-            || data.len() < limits::KERNEL_REQUEST_BYTES as usize / 4 && self.bucket.is_written_much(ino);
+        let is_one_of_many = || data.len() < limits::LINE_PIECE_BYTES && self.bucket.is_written_much(ino);
         if !self.lines.has(file) && !self.bucket.is_busy(ino) && !is_one_of_many() {
             return None;
         }
@@ -309,7 +308,7 @@ impl Door {
     }
 }
 
-/// A write that waits for others at its file.
+/// A write in the line of its file.
 pub(super) struct Waiting {
     request: Request,
     offset: u64,
@@ -367,6 +366,7 @@ mod tests {
     use crate::{
         base::Ino,
         bucket::{FileKind, Timestamp},
+        runtime::Shutdown,
     };
 
     fn parent(mode: u32) -> Attr {
@@ -399,6 +399,34 @@ mod tests {
         assert_eq!((file.gid, file.mode), (77, 0o755));
         let directory = inherited(&parent(0o2755), new(FileKind::Directory));
         assert_eq!((directory.gid, directory.mode), (77, 0o2755));
+    }
+
+    #[test]
+    fn small_pieces_of_a_file_join_its_line_when_there_are_many() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let _runtime = runtime.enter();
+        let directory = tempfile::tempdir().expect("made");
+        let door = Door {
+            bucket: bucket::open(directory.path()),
+            options: Arc::new(Options::new(directory.path().join("mount"), directory.path().join("socket"))),
+            tasks: Tasks::new(Shutdown::new()),
+            runtime: runtime.handle().clone(),
+            invalidator: Arc::default(),
+            flushes: Semaphore::new(1),
+            lines: Lines::default(),
+            line_room: Arc::new(Semaphore::new(300_000)),
+        };
+        let ino = door.bucket.make(Ino::ROOT, b"file", new(FileKind::File)).expect("made").ino;
+        let joins = |bytes: usize| door.place_in_line(ino.0, &vec![0; bytes]).is_some();
+        assert!(!joins(4096), "the first of them is written at once");
+        let much = vec![7; limits::INLINE_BYTES as usize + 1];
+        door.bucket.write_now(ino, 0, &much).expect("written").expect("there is room");
+        assert!(joins(4096) && joins(200_000));
+        assert!(!joins(limits::LINE_PIECE_BYTES), "a large one is not copied once more");
+        let _place = door.place_in_line(ino.0, &[0; 200_000]).expect("there is room");
+        assert!(joins(100_000) && !joins(100_001), "what waits takes room");
+        door.bucket.fsync_blocking(ino, true).expect("flushed");
+        assert!(!joins(4000), "all is flushed: this may be the only one");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Who waits for a file that others are at.
+//! Who waits for a file that others are at, or of which the kernel writes back much in small pieces.
 //!
 //! The kernel's threads are few and take requests in the order in which they came: if they waited for one file, what is
 //! asked of all others would wait with it. So what has to wait joins the line of its file, which a thread of its own works
@@ -82,6 +82,11 @@ mod tests {
     const PAGES: u64 = limits::KERNEL_BACKGROUND as u64 * 3 / 4;
     const DEADLINE: Duration = Duration::from_secs(20);
 
+    /// Not zero, and another for the pages beside it.
+    fn fill(page: u64) -> u8 {
+        (page % 251) as u8 + 1
+    }
+
     /// None, with a line that says so, where nothing can be mounted.
     fn mounted(directory: &Path, runtime: &tokio::runtime::Runtime) -> Option<(Bucket, Mounted)> {
         let (state, mountpoint) = (directory.join("state"), directory.join("mount"));
@@ -120,7 +125,7 @@ mod tests {
         let ino = Ino(file.metadata().expect("known").ino());
         // Pages apart from each other, each of which the kernel sends by itself.
         for page in 0..PAGES {
-            file.write_all_at(&[page as u8 + 1; PAGE as usize], 2 * page * PAGE).expect("written");
+            file.write_all_at(&[fill(page); PAGE as usize], 2 * page * PAGE).expect("written");
         }
         let mut syncing = None;
         bucket.hold(ino, || {
@@ -131,7 +136,7 @@ mod tests {
         syncing.expect("begun").join().expect("no panic").expect("synced");
         for page in 0..PAGES {
             let bytes = bucket.read_now(ino, 2 * page * PAGE, PAGE as u32).expect("reads").expect("all is here");
-            assert!(bytes.iter().all(|byte| *byte == page as u8 + 1), "page {page}");
+            assert!(bytes.iter().all(|byte| *byte == fill(page)), "page {page}");
         }
         runtime.block_on(mounted.unmount()).expect("unmounted");
     }

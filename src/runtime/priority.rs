@@ -24,13 +24,15 @@ pub fn work_first() {
 /// Does some work as after [`work_first`], and leaves the thread as it was.
 pub fn done_first<T>(work: impl FnOnce() -> T) -> T {
     /// Also when the work panics.
-    struct Afterwards<F: Fn()>(F);
-    impl<F: Fn()> Drop for Afterwards<F> {
+    struct Afterwards(rustix::io::Result<i32>);
+    impl Drop for Afterwards {
         fn drop(&mut self) {
-            self.0();
+            if let Err(error) = self.0.and_then(|usual| rustix::process::setpriority_process(None, usual)) {
+                tracing::warn!(%error, "this thread goes on coming before other work");
+            }
         }
     }
-    let _as_before = Afterwards(like_this_thread());
+    let _as_before = Afterwards(rustix::process::getpriority_process(None));
     work_first();
     work()
 }

@@ -139,6 +139,10 @@ struct FaultyFile {
 }
 
 impl DiskFile for FaultyFile {
+    fn forget(&self, range: Range<u64>) {
+        self.inner.forget(range);
+    }
+
     fn write_out(&self, range: Range<u64>) -> io::Result<()> {
         self.disk.check(DiskOp::WriteOut)?;
         self.inner.write_out(range)

@@ -200,7 +200,7 @@ mod tests {
         file.forget(5000..2 << 20);
         // What is not flushed is not lost either.
         file.write_at(&[9; 100], 1 << 20).expect("written");
-        file.forget(0..u64::MAX);
+        file.forget(0..3 << 20);
         let read = file.read_new(data.len(), 0).expect("read");
         assert!(read[..1 << 20] == data[..1 << 20] && read[1 << 20..][..100] == [9; 100]);
         assert!(read[(1 << 20) + 100..] == data[(1 << 20) + 100..]);

@@ -5,6 +5,7 @@ mod golden;
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use bytes::Bytes;
+use rustix::io::ReadWriteFlags;
 
 use super::{
     format::{PAGE, footprint, head_bytes, most_roots, segment_path},
@@ -46,6 +47,41 @@ async fn put(store: &Arc<ShardStore>, owner: OwnerId, body: &Bytes) -> Result<Sh
     let guard = store.reserve(u32::try_from(body.len()).expect("small"))?;
     store.put((owner, shard), body.clone(), roots_of(body), guard).await?;
     Ok(shard)
+}
+
+/// Whether the system has these bytes of a file in memory; None where it does not tell.
+fn is_cached(file: &std::fs::File, offset: u64) -> Option<bool> {
+    let mut byte = [0];
+    let read = rustix::io::preadv2(file, &mut [io::IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
+    match read {
+        Ok(count) => Some(count == 1),
+        Err(rustix::io::Errno::AGAIN) => Some(false),
+        Err(_) => None,
+    }
+}
+
+#[tokio::test]
+async fn what_is_stored_does_not_stay_in_the_memory_of_the_system() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open_on(Arc::new(RealDisk::new(directory.path()).expect("a disk")), 1 << 30);
+    let cached = directory.path().join("cached");
+    std::fs::write(&cached, [7; 100]).expect("written");
+    let file = std::fs::File::open(cached).and_then(|file| file.sync_all().map(|()| file)).expect("flushed");
+    if rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).is_err() || is_cached(&file, 0) != Some(false)
+    {
+        return println!("skipped: this file system keeps all in memory, or does not tell");
+    }
+    for fill in 0..3 {
+        put(&store, OWNER, &body(40_000, fill)).await.expect("stored");
+    }
+    let file = std::fs::File::open(directory.path().join(segment_path(1))).expect("a segment");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    // It is told so behind the answer, of which this is the first.
+    while is_cached(&file, 2 * PAGE) != Some(false) {
+        assert!(std::time::Instant::now() < deadline, "the first shard is in memory still");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.get(OWNER, root_of(&body(40_000, 0))).await.expect("read"), body(40_000, 0));
 }
 
 #[derive(Clone, Copy, PartialEq)]
