@@ -71,16 +71,16 @@ async fn what_is_stored_does_not_stay_in_the_memory_of_the_system() {
     {
         return println!("skipped: this file system keeps all in memory, or does not tell");
     }
-    for fill in 0..3 {
+    // A hint: the system may keep one or the other. Each has a segment, and is told of behind the answer.
+    let mut forgotten = 0;
+    for fill in 0..50 {
         put(&store, OWNER, &body(40_000, fill)).await.expect("stored");
+        if fill > 0 {
+            let file = std::fs::File::open(directory.path().join(segment_path(fill.into()))).expect("the one before");
+            forgotten += usize::from(is_cached(&file, 2 * PAGE) == Some(false));
+        }
     }
-    let file = std::fs::File::open(directory.path().join(segment_path(1))).expect("a segment");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    // It is told so behind the answer, of which this is the first.
-    while is_cached(&file, 2 * PAGE) != Some(false) {
-        assert!(std::time::Instant::now() < deadline, "the first shard is in memory still");
-        tokio::task::yield_now().await;
-    }
+    assert!(forgotten > 0, "all of them are in memory");
     assert_eq!(store.get(OWNER, root_of(&body(40_000, 0))).await.expect("read"), body(40_000, 0));
 }
 
