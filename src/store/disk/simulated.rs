@@ -14,8 +14,7 @@ use std::{
 };
 
 use super::{Disk, DiskFile};
-use crate::base::Mutex;
-use crate::runtime::Chance;
+use crate::{base::Mutex, runtime::Chance};
 
 const SECTOR: usize = 512;
 const PAGE: usize = 4096;
