@@ -9,7 +9,7 @@
 //! is free for its next turn. In a simulation who finds the log full does that thread's work.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,6 +19,7 @@ use std::{
 use super::{
     Batch, Disk, Error,
     log::{self, LogFile, Op, RECORD_BYTES},
+    overlay::{Memory, changes},
     replay::replay,
     schema::{Table, key},
     trees::{self, Trees, trees_error},
@@ -49,15 +50,6 @@ pub trait StagingFiles: Send + Sync + 'static {
 
 /// A key, without table byte and prefix, and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
-
-type Overlay = BTreeMap<Vec<u8>, Option<Arc<[u8]>>>;
-
-pub(super) struct Memory {
-    /// Committed since the current log file began.
-    pub(super) active: Overlay,
-    /// Of the log file that is being checkpointed.
-    pub(super) frozen: Arc<Overlay>,
-}
 
 struct Log {
     /// The one at `current` is written, the other waits for its checkpoint or its turn.
@@ -132,7 +124,7 @@ impl Database {
         files[current].begin(epoch)?;
         let inner = Arc::new(Inner {
             trees,
-            memory: RwLock::new(Memory { active: Overlay::new(), frozen: Arc::default() }),
+            memory: RwLock::default(),
             log: Mutex::new(Log {
                 files,
                 current,
@@ -247,6 +239,8 @@ impl Inner {
         if body.len() > RECORD_BYTES {
             return Err(Error::Full(format!("a change of {} bytes is larger than a log record", body.len())));
         }
+        // Before the lock: who has it keeps all others.
+        let (changes, inline) = changes(batch.ops);
         let mut log = self.log.lock();
         while !log.files[log.current].fits(body.len()) {
             // Seen before the wait: nobody signals once the checkpoint thread has ended.
@@ -279,15 +273,8 @@ impl Inner {
             self.turn.notify_all();
         }
         // Still under the log's lock, so that memory and log have one order.
-        let mut memory = self.memory.write();
-        for op in batch.ops {
-            match op {
-                Op::Put { key, value } => drop(memory.active.insert(key, Some(value.into()))),
-                Op::Delete { key } => drop(memory.active.insert(key, None)),
-                Op::Inline { ino, .. } => drop(log.inline.insert(ino)),
-                Op::Supersede { .. } => {}
-            }
-        }
+        self.memory.write().active.extend(changes);
+        log.inline.extend(inline);
         Ok(Sequence(log.committed))
     }
 
@@ -428,10 +415,7 @@ impl Inner {
             }
             log.files[next].start(epoch);
             (log.current, log.epoch) = (next, epoch);
-            let mut memory = self.memory.write();
-            let frozen = Arc::new(std::mem::take(&mut memory.active));
-            memory.frozen = Arc::clone(&frozen);
-            drop(memory);
+            let frozen = self.memory.write().freeze();
             (old, self.carry_over(&mut log)?, frozen)
         };
         failpoint("log-carried");

@@ -11,6 +11,9 @@ use std::{
 use super::{
     Batch, Database, Disk, DiskOp, Error, FaultyDisk, RealDisk, Sequence, SimulatedDisk, StagingFiles, Table,
     log::{LOG_BYTES, Op},
+    ordered::Query,
+    overlay::Order,
+    schema::key,
 };
 use crate::{
     base::{ErrorKind, Kinded, Mutex},
@@ -520,4 +523,42 @@ fn the_log_is_still_written_in_format_1() {
     let _all = |op: Op| match op {
         Op::Put { .. } | Op::Delete { .. } | Op::Inline { .. } | Op::Supersede { .. } => {}
     };
+}
+
+#[test]
+fn what_is_read_in_order_was_there_at_one_moment() {
+    let stage = Stage::new(460);
+    let small = Arc::new(Small::default());
+    let files = Arc::clone(&small) as Arc<dyn StagingFiles>;
+    let database = Database::open(stage.directory.path(), &stage.disk, files).expect("opens");
+    let range = key(Table::Cookie, &[])..key(Table::Cookie, &[b"z"]);
+    for (order, is_turned) in [(Order::Up, false), (Order::Down, false), (Order::Up, true), (Order::Down, true)] {
+        let name = |name: &str| format!("{name} {order:?} {is_turned}").into_bytes();
+        let (from, to) = (name("a"), name("b"));
+        let mut batch = Batch::new();
+        batch.put(Table::Cookie, &[&from], b"there".to_vec());
+        database.commit(batch).expect("committed");
+        let rename = || {
+            let mut batch = Batch::new();
+            batch.delete(Table::Cookie, &[&from]);
+            batch.put(Table::Cookie, &[&to], b"there".to_vec());
+            database.commit(batch).expect("committed");
+            if is_turned {
+                turn(&database, &small);
+                let end = Instant::now() + Duration::from_secs(60);
+                while database.inner.trees.get(key(Table::Cookie, &[&to])).expect("readable").is_none() {
+                    assert!(Instant::now() < end, "nothing comes into the trees");
+                    std::thread::yield_now();
+                }
+            }
+        };
+        let query = Query { range: range.clone(), prefix: 1, limit: usize::MAX, order };
+        let found = database.pairs(&query, rename).expect("readable");
+        let expected = if is_turned { &to } else { &from };
+        let found: Vec<_> = found.into_iter().map(|(key, _)| key).collect();
+        assert!(found.iter().eq([expected]), "{order:?}, turned: {is_turned}: {found:?}");
+        let mut batch = Batch::new();
+        batch.delete(Table::Cookie, &[&to]);
+        database.commit(batch).expect("committed");
+    }
 }

@@ -12,6 +12,7 @@ mod error;
 mod lock;
 mod log;
 mod ordered;
+mod overlay;
 mod replay;
 mod schema;
 mod shards;
