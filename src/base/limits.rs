@@ -299,8 +299,8 @@ pub const LINES_BYTES: usize = 64 << 20;
 /// What the kernel writes back of a file with much unflushed is left to another thread when it has fewer bytes: to write
 /// more takes the disk longer than to copy them for that.
 pub const LINE_PIECE_BYTES: usize = 256 << 10;
-/// Threads that may wait for the disk or for a file: more than lines there can be, so that what makes room in staging goes on.
-pub const BLOCKING_THREADS: usize = 2 * KERNEL_BACKGROUND as usize;
+/// Threads that may wait for the disk or for a file, for those who use it: more than lines there can be.
+pub const WAITING_THREADS: usize = 2 * KERNEL_BACKGROUND as usize;
 /// Threads that take requests from the kernel.
 pub const KERNEL_THREADS: usize = 4;
 /// Those of them that may wait for a flush of the disk at a time.

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     base::{Ino, Mutex, MutexGuard, RangeMap, RangeSet, Record, limits},
+    runtime::First,
     store::{Batch, DiskFile, Sequence, Table},
 };
 
@@ -122,8 +123,12 @@ impl Cell {
 }
 
 /// Several cells locked together, in the order of their inodes. A batch that stores
-/// records of cells is committed while they are locked, so that records and memory have one order.
-pub(super) struct Locked<'a>(Vec<(Ino, MutexGuard<'a, CellState>)>);
+/// records of cells is committed while they are locked, so that records and memory have one order. Who has them comes first.
+pub(super) struct Locked<'a> {
+    states: Vec<(Ino, MutexGuard<'a, CellState>)>,
+    /// Dropped after them.
+    _first: First,
+}
 
 impl<'a> Locked<'a> {
     /// Locks them all; the same cell may be named twice.
@@ -131,12 +136,13 @@ impl<'a> Locked<'a> {
         let mut cells: Vec<_> = cells.into_iter().collect();
         cells.sort_by_key(|cell| cell.ino);
         cells.dedup_by_key(|cell| cell.ino);
-        Self(cells.into_iter().map(|cell| (cell.ino, cell.lock())).collect())
+        let first = First::enter();
+        Self { states: cells.into_iter().map(|cell| (cell.ino, cell.lock())).collect(), _first: first }
     }
 
     /// The state of one of them.
     pub fn of(&mut self, ino: Ino) -> &mut CellState {
-        let found = self.0.iter_mut().find(|(locked, _)| *locked == ino);
+        let found = self.states.iter_mut().find(|(locked, _)| *locked == ino);
         &mut found.expect("only cells that were locked are asked for").1
     }
 }

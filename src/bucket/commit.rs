@@ -209,7 +209,7 @@ impl Inner {
         placements: Vec<Placement>,
         surplus: &[(PeerId, ShardId)],
     ) -> Result<(), Error> {
-        let _accounts = self.accounts.lock();
+        let _accounts = self.lock_accounts();
         let mut batch = Batch::new();
         for (consumer, shard) in surplus {
             batch.put(Table::Delete, &[consumer.as_bytes(), shard.as_bytes()], Vec::new());

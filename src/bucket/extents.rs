@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     base::{ChunkId, Ino, MutexGuard, Record, limits},
+    runtime::First,
     store::{self, Batch, Table},
 };
 
@@ -28,7 +29,15 @@ pub(super) struct ExtentChange<'a> {
     gained: BTreeMap<Ino, i64>,
     /// Extents that the batch in the making takes.
     cut_extents: usize,
-    _accounts: MutexGuard<'a, ()>,
+    _accounts: Accounts<'a>,
+}
+
+/// The lock on all chunks' accounts: records, live bytes, who waits for shards. Whoever takes bytes of files out of chunks
+/// waits for it; who has it comes first.
+pub(super) struct Accounts<'a> {
+    _held: MutexGuard<'a, ()>,
+    /// Dropped after it.
+    _first: First,
 }
 
 /// Extents read in one step: few at first, since most of who asks need few.
@@ -93,6 +102,12 @@ impl Inner {
         Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
     }
 
+    /// Waits for the lock on all chunks' accounts.
+    pub fn lock_accounts(&self) -> Accounts<'_> {
+        let first = First::enter();
+        Accounts { _held: self.accounts.lock(), _first: first }
+    }
+
     /// Begins a change of extents.
     pub fn change_extents(&self) -> ExtentChange<'_> {
         ExtentChange {
@@ -103,7 +118,7 @@ impl Inner {
             stored: None,
             gained: BTreeMap::new(),
             cut_extents: 0,
-            _accounts: self.accounts.lock(),
+            _accounts: self.lock_accounts(),
         }
     }
 }

@@ -271,7 +271,7 @@ impl Inner {
     pub fn note_suspects(&self, read: &Chunk, suspects: &[usize]) {
         let id = read.layout.chunk;
         let note = || -> Result<(), Error> {
-            let accounts = self.accounts.lock();
+            let accounts = self.lock_accounts();
             let Some(mut chunk) = self.chunk(id)? else { return Ok(()) };
             let before = chunk.placements.clone();
             for index in suspects {

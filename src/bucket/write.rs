@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     base::{Ino, Mutex, MutexGuard, limits},
-    runtime::failpoint,
+    runtime::{First, failpoint},
     store::Batch,
 };
 
@@ -131,6 +131,7 @@ impl Inner {
 
     /// Makes what a cell knows, and the data before it, part of the log; the caller flushes the log.
     pub(super) fn log_cell(&self, cell: &Cell) -> Result<crate::store::Sequence, Error> {
+        let _first = First::enter();
         let mut state = cell.lock();
         if state.is_gone || (!state.is_changed && state.unlogged.is_empty()) {
             // Its earlier changes are in the log already.

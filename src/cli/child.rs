@@ -6,10 +6,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 
 use super::{args::ChildArgs, notify, output};
-use crate::{
-    base::limits,
-    runtime::{Shutdown, like_this_thread},
-};
+use crate::runtime::{Shutdown, like_this_thread};
 
 /// What a process says on stdout when it is ready; its address or directory follows.
 pub const READY: &str = "ready: ";
@@ -65,9 +62,8 @@ pub fn stop_on_signals(shutdown: Shutdown) -> anyhow::Result<()> {
 pub fn run_service(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     // A thread that takes the kernel's requests may be the one that starts another of the runtime's.
-    let builder =
-        builder.enable_all().max_blocking_threads(limits::BLOCKING_THREADS).on_thread_start(like_this_thread());
-    let runtime = builder.build().context("cannot start the runtime")?;
+    let runtime =
+        builder.enable_all().on_thread_start(like_this_thread()).build().context("cannot start the runtime")?;
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(Duration::from_secs(2));
     result

@@ -17,13 +17,14 @@ use futures::FutureExt;
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
 };
 
 use super::{Invalidator, Options, caller::Caller, convert, lines::Lines};
 use crate::{
     base::{ErrorKind, Ino, Kinded, Mutex, limits},
     bucket::{self, Attr, Bucket, NewInode},
-    runtime::{Tasks, done_first},
+    runtime::Tasks,
 };
 
 /// The file system that the kernel talks to.
@@ -32,6 +33,8 @@ pub(super) struct Door {
     pub options: Arc<Options>,
     pub tasks: Tasks,
     pub runtime: Handle,
+    /// Has threads for what has to wait, for a file or for the disk.
+    pub waiting: Handle,
     /// Set once the session exists.
     pub invalidator: Arc<OnceLock<Invalidator>>,
     /// Who may wait for a flush on the thread that took the request.
@@ -234,9 +237,10 @@ impl Door {
                 write_turn(&bucket, Ino(request.file), turn, &wait_for_room);
             }
         };
+        let worker = self.spawn_waiting(work_off);
         let _runtime = self.runtime.enter();
         self.tasks.spawn(async move {
-            if let Err(error) = tokio::task::spawn_blocking(|| done_first(work_off)).await {
+            if let Err(error) = worker.await {
                 tracing::error!(op = request.op, file = request.file, %error, "a defect: who waits is not answered");
             }
         });
@@ -268,7 +272,7 @@ impl Door {
         // Taken by the first who has something to say.
         let reply = Arc::new(Mutex::new(Some(reply)));
         let from_thread = Arc::clone(&reply);
-        let mut waited = tokio::task::spawn_blocking(move || {
+        let mut waited = self.spawn_waiting(move || {
             let outcome = request.settle(catch_unwind(AssertUnwindSafe(|| work(&bucket))));
             let Some(reply) = from_thread.lock().take() else { return };
             match outcome {
@@ -292,6 +296,15 @@ impl Door {
                 tracing::error!(op = request.op, file = request.file, %error, "a defect: the answer could not be sent");
             }
         });
+    }
+
+    /// Starts what has to wait on a thread that gets its turn soon: whoever uses the file waits for it.
+    fn spawn_waiting(&self, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        let runtime = self.runtime.clone();
+        self.waiting.spawn_blocking(move || {
+            let _runtime = runtime.enter();
+            work();
+        })
     }
 
     /// A new inode below this directory, counted as known to the kernel.
@@ -411,6 +424,7 @@ mod tests {
             options: Arc::new(Options::new(directory.path().join("mount"), directory.path().join("socket"))),
             tasks: Tasks::new(Shutdown::new()),
             runtime: runtime.handle().clone(),
+            waiting: runtime.handle().clone(),
             invalidator: Arc::default(),
             flushes: Semaphore::new(1),
             lines: Lines::default(),

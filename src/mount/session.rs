@@ -9,7 +9,7 @@ use std::{
 
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 use tokio::{
-    runtime::Handle,
+    runtime::{Handle, Runtime},
     sync::{Semaphore, watch},
 };
 
@@ -17,7 +17,7 @@ use super::{Error, Options, attach, check, door::Door, lines::Lines, table};
 use crate::{
     base::{Ino, limits},
     bucket::Bucket,
-    runtime::{Tasks, work_first},
+    runtime::{Tasks, like_this_thread, work_first, work_promptly},
 };
 
 /// A bucket in the file tree. Dropped while still mounted, it is taken off lazily.
@@ -67,8 +67,18 @@ pub fn mount(bucket: Bucket, mut options: Options, tasks: Tasks, runtime: Handle
     let flushes = Semaphore::new(limits::KERNEL_FLUSHES);
     let (lines, line_room) = (Lines::default(), Arc::new(Semaphore::new(limits::LINES_BYTES)));
     let options = Arc::new(options);
-    let door =
-        Door { bucket, options, tasks, runtime, invalidator: Arc::clone(&invalidator), flushes, lines, line_room };
+    let waiting = waiting_threads().map_err(fail)?;
+    let door = Door {
+        bucket,
+        options,
+        tasks,
+        runtime,
+        waiting: waiting.handle().clone(),
+        invalidator: Arc::clone(&invalidator),
+        flushes,
+        lines,
+        line_room,
+    };
     let started = Session::from_fd(door, device, acl, config).map_err(fail).and_then(|session| {
         let notifier = session.notifier();
         let (sender, ended) = watch::channel(false);
@@ -79,6 +89,7 @@ pub fn mount(bucket: Bucket, mut options: Options, tasks: Tasks, runtime: Handle
             .name("mount".into())
             .spawn(move || {
                 serve(session, &place);
+                waiting.shutdown_background();
                 sender.send_replace(true);
             })
             .map_err(fail)?;
@@ -97,6 +108,18 @@ pub fn mount(bucket: Bucket, mut options: Options, tasks: Tasks, runtime: Handle
     }
     tracing::info!(op = "mount", path = %mountpoint.display(), "mounted");
     Ok(Mounted { place, ended, notifier })
+}
+
+/// A runtime of nothing but threads for what has to wait. They get their turns soon, and do not come before other work, as
+/// those that take requests do: what is written back in a hurry would leave nothing for the drain.
+fn waiting_threads() -> io::Result<Runtime> {
+    let usual = like_this_thread();
+    let promptly = move || {
+        usual();
+        work_promptly();
+    };
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.max_blocking_threads(limits::WAITING_THREADS).thread_name("waiting").on_thread_start(promptly).build()
 }
 
 fn serve(session: Session<Door>, place: &Place) {

@@ -1,50 +1,141 @@
-//! Whose turn on the processors comes first. Each thread has a nice value of its own, and gives it to those that it starts:
-//! see sched(7).
+//! Whose turn on the processors comes first. Each thread has a nice value and a slice of its own, and hands them on to those
+//! that it starts: see sched(7) and sched_setattr(2).
+//!
+//! Who comes first asks for short slices, too (Linux 6.12): when it wakes, it gets its turn before others have used up theirs.
+//! That needs no privilege.
+
+use std::{cell::Cell, io, marker::PhantomData, sync::OnceLock};
 
 /// How far what nobody waits for stands back behind other work.
 const BACKGROUND_NICE: i32 = 10;
 /// How far what everybody waits for comes before other work.
 const FIRST_NICE: i32 = -10;
+/// Nanoseconds on a processor that who comes first asks for at a time: the least that the kernel grants.
+const FIRST_SLICE: u64 = 100_000;
+
+/// The turn of who comes first, the same for all; none where that is not to be had.
+static FIRST: OnceLock<Option<Turn>> = OnceLock::new();
+
+thread_local! {
+    /// What this thread goes back to when it has come first; none while it does. Unknown until it is asked for.
+    static USUAL: Cell<Option<Option<Turn>>> = const { Cell::new(None) };
+}
+
+/// How a thread takes its turns.
+#[derive(Clone, Copy, Debug)]
+struct Turn(libc::sched_attr);
+
+impl Turn {
+    /// That of this thread.
+    #[allow(unsafe_code, reason = "no package has this call")]
+    fn now() -> io::Result<Self> {
+        let size = size_of::<libc::sched_attr>();
+        // SAFETY: a number in each field.
+        let mut turn: libc::sched_attr = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel writes no more bytes to it than it is told that there are.
+        let outcome = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut turn, size, 0) };
+        if outcome == 0 { Ok(Self(turn)) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Has this thread take its turns so from now on.
+    #[allow(unsafe_code, reason = "no package has this call")]
+    fn take(self) -> io::Result<()> {
+        // SAFETY: the kernel reads as many bytes of it as its `size` says, which the kernel has set.
+        let outcome = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const self.0, 0) };
+        if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// That of who comes first, which this thread has taken: with `CAP_SYS_NICE`, or where `RLIMIT_NICE` allows all of it,
+    /// before all others.
+    fn taken_first(self) -> Option<Self> {
+        let is_fair = [libc::SCHED_OTHER, libc::SCHED_BATCH].map(|policy| policy as u32).contains(&self.0.sched_policy);
+        let short = Self(libc::sched_attr { sched_runtime: FIRST_SLICE, ..self.0 });
+        let nice = (self.0.sched_nice + FIRST_NICE).max(-20);
+        let before_all = Self(libc::sched_attr { sched_nice: nice, ..short.0 });
+        [before_all, short].into_iter().find(|turn| is_fair && turn.take().is_ok())
+    }
+
+    /// Whether it has been handed on by a thread that comes first. Before Linux 6.12 no slice is told.
+    fn is_like(self, first: Self) -> bool {
+        self.0.sched_nice == first.0.sched_nice && [0, FIRST_SLICE].contains(&self.0.sched_runtime)
+    }
+}
+
+/// Has this thread come first; what it goes back to, unless it came first already or cannot.
+fn come_first() -> Option<Turn> {
+    let usual = USUAL.get().unwrap_or_else(|| {
+        let now = Turn::now().ok()?;
+        let is_first = FIRST.get().is_some_and(|first| first.is_some_and(|first| now.is_like(first)));
+        (!is_first).then_some(now)
+    });
+    USUAL.set(Some(usual));
+    let usual = usual?;
+    let first = (*FIRST.get_or_init(|| usual.taken_first()))?;
+    if let Err(error) = first.take() {
+        tracing::debug!(%error, "this thread cannot come first");
+        return None;
+    }
+    USUAL.set(Some(None));
+    Some(usual)
+}
 
 /// From now on this thread, and those that it starts, stand back behind other work for the processors.
 pub fn work_in_background() {
     if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
         tracing::debug!(%error, "this thread cannot stand back");
     }
+    USUAL.set(None);
 }
 
-/// From now on this thread, and those that it starts, come before other work for the processors, if the process may have that:
-/// with `CAP_SYS_NICE`, or where `RLIMIT_NICE` allows all of it.
+/// From now on this thread, and those that it starts, come before other work for the processors, as far as the process may
+/// have that.
 pub fn work_first() {
-    if let Err(error) = rustix::process::nice(FIRST_NICE) {
-        tracing::debug!(%error, "this thread cannot come first");
+    come_first();
+}
+
+/// From now on this thread, and those that it starts, get their turns soon, and no more of them than others.
+pub fn work_promptly() {
+    let prompt = Turn::now().and_then(|Turn(now)| Turn(libc::sched_attr { sched_runtime: FIRST_SLICE, ..now }).take());
+    if let Err(error) = prompt {
+        tracing::debug!(%error, "this thread waits for its turns as others do");
+    }
+    USUAL.set(None);
+}
+
+/// While it lives, its thread comes first, as after [`work_first`]. For who holds what others that come first may wait for: they
+/// would wait until this thread has had its next turn.
+#[derive(Debug)]
+pub struct First {
+    usual: Option<Turn>,
+    /// Stays on its thread.
+    _here: PhantomData<*const ()>,
+}
+
+impl First {
+    /// From now on, until it is dropped. It may be entered within itself.
+    pub fn enter() -> Self {
+        Self { usual: come_first(), _here: PhantomData }
     }
 }
 
-/// Does some work as after [`work_first`], and leaves the thread as it was.
-pub fn done_first<T>(work: impl FnOnce() -> T) -> T {
-    /// Also when the work panics.
-    struct Afterwards(rustix::io::Result<i32>);
-    impl Drop for Afterwards {
-        fn drop(&mut self) {
-            if let Err(error) = self.0.and_then(|usual| rustix::process::setpriority_process(None, usual)) {
-                tracing::warn!(%error, "this thread goes on coming before other work");
-            }
+impl Drop for First {
+    fn drop(&mut self) {
+        let Some(usual) = self.usual else { return };
+        USUAL.set(Some(Some(usual)));
+        if let Err(error) = usual.take() {
+            tracing::warn!(%error, "this thread goes on coming before other work");
         }
     }
-    let _as_before = Afterwards(rustix::process::getpriority_process(None));
-    work_first();
-    work()
 }
 
 /// Has a thread work like this one, whoever starts it: for runtimes, whose threads are started by those that need them.
 pub fn like_this_thread() -> impl Fn() + Send + Sync + 'static {
-    let usual = rustix::process::getpriority_process(None);
+    let turn = Turn::now();
     move || {
-        let set = usual.and_then(|usual| rustix::process::setpriority_process(None, usual));
-        if let Err(error) = set {
+        if let Err(error) = turn.as_ref().map_or(Ok(()), |turn| turn.take()) {
             tracing::debug!(%error, "this thread works like the one that started it");
         }
+        USUAL.set(None);
     }
 }
 
@@ -66,21 +157,57 @@ mod tests {
         assert_eq!(pool.run(nice).await, here);
     }
 
+    fn turn() -> (i32, u64) {
+        let Turn(turn) = Turn::now().expect("known");
+        (turn.sched_nice, turn.sched_runtime)
+    }
+
     #[test]
-    fn what_was_done_first_leaves_a_thread_as_it_was() {
+    fn who_has_come_first_is_as_before_afterwards() {
         let tried = thread::spawn(|| {
-            let before = nice();
-            let during = done_first(nice);
-            let panicked = std::panic::catch_unwind(|| done_first(|| panic!("as told")));
-            (before, during, panicked.is_err(), nice())
+            let before = turn();
+            let first = First::enter();
+            let during = turn();
+            let again = First::enter();
+            assert_eq!(turn(), during, "as far as it goes");
+            drop(again);
+            assert_eq!(turn(), during, "until the outer one ends");
+            drop(first);
+            assert_eq!(turn(), before);
+            let panicked = std::panic::catch_unwind(|| {
+                let _first = First::enter();
+                panic!("as told")
+            });
+            assert!(panicked.is_err());
+            assert_eq!(turn(), before);
+            (before, during)
         });
-        let (before, during, has_panicked, after) = tried.join().expect("no panic");
-        assert!(has_panicked);
-        assert_eq!(after, before);
-        if during == before {
+        let (before, during) = tried.join().expect("no panic");
+        if before.1 == 0 {
+            println!("skipped: this kernel grants no slices");
+        } else {
+            assert_eq!(during.1, FIRST_SLICE);
+        }
+        if during.0 == before.0 {
             return println!("skipped: this process may not come first");
         }
-        assert_eq!(during, (before + FIRST_NICE).max(-20));
+        assert_eq!(during.0, (before.0 + FIRST_NICE).max(-20));
+    }
+
+    #[test]
+    fn who_is_started_by_who_comes_first_comes_no_earlier() {
+        let tried = thread::spawn(|| {
+            work_first();
+            let first = turn();
+            let started = thread::spawn(move || {
+                let handed_on = turn();
+                let _first = First::enter();
+                (handed_on, turn())
+            });
+            (first, started.join().expect("no panic"))
+        });
+        let (first, (handed_on, entered)) = tried.join().expect("no panic");
+        assert_eq!((handed_on, entered), (first, first));
     }
 
     #[test]
