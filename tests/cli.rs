@@ -2,9 +2,12 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Output, Stdio},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The program in a home of its own, so that this machine's configuration does not matter.
 fn openbucket(home: &Path, words: &[&str]) -> Command {
@@ -227,4 +230,34 @@ fn the_version_is_that_of_the_package() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let output = run(home.path(), &["version"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("openbucket {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// The nice value of the session that a process is in; none where the kernel does not share the processors among sessions.
+fn session_nice(pid: u32) -> Option<i32> {
+    let words = fs::read_to_string(format!("/proc/{pid}/autogroup")).ok()?;
+    words.trim().rsplit(' ').next()?.parse().ok()
+}
+
+#[test]
+fn the_session_of_a_consumer_stands_back_if_it_is_its_own() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let Some(here) = session_nice(std::process::id()) else {
+        return println!("skipped: this kernel does not share the processors among sessions");
+    };
+    let directory = home.path().join("consumer").display().to_string();
+    let words = ["consumer", "start", "--dir", &directory, "--limit", "1 GB", "--no-mdns", "--listen", "127.0.0.1:0"];
+    let start = |mut command: Command| {
+        let mut consumer = command.stdout(Stdio::piped()).spawn().expect("starts");
+        let mut lines = BufReader::new(consumer.stdout.take().expect("piped")).lines();
+        assert!(lines.any(|line| line.expect("readable").starts_with("ready: ")));
+        let nice = session_nice(consumer.id());
+        kill_process(Pid::from_child(&consumer), Signal::TERM).expect("told to end");
+        assert!(consumer.wait().expect("ends").success());
+        nice
+    };
+    assert_eq!(start(openbucket(home.path(), &words)), Some(here), "that of this test is left alone");
+    let own = openbucket(home.path(), &words);
+    let mut leader = Command::new("setsid");
+    leader.arg(own.get_program()).args(own.get_args()).env("HOME", home.path()).stdin(Stdio::null());
+    assert_eq!(start(leader), Some(10));
 }

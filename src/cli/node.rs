@@ -23,7 +23,7 @@ use crate::{
     consumer::{Consumer, ConsumerOptions, ConsumerParts},
     keys::{Fresh, KeyStore, Role},
     net::{Libp2pNetwork, Libp2pOptions, Network, ServerIdentity},
-    runtime::{Chance, Clock, Shutdown, SystemChance, SystemClock, Tasks, read_status, work_in_background},
+    runtime::{Chance, Clock, Shutdown, SystemChance, SystemClock, Tasks, process_in_background, read_status},
     store::{RealDisk, StateLock},
     tracker::{Tracker, TrackerOptions, TrackerParts},
 };
@@ -32,7 +32,7 @@ use crate::{
 pub fn start_consumer(global: &Global, args: ConsumerStartArgs) -> anyhow::Result<()> {
     child::adopt(&args.network.child)?;
     // Its disk and network are what it lends; the owner's own programs come first.
-    work_in_background();
+    process_in_background();
     let flags = Layer {
         consumer_dir: args.dir,
         consumer_limit: args.limit,

@@ -87,6 +87,16 @@ pub fn work_in_background() {
     USUAL.set(None);
 }
 
+/// The same for all of this process. Where the kernel shares the processors among sessions, nice values count only within each
+/// (autogroup in sched(7)): so a session that this process leads stands back as a whole.
+pub fn process_in_background() {
+    work_in_background();
+    let leads_session = rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid());
+    if leads_session && let Err(error) = std::fs::write("/proc/self/autogroup", BACKGROUND_NICE.to_string()) {
+        tracing::debug!(%error, "this session cannot stand back");
+    }
+}
+
 /// From now on this thread, and those that it starts, come before other work for the processors, as far as the process may
 /// have that.
 pub fn work_first() {
