@@ -1,10 +1,12 @@
 //! A bucket over a simulated network of real consumers, which can crash, close and lose consumers.
 
 use std::{
+    collections::BTreeMap,
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 
 use openbucket::{
@@ -138,7 +140,7 @@ impl Fixture {
     }
 
     /// Ends the bucket in the middle of what it does, as `kill -9` would, and opens what is on the disk. Nothing may be
-    /// written to files meanwhile: the state is copied file by file.
+    /// written to files meanwhile.
     pub async fn kill_and_open(&mut self) {
         self.world.set_up(self.producer, false);
         self.copy_state();
@@ -147,11 +149,21 @@ impl Fixture {
         self.reopen();
     }
 
-    /// What the old bucket does to its files from here on no longer counts.
+    /// What the old bucket does to its files from here on no longer counts. They are copied one by one, and so again if
+    /// something was written meanwhile, as by a checkpoint: together they would be of no one moment.
     fn copy_state(&mut self) {
         let old = self.place();
         self.generation += 1;
-        copy_tree(&old, &self.place());
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let before = written(&old);
+            copy_tree(&old, &self.place());
+            if written(&old) == before {
+                return;
+            }
+            assert!(Instant::now() < end, "the state is written to all the time");
+            fs::remove_dir_all(self.place()).expect("removed");
+        }
     }
 
     /// Takes a consumer off the network, or puts it back.
@@ -258,6 +270,22 @@ fn open(
     Bucket::start(options, parts).expect("opens")
 }
 
+/// The files below a directory, each with its size and when it was last written to.
+fn written(directory: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(directory).expect("readable") {
+        let entry = entry.expect("readable");
+        // What has gone is not there.
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_dir() {
+            files.append(&mut written(&entry.path()));
+        } else {
+            files.insert(entry.path(), (metadata.len(), metadata.modified().expect("known")));
+        }
+    }
+    files
+}
+
 fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("made");
     for entry in fs::read_dir(from).expect("readable") {
@@ -266,7 +294,11 @@ fn copy_tree(from: &Path, to: &Path) {
         if entry.file_type().expect("known").is_dir() {
             copy_tree(&entry.path(), &target);
         } else {
-            fs::copy(entry.path(), target).expect("copied");
+            match fs::copy(entry.path(), target) {
+                // Gone meanwhile: then all is copied again.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                copied => drop(copied.expect("copied")),
+            }
         }
     }
 }
