@@ -99,7 +99,7 @@ impl Inner {
     pub(super) fn settle_cut_attempts(&self) -> Result<(), Error> {
         let (mut from, mut last) = (Vec::new(), None);
         // Who has woken the tender may still be about to commit what it is to see.
-        drop(self.accounts.lock());
+        drop(self.lock_accounts());
         loop {
             let page = self.database.scan(Table::Attempt, b"", &from, ATTEMPTS_PAGE)?;
             for (key, value) in &page {
@@ -119,7 +119,7 @@ impl Inner {
     }
 
     fn settle_cut_attempt(&self, id: ChunkId) -> Result<(), Error> {
-        let _accounts = self.accounts.lock();
+        let _accounts = self.lock_accounts();
         let mut batch = Batch::new();
         self.end_attempts(id, self.chunk(id)?.as_ref(), &mut batch)?;
         self.database.commit(batch)?;

@@ -118,7 +118,12 @@ impl Cell {
 
     /// Whether somebody holds it for longer than it takes to write or look something up.
     pub fn is_busy(&self) -> bool {
-        self.state.try_lock_for(limits::CELL_PATIENCE).is_none()
+        self.glance(|_| ()).is_none()
+    }
+
+    /// Looks at its state, unless somebody holds it for longer than it takes to write or look something up.
+    pub fn glance<T>(&self, look: impl FnOnce(&CellState) -> T) -> Option<T> {
+        self.state.try_lock_for(limits::CELL_PATIENCE).map(|state| look(&state))
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) struct ExtentChange<'a> {
 }
 
 /// The lock on all chunks' accounts: records, live bytes, who waits for shards. Whoever takes bytes of files out of chunks
-/// waits for it; who has it comes first.
+/// waits for it; so who has it to change them comes first.
 pub(super) struct Accounts<'a> {
     _held: MutexGuard<'a, ()>,
     /// Dropped after it.

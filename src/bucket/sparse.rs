@@ -91,7 +91,7 @@ impl Inner {
         if (1..half).contains(&covered) {
             return Ok(Some(Survey { chunk, needed }));
         }
-        let _accounts = self.accounts.lock();
+        let _accounts = self.lock_accounts();
         if (self.live_bytes(id)?, self.shared_bound(id)?) != before {
             // What was counted is history: it is looked at again.
             return Ok(None);

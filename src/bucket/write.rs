@@ -131,7 +131,7 @@ impl Inner {
 
     /// Makes what a cell knows, and the data before it, part of the log; the caller flushes the log.
     pub(super) fn log_cell(&self, cell: &Cell) -> Result<crate::store::Sequence, Error> {
-        let _first = First::enter();
+        let mut first = First::enter();
         let mut state = cell.lock();
         if state.is_gone || (!state.is_changed && state.unlogged.is_empty()) {
             // Its earlier changes are in the log already.
@@ -141,7 +141,7 @@ impl Inner {
         if state.unlogged.covered_bytes() <= limits::INLINE_BYTES {
             self.log_inline(cell, &mut state, &mut batch)?;
         } else {
-            self.flush_data(cell, &mut state, &mut batch)?;
+            self.flush_data(cell, &mut state, &mut first, &mut batch)?;
             if state.is_gone {
                 return Ok(self.database.last());
             }
@@ -180,14 +180,22 @@ impl Inner {
     }
 
     /// Large data is flushed in its staging file first, without the lock, so that writers go on meanwhile.
-    fn flush_data(&self, cell: &Cell, state: &mut MutexGuard<'_, CellState>, batch: &mut Batch) -> Result<(), Error> {
+    fn flush_data(
+        &self,
+        cell: &Cell,
+        state: &mut MutexGuard<'_, CellState>,
+        first: &mut First,
+        batch: &mut Batch,
+    ) -> Result<(), Error> {
         let file = self.staging_file(cell, state)?;
         // What is written during the flush is of the next epoch. Until its end nothing counts as durable: others may
         // log the same cell meanwhile.
         state.epoch += 1;
         let (epoch, cuts, size) = (state.epoch, state.cuts, state.inode.size);
         let written = state.unlogged.iter().map(|(range, _)| range).collect();
-        MutexGuard::unlocked(state, || self.staging.flush_file(cell.ino, &*file, written))?;
+        // Others may have the processors until then, too.
+        let flush = || first.interrupted(|| self.staging.flush_file(cell.ino, &*file, written));
+        MutexGuard::unlocked(state, flush)?;
         failpoint("staging-flushed");
         // What somebody else has put into the log meanwhile is not listed any more, and stands.
         for some in state.settle_flushed(epoch).chunks(limits::RANGES_PER_BATCH) {
@@ -296,17 +304,19 @@ impl Bucket {
         self.inner.staging.has_holes(ino) || self.inner.cell(ino).is_ok_and(|cell| cell.is_busy())
     }
 
-    /// Whether much of this file is written and not flushed: then more of it is likely to come, and its fsync takes a while.
+    /// Whether much of this file is written and not flushed, or others are at it and stay: then more of it is likely to come, and
+    /// its fsync takes a while.
     pub fn is_written_much(&self, ino: Ino) -> bool {
-        self.inner.cell(ino).is_ok_and(|cell| cell.lock().unlogged.covered_bytes() > limits::INLINE_BYTES)
+        let is_much = |state: &CellState| state.unlogged.covered_bytes() > limits::INLINE_BYTES;
+        self.inner.cell(ino).is_ok_and(|cell| cell.glance(is_much).unwrap_or(true))
     }
 
     /// Whether an fsync of this inode is no more than one flush of the log: little is written, nobody is at it who stays,
     /// and no consumer is waited for.
     pub fn is_fsync_short(&self, ino: Ino) -> bool {
-        let is_little = |cell: Arc<Cell>| cell.lock().unlogged.covered_bytes() <= limits::INLINE_BYTES;
-        let may_be_short = !self.inner.options.is_durability_network && !self.is_busy(ino);
-        may_be_short && self.inner.cell(ino).is_ok_and(is_little)
+        let is_little = |state: &CellState| state.unlogged.covered_bytes() <= limits::INLINE_BYTES;
+        let may_be_short = !self.inner.options.is_durability_network && !self.inner.staging.has_holes(ino);
+        may_be_short && self.inner.cell(ino).is_ok_and(|cell| cell.glance(is_little).unwrap_or(false))
     }
 
     /// Makes a file durable as the bucket's durability says: on the local disk, and on its consumers too if

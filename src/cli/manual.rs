@@ -108,7 +108,8 @@ Log more.
 const MOUNT_TAIL: &str = r#".SH NOTES
 Where the daemon may (with CAP_SYS_NICE, as root's has), its threads that take the kernel's requests come before other work
 for the processors (a nice value lower by 10; see sched(7)): all who use files of the mount wait for them. They ask for short
-slices, too, which needs no privilege (Linux 6.12; see sched_setattr(2)), and so do those that wait for the disk.
+slices, too, which needs no privilege (Linux 6.12; see sched_setattr(2)), and so do those that wait for the disk. Where the
+system shares its processors among sessions or control groups, this counts within that of the daemon.
 .SH EXIT STATUS
 0 mounted, 1 wrong usage, 32 failed; one line on stderr says why.
 .SH SEE ALSO

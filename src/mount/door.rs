@@ -237,7 +237,7 @@ impl Door {
                 write_turn(&bucket, Ino(request.file), turn, &wait_for_room);
             }
         };
-        let worker = self.spawn_waiting(work_off);
+        let Some(worker) = self.spawn_waiting(work_off) else { return };
         let _runtime = self.runtime.enter();
         self.tasks.spawn(async move {
             if let Err(error) = worker.await {
@@ -272,7 +272,7 @@ impl Door {
         // Taken by the first who has something to say.
         let reply = Arc::new(Mutex::new(Some(reply)));
         let from_thread = Arc::clone(&reply);
-        let mut waited = self.spawn_waiting(move || {
+        let waited = self.spawn_waiting(move || {
             let outcome = request.settle(catch_unwind(AssertUnwindSafe(|| work(&bucket))));
             let Some(reply) = from_thread.lock().take() else { return };
             match outcome {
@@ -280,6 +280,7 @@ impl Door {
                 Err(errno) => reply.refuse(errno),
             }
         });
+        let Some(mut waited) = waited else { return };
         self.tasks.spawn(async move {
             let ended = tokio::select! {
                 biased;
@@ -298,13 +299,15 @@ impl Door {
         });
     }
 
-    /// Starts what has to wait on a thread that gets its turn soon: whoever uses the file waits for it.
-    fn spawn_waiting(&self, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    /// Starts what has to wait on a thread that gets its turn soon: whoever uses the file waits for it. None when the system has
+    /// no thread left, which tokio panics at: the work stays in its line, for the next one that starts.
+    fn spawn_waiting(&self, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
         let runtime = self.runtime.clone();
-        self.waiting.spawn_blocking(move || {
+        let work = move || {
             let _runtime = runtime.enter();
             work();
-        })
+        };
+        catch_unwind(AssertUnwindSafe(|| self.waiting.spawn_blocking(work))).ok()
     }
 
     /// A new inode below this directory, counted as known to the kernel.

@@ -47,17 +47,18 @@ impl Place {
 
 /// Mounts a bucket and serves it until it is unmounted, from here or from outside.
 ///
-/// Reads and writes that wait run in `tasks` on the `runtime`; those still waiting when the tasks are stopped are answered with
-/// EIO, so unmount first. Blocks shortly (a few seconds when the remains of another mount are cleared): call it from a
-/// thread that may. Errors: those of [`super::check_mountpoint`], and what the kernel or fusermount3 refuses.
+/// Reads that wait run in `tasks` on the `runtime`, what else waits on threads of its own; reads still waiting when the tasks are
+/// stopped are answered with EIO, so unmount first. Blocks shortly (a few seconds when the remains of another mount are
+/// cleared): call it from a thread that may. Errors: those of [`super::check_mountpoint`], and what the kernel or fusermount3 refuses.
 pub fn mount(bucket: Bucket, mut options: Options, tasks: Tasks, runtime: Handle) -> Result<Mounted, Error> {
     options.mountpoint = check::resolve(&options.mountpoint)?;
     let mountpoint = options.mountpoint.clone();
     let acl = acl(&options);
+    let fail = |source| Error::Io { action: "serve the mount on", path: mountpoint.clone(), source };
+    let waiting = waiting_threads().map_err(fail)?;
     let device = attach::attach(&options)?;
     let entry = table::find(&mountpoint)?.filter(table::Entry::is_bucket);
     let place = Arc::new(Place { mountpoint: mountpoint.clone(), id: entry.as_ref().map(|entry| entry.id) });
-    let fail = |source| Error::Io { action: "serve the mount on", path: mountpoint.clone(), source };
 
     let mut config = Config::default();
     config.acl = acl;
@@ -67,7 +68,6 @@ pub fn mount(bucket: Bucket, mut options: Options, tasks: Tasks, runtime: Handle
     let flushes = Semaphore::new(limits::KERNEL_FLUSHES);
     let (lines, line_room) = (Lines::default(), Arc::new(Semaphore::new(limits::LINES_BYTES)));
     let options = Arc::new(options);
-    let waiting = waiting_threads().map_err(fail)?;
     let door = Door {
         bucket,
         options,
@@ -89,7 +89,8 @@ pub fn mount(bucket: Bucket, mut options: Options, tasks: Tasks, runtime: Handle
             .name("mount".into())
             .spawn(move || {
                 serve(session, &place);
-                waiting.shutdown_background();
+                // Nothing that was taken up is dropped: its threads end by themselves when they have nothing to do.
+                std::mem::forget(waiting);
                 sender.send_replace(true);
             })
             .map_err(fail)?;
@@ -302,5 +303,22 @@ mod tests {
         // Something else is mounted there: not ours to take away.
         Place { mountpoint: "/proc".into(), id: Some(u64::MAX) }.detach(false).unwrap();
         assert!(table::find(Path::new("/proc")).unwrap().is_some());
+    }
+
+    #[test]
+    fn who_waits_for_others_has_the_usual_nice_value() {
+        let nice = || rustix::process::getpriority_process(None).expect("known");
+        let (usual, waiting) = (nice(), waiting_threads().expect("started"));
+        let handle = waiting.handle().clone();
+        // The thread is started by one that takes requests.
+        let asked = std::thread::spawn(move || {
+            work_first();
+            (nice(), futures::executor::block_on(handle.spawn_blocking(nice)).expect("no panic"))
+        });
+        let (first, waits) = asked.join().expect("no panic");
+        assert_eq!(waits, usual);
+        if first == usual {
+            println!("skipped in part: this process may not come first");
+        }
     }
 }

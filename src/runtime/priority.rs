@@ -26,7 +26,7 @@ thread_local! {
 struct Turn(libc::sched_attr);
 
 impl Turn {
-    /// That of this thread.
+    /// That of this thread, as the kernel tells it. Before Linux 6.12 no slice is told.
     #[allow(unsafe_code, reason = "no package has this call")]
     fn now() -> io::Result<Self> {
         let size = size_of::<libc::sched_attr>();
@@ -35,6 +35,12 @@ impl Turn {
         // SAFETY: the kernel writes no more bytes to it than it is told that there are.
         let outcome = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut turn, size, 0) };
         if outcome == 0 { Ok(Self(turn)) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// The same to be asked for: the kernel tells its own slice like one that was asked for.
+    fn again(self) -> Self {
+        let asked = if self.0.sched_runtime == FIRST_SLICE { FIRST_SLICE } else { 0 };
+        Self(libc::sched_attr { sched_runtime: asked, ..self.0 })
     }
 
     /// Has this thread take its turns so from now on.
@@ -55,7 +61,7 @@ impl Turn {
         [before_all, short].into_iter().find(|turn| is_fair && turn.take().is_ok())
     }
 
-    /// Whether it has been handed on by a thread that comes first. Before Linux 6.12 no slice is told.
+    /// Whether it has been handed on by a thread that comes first, so that nothing is to be done.
     fn is_like(self, first: Self) -> bool {
         self.0.sched_nice == first.0.sched_nice && [0, FIRST_SLICE].contains(&self.0.sched_runtime)
     }
@@ -66,7 +72,7 @@ fn come_first() -> Option<Turn> {
     let usual = USUAL.get().unwrap_or_else(|| {
         let now = Turn::now().ok()?;
         let is_first = FIRST.get().is_some_and(|first| first.is_some_and(|first| now.is_like(first)));
-        (!is_first).then_some(now)
+        (!is_first).then(|| now.again())
     });
     USUAL.set(Some(usual));
     let usual = usual?;
@@ -91,10 +97,20 @@ pub fn work_in_background() {
 /// (autogroup in sched(7)): so a session that this process leads stands back as a whole.
 pub fn process_in_background() {
     work_in_background();
-    let leads_session = rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid());
-    if leads_session && let Err(error) = std::fs::write("/proc/self/autogroup", BACKGROUND_NICE.to_string()) {
+    if leads_session()
+        && let Err(error) = std::fs::write("/proc/self/autogroup", BACKGROUND_NICE.to_string())
+    {
         tracing::debug!(%error, "this session cannot stand back");
     }
+}
+
+/// Whether the session of this process has its number, see proc_pid_stat(5). Not by getsid(2): it says 0 where the leader is
+/// outside of the name space, which rustix takes for a number of a process.
+fn leads_session() -> bool {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return false };
+    // After the name, which may have anything in it: state, parent, group, session.
+    let session = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3));
+    session.and_then(|session| session.parse().ok()) == Some(std::process::id())
 }
 
 /// From now on this thread, and those that it starts, come before other work for the processors, as far as the process may
@@ -126,6 +142,14 @@ impl First {
     pub fn enter() -> Self {
         Self { usual: come_first(), _here: PhantomData }
     }
+
+    /// Does something as before: what is held is let go of meanwhile.
+    pub fn interrupted<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        drop(std::mem::replace(self, Self { usual: None, _here: PhantomData }));
+        let done = work();
+        *self = Self::enter();
+        done
+    }
 }
 
 impl Drop for First {
@@ -140,7 +164,7 @@ impl Drop for First {
 
 /// Has a thread work like this one, whoever starts it: for runtimes, whose threads are started by those that need them.
 pub fn like_this_thread() -> impl Fn() + Send + Sync + 'static {
-    let turn = Turn::now();
+    let turn = Turn::now().map(Turn::again);
     move || {
         if let Err(error) = turn.as_ref().map_or(Ok(()), |turn| turn.take()) {
             tracing::debug!(%error, "this thread works like the one that started it");
@@ -176,8 +200,9 @@ mod tests {
     fn who_has_come_first_is_as_before_afterwards() {
         let tried = thread::spawn(|| {
             let before = turn();
-            let first = First::enter();
+            let mut first = First::enter();
             let during = turn();
+            assert_eq!(first.interrupted(turn), before);
             let again = First::enter();
             assert_eq!(turn(), during, "as far as it goes");
             drop(again);
@@ -193,8 +218,8 @@ mod tests {
             (before, during)
         });
         let (before, during) = tried.join().expect("no panic");
-        if before.1 == 0 {
-            println!("skipped: this kernel grants no slices");
+        if before.1 == 0 || FIRST.get().is_some_and(Option::is_none) {
+            println!("skipped: no slices are to be had here");
         } else {
             assert_eq!(during.1, FIRST_SLICE);
         }

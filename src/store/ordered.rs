@@ -57,7 +57,7 @@ impl Database {
         let mut next_stored = || rest.next().transpose().map_err(trees_error);
         let mut stored = next_stored()?;
         let mut pairs = Vec::new();
-        // There may be thousands of deleted keys between two that are there: of those nothing is copied.
+        // There may be thousands of deleted keys between two that are there: of those no bytes are copied.
         while pairs.len() < *limit {
             let oldest = stored.clone();
             let oldest = oldest.as_ref().map(|(key, value)| (&key[..], &value[..]));
