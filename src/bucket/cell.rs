@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     base::{Ino, Mutex, MutexGuard, RangeMap, RangeSet, Record, limits},
-    runtime::First,
+    runtime::Prompt,
     store::{Batch, DiskFile, Sequence, Table},
 };
 
@@ -128,11 +128,12 @@ impl Cell {
 }
 
 /// Several cells locked together, in the order of their inodes. A batch that stores
-/// records of cells is committed while they are locked, so that records and memory have one order. Who has them comes first.
+/// records of cells is committed while they are locked, so that records and memory have one order. Who has them gets
+/// its turns soon.
 pub(super) struct Locked<'a> {
     states: Vec<(Ino, MutexGuard<'a, CellState>)>,
     /// Dropped after them.
-    _first: First,
+    _prompt: Prompt,
 }
 
 impl<'a> Locked<'a> {
@@ -141,8 +142,8 @@ impl<'a> Locked<'a> {
         let mut cells: Vec<_> = cells.into_iter().collect();
         cells.sort_by_key(|cell| cell.ino);
         cells.dedup_by_key(|cell| cell.ino);
-        let first = First::enter();
-        Self { states: cells.into_iter().map(|cell| (cell.ino, cell.lock())).collect(), _first: first }
+        let prompt = Prompt::enter();
+        Self { states: cells.into_iter().map(|cell| (cell.ino, cell.lock())).collect(), _prompt: prompt }
     }
 
     /// The state of one of them.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     base::{ChunkId, Ino, MutexGuard, Record, limits},
-    runtime::First,
+    runtime::Prompt,
     store::{self, Batch, Table},
 };
 
@@ -33,11 +33,11 @@ pub(super) struct ExtentChange<'a> {
 }
 
 /// The lock on all chunks' accounts: records, live bytes, who waits for shards. Whoever takes bytes of files out of chunks
-/// waits for it; so who has it to change them comes first.
+/// waits for it; so who has it to change them gets its turns soon.
 pub(super) struct Accounts<'a> {
     _held: MutexGuard<'a, ()>,
     /// Dropped after it.
-    _first: First,
+    _prompt: Prompt,
 }
 
 /// Extents read in one step: few at first, since most of who asks need few.
@@ -104,8 +104,8 @@ impl Inner {
 
     /// Waits for the lock on all chunks' accounts.
     pub fn lock_accounts(&self) -> Accounts<'_> {
-        let first = First::enter();
-        Accounts { _held: self.accounts.lock(), _first: first }
+        let prompt = Prompt::enter();
+        Accounts { _held: self.accounts.lock(), _prompt: prompt }
     }
 
     /// Begins a change of extents.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     base::{Ino, Mutex, MutexGuard, limits},
-    runtime::{First, failpoint},
+    runtime::{Prompt, failpoint},
     store::Batch,
 };
 
@@ -131,7 +131,7 @@ impl Inner {
 
     /// Makes what a cell knows, and the data before it, part of the log; the caller flushes the log.
     pub(super) fn log_cell(&self, cell: &Cell) -> Result<crate::store::Sequence, Error> {
-        let mut first = First::enter();
+        let mut prompt = Prompt::enter();
         let mut state = cell.lock();
         if state.is_gone || (!state.is_changed && state.unlogged.is_empty()) {
             // Its earlier changes are in the log already.
@@ -141,7 +141,7 @@ impl Inner {
         if state.unlogged.covered_bytes() <= limits::INLINE_BYTES {
             self.log_inline(cell, &mut state, &mut batch)?;
         } else {
-            self.flush_data(cell, &mut state, &mut first, &mut batch)?;
+            self.flush_data(cell, &mut state, &mut prompt, &mut batch)?;
             if state.is_gone {
                 return Ok(self.database.last());
             }
@@ -184,7 +184,7 @@ impl Inner {
         &self,
         cell: &Cell,
         state: &mut MutexGuard<'_, CellState>,
-        first: &mut First,
+        prompt: &mut Prompt,
         batch: &mut Batch,
     ) -> Result<(), Error> {
         let file = self.staging_file(cell, state)?;
@@ -194,7 +194,7 @@ impl Inner {
         let (epoch, cuts, size) = (state.epoch, state.cuts, state.inode.size);
         let written = state.unlogged.iter().map(|(range, _)| range).collect();
         // Others may have the processors until then, too.
-        let flush = || first.interrupted(|| self.staging.flush_file(cell.ino, &*file, written));
+        let flush = || prompt.interrupted(|| self.staging.flush_file(cell.ino, &*file, written));
         MutexGuard::unlocked(state, flush)?;
         failpoint("staging-flushed");
         // What somebody else has put into the log meanwhile is not listed any more, and stands.

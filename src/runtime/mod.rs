@@ -18,7 +18,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use directory::make_directory;
 pub use failpoint::{FAILPOINTS, FailpointError, check_failpoint, failpoint};
 pub use pool::CpuPool;
-pub use priority::{First, like_this_thread, process_in_background, work_first, work_in_background, work_promptly};
+pub use priority::{Prompt, like_this_thread, process_in_background, work_first, work_in_background, work_promptly};
 pub use private_file::{PrivateFileError, read_private, write_private};
 pub use shutdown::{Shutdown, Tasks};
 pub use status_socket::{StatusError, read_status, serve_status};

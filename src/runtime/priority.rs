@@ -17,7 +17,7 @@ const FIRST_SLICE: u64 = 100_000;
 static FIRST: OnceLock<Option<Turn>> = OnceLock::new();
 
 thread_local! {
-    /// What this thread goes back to when it has come first; none while it does. Unknown until it is asked for.
+    /// What this thread goes back to when it gets its turns soon; none while it does. Unknown until it is asked for.
     static USUAL: Cell<Option<Option<Turn>>> = const { Cell::new(None) };
 }
 
@@ -51,11 +51,16 @@ impl Turn {
         if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
+    /// The same in short slices.
+    fn short(self) -> Self {
+        Self(libc::sched_attr { sched_runtime: FIRST_SLICE, ..self.0 })
+    }
+
     /// That of who comes first, which this thread has taken: with `CAP_SYS_NICE`, or where `RLIMIT_NICE` allows all of it,
     /// before all others.
     fn taken_first(self) -> Option<Self> {
         let is_fair = [libc::SCHED_OTHER, libc::SCHED_BATCH].map(|policy| policy as u32).contains(&self.0.sched_policy);
-        let short = Self(libc::sched_attr { sched_runtime: FIRST_SLICE, ..self.0 });
+        let short = self.short();
         let nice = (self.0.sched_nice + FIRST_NICE).max(-20);
         let before_all = Self(libc::sched_attr { sched_nice: nice, ..short.0 });
         [before_all, short].into_iter().find(|turn| is_fair && turn.take().is_ok())
@@ -67,22 +72,16 @@ impl Turn {
     }
 }
 
-/// Has this thread come first; what it goes back to, unless it came first already or cannot.
-fn come_first() -> Option<Turn> {
+/// What this thread goes back to; none if it comes first or gets its turns soon.
+fn usual() -> Option<Turn> {
     let usual = USUAL.get().unwrap_or_else(|| {
         let now = Turn::now().ok()?;
         let is_first = FIRST.get().is_some_and(|first| first.is_some_and(|first| now.is_like(first)));
-        (!is_first).then(|| now.again())
+        let is_prompt = now.0.sched_runtime == FIRST_SLICE;
+        (!is_first && !is_prompt).then(|| now.again())
     });
     USUAL.set(Some(usual));
-    let usual = usual?;
-    let first = (*FIRST.get_or_init(|| usual.taken_first()))?;
-    if let Err(error) = first.take() {
-        tracing::debug!(%error, "this thread cannot come first");
-        return None;
-    }
-    USUAL.set(Some(None));
-    Some(usual)
+    usual
 }
 
 /// From now on this thread, and those that it starts, stand back behind other work for the processors.
@@ -116,31 +115,40 @@ fn leads_session() -> bool {
 /// From now on this thread, and those that it starts, come before other work for the processors, as far as the process may
 /// have that.
 pub fn work_first() {
-    come_first();
+    let Some(usual) = usual() else { return };
+    let Some(first) = *FIRST.get_or_init(|| usual.taken_first()) else { return };
+    match first.take() {
+        Ok(()) => USUAL.set(Some(None)),
+        Err(error) => tracing::debug!(%error, "this thread cannot come first"),
+    }
 }
 
 /// From now on this thread, and those that it starts, get their turns soon, and no more of them than others.
 pub fn work_promptly() {
-    let prompt = Turn::now().and_then(|Turn(now)| Turn(libc::sched_attr { sched_runtime: FIRST_SLICE, ..now }).take());
-    if let Err(error) = prompt {
+    if let Err(error) = Turn::now().and_then(|now| now.short().take()) {
         tracing::debug!(%error, "this thread waits for its turns as others do");
     }
     USUAL.set(None);
 }
 
-/// While it lives, its thread comes first, as after [`work_first`]. For who holds what others that come first may wait for: they
-/// would wait until this thread has had its next turn.
+/// While it lives, its thread gets its turns soon, as after [`work_promptly`]. For who holds what others that come first may wait
+/// for: they wait until this thread has had its next turn.
 #[derive(Debug)]
-pub struct First {
+pub struct Prompt {
     usual: Option<Turn>,
     /// Stays on its thread.
     _here: PhantomData<*const ()>,
 }
 
-impl First {
+impl Prompt {
     /// From now on, until it is dropped. It may be entered within itself.
     pub fn enter() -> Self {
-        Self { usual: come_first(), _here: PhantomData }
+        let short = |usual: &Turn| usual.short().take().is_ok();
+        let usual = usual().filter(short);
+        if usual.is_some() {
+            USUAL.set(Some(None));
+        }
+        Self { usual, _here: PhantomData }
     }
 
     /// Does something as before: what is held is let go of meanwhile.
@@ -152,12 +160,12 @@ impl First {
     }
 }
 
-impl Drop for First {
+impl Drop for Prompt {
     fn drop(&mut self) {
         let Some(usual) = self.usual else { return };
         USUAL.set(Some(Some(usual)));
         if let Err(error) = usual.take() {
-            tracing::warn!(%error, "this thread goes on coming before other work");
+            tracing::warn!(%error, "this thread goes on getting its turns soon");
         }
     }
 }
@@ -197,20 +205,20 @@ mod tests {
     }
 
     #[test]
-    fn who_has_come_first_is_as_before_afterwards() {
+    fn who_has_got_turns_soon_is_as_before_afterwards() {
         let tried = thread::spawn(|| {
             let before = turn();
-            let mut first = First::enter();
+            let mut prompt = Prompt::enter();
             let during = turn();
-            assert_eq!(first.interrupted(turn), before);
-            let again = First::enter();
+            assert_eq!(prompt.interrupted(turn), before);
+            let again = Prompt::enter();
             assert_eq!(turn(), during, "as far as it goes");
             drop(again);
             assert_eq!(turn(), during, "until the outer one ends");
-            drop(first);
+            drop(prompt);
             assert_eq!(turn(), before);
             let panicked = std::panic::catch_unwind(|| {
-                let _first = First::enter();
+                let _prompt = Prompt::enter();
                 panic!("as told")
             });
             assert!(panicked.is_err());
@@ -218,15 +226,10 @@ mod tests {
             (before, during)
         });
         let (before, during) = tried.join().expect("no panic");
-        if before.1 == 0 || FIRST.get().is_some_and(Option::is_none) {
-            println!("skipped: no slices are to be had here");
-        } else {
-            assert_eq!(during.1, FIRST_SLICE);
+        if during == before {
+            return println!("skipped: no slices are to be had here");
         }
-        if during.0 == before.0 {
-            return println!("skipped: this process may not come first");
-        }
-        assert_eq!(during.0, (before.0 + FIRST_NICE).max(-20));
+        assert_eq!(during, (before.0, FIRST_SLICE));
     }
 
     #[test]
@@ -236,7 +239,7 @@ mod tests {
             let first = turn();
             let started = thread::spawn(move || {
                 let handed_on = turn();
-                let _first = First::enter();
+                let _prompt = Prompt::enter();
                 (handed_on, turn())
             });
             (first, started.join().expect("no panic"))

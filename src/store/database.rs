@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     base::{Condvar, Mutex, MutexGuard, RwLock, limits},
-    runtime::{First, OneThread, failpoint},
+    runtime::{OneThread, Prompt, failpoint},
 };
 
 /// The place of a batch in the order of all batches.
@@ -241,7 +241,7 @@ impl Inner {
         }
         // Before the lock: who has it keeps all others.
         let (changes, inline) = changes(batch.ops);
-        let _first = First::enter();
+        let _prompt = Prompt::enter();
         let mut log = self.log.lock();
         while !log.files[log.current].fits(body.len()) {
             // Seen before the wait: nobody signals once the checkpoint thread has ended.
@@ -405,7 +405,7 @@ impl Inner {
         log::write_header(&header, epoch)?;
         failpoint("log-begun");
         let (old, inline, frozen) = {
-            let _first = First::enter();
+            let _prompt = Prompt::enter();
             let mut log = self.log.lock();
             let old = log.files[log.current].handle();
             // The rest is flushed before the turn, under the lock: a sync of the new file stands for the old one too.
