@@ -307,7 +307,11 @@ impl Door {
             let _runtime = runtime.enter();
             work();
         };
-        catch_unwind(AssertUnwindSafe(|| self.waiting.spawn_blocking(work))).ok()
+        let started = catch_unwind(AssertUnwindSafe(|| self.waiting.spawn_blocking(work))).ok();
+        if started.is_none() {
+            tracing::error!("the system has no thread left: what waits for a file or the disk waits for the next one");
+        }
+        started
     }
 
     /// A new inode below this directory, counted as known to the kernel.
