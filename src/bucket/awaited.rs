@@ -68,6 +68,10 @@ impl AllAwaited {
         wanted
     }
 
+    fn is_settled(&self, number: u64) -> bool {
+        self.waiting.iter().any(|awaited| awaited.number == number && awaited.rest.is_empty())
+    }
+
     fn end(&mut self, number: u64) {
         self.waiting.retain(|awaited| awaited.number != number);
     }
@@ -81,37 +85,49 @@ impl CellState {
     }
 }
 
-/// One wait; dropped, it is over.
-struct Waiting<'a> {
-    cell: &'a Cell,
+/// One wait for what a file had staged when it began; dropped, it is over.
+pub(super) struct Waiting {
+    cell: Arc<Cell>,
     number: u64,
+    is_over: Arc<Notify>,
 }
 
-impl Drop for Waiting<'_> {
+impl Waiting {
+    /// Whether each of these bytes is on consumers, as it was or newer, or is not there any more.
+    pub fn is_settled(&self) -> bool {
+        self.cell.lock().awaited.is_settled(self.number)
+    }
+}
+
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.cell.lock().awaited.end(self.number);
     }
 }
 
 impl Inner {
+    /// Has a file uploaded now. None when nothing is staged of it.
+    pub(super) fn await_staged(&self, cell: &Arc<Cell>) -> Option<Waiting> {
+        let is_over = Arc::new(Notify::new());
+        let mut state = cell.lock();
+        let mut rest = RangeSet::new();
+        state.dirty.iter().for_each(|(range, _)| rest.insert(range, ()));
+        if rest.is_empty() {
+            return None;
+        }
+        let number = state.awaited.begin(self.uploader.newest_flight(), rest, Arc::clone(&is_over));
+        // Now, whatever has failed before; should it fail again, it waits for its retry.
+        state.retry_at = Instant::now();
+        drop(state);
+        self.uploader.note(cell.ino, true);
+        Some(Waiting { cell: Arc::clone(cell), number, is_over })
+    }
+
     /// Has a file uploaded now, and waits until each byte that is staged of it now is on consumers, as it is now or
     /// newer, or is not there any more; at most `limits::DURABILITY_TIMEOUT`. What is written later is not waited for.
-    pub(super) async fn upload_and_wait(&self, cell: &Cell) -> Result<(), Error> {
-        let is_over = Arc::new(Notify::new());
-        let _waiting = {
-            let mut state = cell.lock();
-            let mut rest = RangeSet::new();
-            state.dirty.iter().for_each(|(range, _)| rest.insert(range, ()));
-            if rest.is_empty() {
-                return Ok(());
-            }
-            let number = state.awaited.begin(self.uploader.newest_flight(), rest, Arc::clone(&is_over));
-            // Now, whatever has failed before; should it fail again, it waits for its retry.
-            state.retry_at = Instant::now();
-            Waiting { cell, number }
-        };
-        self.uploader.note(cell.ino, true);
-        tokio::time::timeout(limits::DURABILITY_TIMEOUT, is_over.notified()).await.map_err(|_| {
+    pub(super) async fn upload_and_wait(&self, cell: &Arc<Cell>) -> Result<(), Error> {
+        let Some(waiting) = self.await_staged(cell) else { return Ok(()) };
+        tokio::time::timeout(limits::DURABILITY_TIMEOUT, waiting.is_over.notified()).await.map_err(|_| {
             let why = cell.lock().problem.clone().unwrap_or_else(|| "the upload has not ended".to_owned());
             Error::Unreadable(format!("the file is safe here but not on consumers: {why}"))
         })
@@ -119,7 +135,7 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use futures::poll;
 
     use super::super::{
@@ -136,17 +152,17 @@ mod tests {
         dispatch::Placement,
     };
 
-    fn taken(bucket: &Bucket) -> Job {
+    pub(in crate::bucket) fn taken(bucket: &Bucket) -> Job {
         bucket.inner.next_job().expect("readable").expect("a chunk is due")
     }
 
-    fn delivered(encoded: Encoded) -> Delivery {
+    pub(in crate::bucket) fn delivered(encoded: Encoded) -> Delivery {
         let placements = (0..encoded.roots.len()).map(|index| Placement::held(PeerId([index as u8 + 1; 32])));
         let chunk = Chunk { placements: placements.collect(), layout: encoded.layout, roots: encoded.roots };
         Delivery { chunk, has_rest: false }
     }
 
-    fn land(bucket: &Bucket, job: &Job, encoded: Encoded) {
+    pub(in crate::bucket) fn land(bucket: &Bucket, job: &Job, encoded: Encoded) {
         bucket.inner.land(job, &delivered(encoded)).expect("landed");
     }
 

@@ -59,7 +59,7 @@ impl FileKind {
 
 /// Why somebody asks for the state of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
+pub(super) enum Asked {
     HowItIs,
     WhetherToWait,
 }
@@ -154,7 +154,7 @@ impl Bucket {
         self.state_for(cell, Asked::HowItIs)
     }
 
-    fn state_for(&self, cell: &Arc<Cell>, asked: Asked) -> Result<Standing, Error> {
+    pub(super) fn state_for(&self, cell: &Arc<Cell>, asked: Asked) -> Result<Standing, Error> {
         let mut standing = self.standing(cell, asked)?;
         if cell.lock().inode.is_expired(self.inner.timestamp().seconds) {
             (standing.state, standing.reason) = (FileState::Expired, Some("its term is over".to_owned()));
@@ -201,19 +201,26 @@ impl Bucket {
             };
             return Ok(Standing { state, availability: Availability { actual: 0, desired }, reason: problem });
         }
+        let standing = self.placed(cell, &inner.chunks_of(cell.ino)?, asked)?;
+        if standing.state > FileState::Available && inner.is_policy_queued(cell.ino)? {
+            let reason = Some("its policy has changed and is being applied".to_owned());
+            return Ok(Standing { state: FileState::Available, reason, ..standing });
+        }
+        Ok(standing)
+    }
+
+    /// How a file with nothing staged stands, if it is these chunks.
+    pub(super) fn placed(&self, cell: &Cell, chunks: &[ChunkId], asked: Asked) -> Result<Standing, Error> {
+        let inner = &self.inner;
+        let desired = inner.scheme_of(&cell.lock().inode).m() as i32 + 1;
         let mut worst = (FileState::Uploaded, desired);
-        for id in inner.chunks_of(cell.ino)? {
-            let Some(chunk) = inner.chunk(id)? else { continue };
+        for id in chunks {
+            let Some(chunk) = inner.chunk(*id)? else { continue };
             let (mut state, actual) = chunk_state(&chunk);
-            if asked == Asked::WhetherToWait && state == FileState::Available && !inner.is_awaited(id)? {
+            if asked == Asked::WhetherToWait && state == FileState::Available && !inner.is_awaited(*id)? {
                 state = FileState::Uploaded;
             }
             worst = (worst.0.min(state), worst.1.min(actual));
-        }
-        if worst.0 > FileState::Available && inner.is_policy_queued(cell.ino)? {
-            let reason = Some("its policy has changed and is being applied".to_owned());
-            let availability = Availability { actual: worst.1, desired };
-            return Ok(Standing { state: FileState::Available, availability, reason });
         }
         let reason = match worst.0 {
             FileState::Uploaded => None,
@@ -300,6 +307,16 @@ impl Bucket {
     /// What that programs have written under a path has not reached a state. What the collector moves to other chunks
     /// was there before, and nobody waits for it. Blocks on the disk.
     pub fn pending(&self, path: &[u8], level: FileState) -> Result<Pending, Error> {
+        self.pending_by(path, level, |cell| self.state_for(cell, Asked::WhetherToWait).map(Some))
+    }
+
+    /// The same of those files that `stand` tells how they stand.
+    pub(super) fn pending_by(
+        &self,
+        path: &[u8],
+        level: FileState,
+        mut stand: impl FnMut(&Arc<Cell>) -> Result<Option<Standing>, Error>,
+    ) -> Result<Pending, Error> {
         let mut pending = Pending::default();
         let mut reasons = Vec::new();
         self.walk(path, |found| {
@@ -310,9 +327,9 @@ impl Bucket {
             if kind != FileKind::File {
                 return Ok(());
             }
+            let Some(standing) = stand(&found.cell)? else { return Ok(()) };
             pending.total_files += 1;
             pending.total_bytes += size;
-            let standing = self.state_for(&found.cell, Asked::WhetherToWait)?;
             if standing.state >= level {
                 return Ok(());
             }

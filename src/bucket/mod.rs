@@ -7,7 +7,7 @@
 //! - `tree` and `rename`: names and directories; `attributes`: stat and extended attributes; `acl`: access control lists
 //! - `write`: write, fsync and the intent log; `staging` and `staged`: the files or the memory below that; `ranges`: what is staged
 //! - `upload`: what goes to consumers next; `commit` and `land`: how it gets there; `pressure`: when it yields; `room` and
-//!   `awaited`: who waits for it; `waste`: how its space comes back
+//!   `awaited` and `arriving`: who waits for it; `waste`: how its space comes back
 //! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
 //! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
@@ -20,6 +20,7 @@
 
 mod acl;
 mod apply;
+mod arriving;
 mod attempts;
 mod attr;
 mod attributes;
@@ -64,6 +65,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use tokio::sync::{Notify, Semaphore, watch};
 
+pub use arriving::Arriving;
 pub use attr::{Attr, DirItem, FileKind, NewInode, RenameMode, SetAttr, SetTime, Space, Timestamp, XattrMode};
 pub use carve::{Allocation, Seek};
 pub use error::Error;

@@ -38,6 +38,11 @@ impl Namespace {
         self.next_id - 1
     }
 
+    /// The newest inode may be this one; those that come later have higher numbers.
+    pub(super) fn newest(&self) -> Ino {
+        Ino(self.next_id - 1)
+    }
+
     /// Counters are exact at the end of each batch that calls this.
     pub(super) fn put(&mut self, batch: &mut Batch) {
         if self.next_id + 8 > self.reserved {

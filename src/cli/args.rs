@@ -58,7 +58,7 @@ pub enum Command {
     Status(StatusArgs),
     /// Run a whole network on this machine: tracker, consumers, mount
     Devnet(DevnetArgs),
-    /// Wait until everything under a path is kept by consumers
+    /// Wait until everything that is under a path now is kept by consumers
     Sync(SyncArgs),
     /// Check a mounted bucket: its records, its staging, what its consumers hold; repair it
     Fsck(FsckArgs),

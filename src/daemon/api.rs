@@ -135,7 +135,11 @@ impl Daemon for Api {
         // A path that is not there fails the call, not the stream.
         let path = request.path;
         let asked = path.clone();
-        self.blocking(move |bucket| bucket.resolve(&asked)).await?;
+        let written = self.blocking(move |bucket| bucket.written_under(&asked)).await?;
+        if let Some(invalidator) = &self.context.invalidator {
+            // What the kernel holds of files that are open for writing: a program has written it before this call.
+            invalidator.invalidate_all(written).await.map_err(|error| to_status(&error))?;
+        }
         let (sender, receiver) = mpsc::channel(4);
         tokio::spawn(async move {
             let failed = sync(&bucket, path, level, end, &sender).await.err();
@@ -204,7 +208,7 @@ impl Daemon for Api {
     }
 }
 
-/// Uploads what is under a path and tells how far it is, until the level is reached or the time is over.
+/// Uploads what is under a path now and tells how far it is, until the level is reached or the time is over.
 async fn sync(
     bucket: &Bucket,
     path: Vec<u8>,
@@ -212,6 +216,7 @@ async fn sync(
     end: Option<Instant>,
     sender: &mpsc::Sender<Result<Progress, Status>>,
 ) -> Result<(), Status> {
+    let mut arriving = bucket.arriving(path, level);
     // Names and empty files have no upload: they are safe when the local log is.
     let local = bucket.clone();
     tokio::task::spawn_blocking(move || local.sync_all_blocking())
@@ -222,11 +227,14 @@ async fn sync(
     loop {
         bucket.hurry();
         let asked = Instant::now();
-        let (bucket_now, path_now) = (bucket.clone(), path.clone());
-        let pending = tokio::task::spawn_blocking(move || bucket_now.pending(&path_now, level))
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?
-            .map_err(|error| to_status(&error))?;
+        let pending;
+        (arriving, pending) = tokio::task::spawn_blocking(move || {
+            let pending = arriving.pending();
+            (arriving, pending)
+        })
+        .await
+        .map_err(|error| Status::internal(error.to_string()))?;
+        let pending = pending.map_err(|error| to_status(&error))?;
         let is_done = pending.files == 0;
         if sender.send(Ok(Progress { is_done, ..progress_of(&pending) })).await.is_err() || is_done {
             return Ok(());

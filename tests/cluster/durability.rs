@@ -4,13 +4,16 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Write,
     os::unix::fs::FileExt,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use crate::{
-    fixture::{Cluster, is_full},
+    fixture::{Cluster, is_full, text},
     tree::noise,
 };
 
@@ -70,5 +73,40 @@ fn an_fsync_with_network_durability_means_that_consumers_have_it() {
         file.sync_all().unwrap();
     }
     drop(file);
+    cluster.down();
+}
+
+#[test]
+fn a_sync_ends_beside_a_program_that_never_stops_writing() {
+    let Some(mut cluster) = Cluster::start(6, &[]) else { return };
+    let busy = cluster.file("busy");
+    fs::create_dir(&busy).unwrap();
+    fs::write(busy.join("before"), noise(1, 3_000_000)).unwrap();
+    fs::write(busy.join("log"), noise(2, 100_000)).unwrap();
+    let is_over = AtomicBool::new(false);
+    let (begun, has_begun) = mpsc::sync_channel(1);
+    let outcome = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut log = OpenOptions::new().append(true).open(busy.join("log")).unwrap();
+            // The same file, and files that are new, or made anew under a name that is there.
+            for count in 0.. {
+                log.write_all(&noise(3, 500)).unwrap();
+                fs::write(busy.join((count % 50).to_string()), noise(count, 1000)).unwrap();
+                let _told = begun.try_send(());
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let started = has_begun.recv_timeout(LIMIT);
+        let outcome = cluster.run(&["sync", &text(&busy), "--timeout", "60"], b"");
+        is_over.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+        started.unwrap();
+        outcome
+    });
+    assert!(outcome.status.success(), "{}: {}\n{}", outcome.status, outcome.stderr, cluster.logs());
+    assert_eq!(cluster.stat("busy/before")["state"], "uploaded");
+    cluster.sync();
     cluster.down();
 }
