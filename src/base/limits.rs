@@ -80,8 +80,12 @@ pub const STAGED_SMALL_BYTES: u64 = 64 << 10;
 pub const STAGED_MEMORY_BYTES: u64 = 64 << 20;
 /// Staging files that are flushed one by one, at most: more go with one flush of the whole disk.
 pub const FLUSHED_ALONE: usize = 64;
-/// Bytes of small staging files that a new intent log takes over from the one before, at most.
-pub const CARRIED_BYTES: u64 = 8 << 20;
+/// Bytes of small staging files that are in memory and kept in one file, when the intent log carries them no longer, at most.
+/// More become files of their own, in the background: what comes next is to find room in memory.
+pub const KEPT_BYTES: u64 = 24 << 20;
+/// Bytes of small staging files that nobody needs any more and that are kept all the same, at most, until those that are
+/// needed are written anew; and as many again as are needed.
+pub const KEPT_WASTE_BYTES: u64 = 1 << 20;
 /// Free bytes of the disk that staging leaves to the database, its log and the log of the process.
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 /// A page of memory, the least that the kernel keeps and writes back.

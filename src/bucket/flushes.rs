@@ -123,6 +123,34 @@ async fn the_staging_files_of_a_killed_process_keep_their_names() {
 }
 
 #[tokio::test]
+async fn small_files_that_the_log_carries_no_longer_are_there_at_every_start() {
+    for seed in 0..SEEDS {
+        let machine = Machine::new();
+        let mut bucket = machine.start();
+        let inodes: Vec<Ino> = (0..100).map(|number| file(&bucket, format!("{number}").as_bytes())).collect();
+        inodes.iter().for_each(|ino| write(&bucket, *ino, 0, &[ino.0 as u8; 1000]));
+        // The end is a checkpoint.
+        bucket.close(PATIENCE).await.expect("closes");
+        for round in 0..3 {
+            machine.cut(bucket, seed).await;
+            bucket = machine.start();
+            for ino in &inodes {
+                assert_eq!(read(&bucket, *ino, 1000), [ino.0 as u8; 1000], "seed {seed}, round {round}");
+            }
+            assert!(
+                machine
+                    .staging
+                    .list(Path::new(""))
+                    .expect("listed")
+                    .iter()
+                    .all(|name| name.starts_with("small-0") || name.starts_with("small-1"))
+            );
+        }
+        machine.kill(bucket).await;
+    }
+}
+
+#[tokio::test]
 async fn a_file_tells_what_it_takes_to_lose_its_newest_bytes() {
     let machine = Machine::new();
     let bucket = machine.start();

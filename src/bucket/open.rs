@@ -69,9 +69,9 @@ impl Bucket {
         let lock = StateLock::acquire(&options.directory, "mount")?;
         let disk = |name| disk(&options.directory.join(name));
         let log_disk = disk("log")?;
-        let staging = Arc::new(Staging::new(disk("staging")?, options.staging_bytes));
+        let staging = Arc::new(Staging::open_all(disk("staging")?, options.staging_bytes)?);
         // A killed process may have made them and not flushed their names, which the log stands for until it begins anew.
-        staging.flush_entries(&staging.inodes()?)?;
+        staging.flush_entries()?;
         let files = Arc::clone(&staging) as Arc<dyn StagingFiles>;
         let database = Database::open(&options.directory, &*log_disk, files)?;
         let cache = cache::BlockCache::open(disk("cache")?, options.cache_memory_bytes, options.cache_disk_bytes)?;

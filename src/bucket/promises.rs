@@ -95,7 +95,8 @@ pub(super) fn copy(from: &Path, to: &Path) {
 
 fn staging_files(directory: &Path) -> usize {
     let inner = |path| std::fs::read_dir(path).expect("listed").count();
-    std::fs::read_dir(directory.join("staging")).expect("listed").map(|entry| inner(entry.expect("one").path())).sum()
+    let entries = std::fs::read_dir(directory.join("staging")).expect("listed").map(|entry| entry.expect("one").path());
+    entries.filter(|path| path.is_dir()).map(inner).sum()
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! A staging file: bytes in memory while it is small, a file on the disk from then on.
 //!
 //! To make a file on the disk costs more than all else that a small file needs, and most small files are on their consumers before
-//! anything wants them there: until then the intent log alone carries them. They go to the disk when they grow, when
-//! the memory for them is full, and when the log can carry them no longer.
+//! long: until then the intent log carries them, and when it can carry them no longer, one file for all of them
+//! ([`Kept`]). They become files of their own when they grow and when the memory for them is full.
+//!
+//! What is kept of an inode that has a file of its own would be taken for its newer bytes: so it is forgotten, durably, before
+//! anybody writes more to that file.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     io,
     ops::Range,
     path::{Path, PathBuf},
@@ -17,14 +20,17 @@ use std::{
 
 use crate::{
     base::{Condvar, Mutex, RangeSet, limits},
-    store::{Disk, DiskFile},
+    runtime::failpoint,
+    store::{Disk, DiskFile, Error, Kept},
 };
 
 /// What all staging files share.
 pub(super) struct StagedFiles {
     pub disk: Arc<dyn Disk>,
-    /// Those in memory, which have no other copy. A file's own lock may be held when this one is taken.
+    /// Those in memory. A file's own lock may be held when this one is taken.
     small: Mutex<HashMap<u64, Arc<StagedFile>>>,
+    /// Where those go, too, that the log can carry no longer. Any other lock here may be held when its own is taken.
+    kept: Kept,
     small_bytes: AtomicU64,
     /// Files that exist but whose directory entry was not flushed yet.
     new_entries: Mutex<BTreeMap<PathBuf, u64>>,
@@ -62,6 +68,17 @@ pub(super) struct StagedFile {
     place: Mutex<Place>,
 }
 
+/// What became of a content that is to be kept.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    /// It is kept, so many bytes.
+    Kept(u64),
+    /// It is in memory only.
+    NoRoom,
+    /// It is not in memory.
+    Elsewhere,
+}
+
 enum Place {
     Memory(Vec<u8>),
     /// Held open only when it is large: of the small ones there may be more than a process may open.
@@ -69,21 +86,106 @@ enum Place {
     Removed,
 }
 
+/// The same failure as the operating system told it.
+fn into_io(error: Error) -> io::Error {
+    match error {
+        Error::Io { source, .. } => source,
+        other => io::Error::other(other),
+    }
+}
+
 pub(super) fn path_of(ino: u64) -> PathBuf {
     PathBuf::from(format!("{:02x}/{ino:x}", ino & 0xff))
 }
 
 impl StagedFiles {
-    pub fn new(disk: Arc<dyn Disk>) -> Self {
-        Self {
+    /// Takes up what the last run kept.
+    pub fn open_all(disk: Arc<dyn Disk>) -> Result<Arc<Self>, Error> {
+        let (kept, contents) = Kept::open(&*disk)?;
+        let files = Arc::new(Self {
             disk,
             small: Mutex::default(),
+            kept,
             small_bytes: AtomicU64::new(0),
             new_entries: Mutex::default(),
             made: AtomicU64::new(0),
             holes: Mutex::default(),
             hole_made: Condvar::new(),
+        });
+        for (ino, bytes) in contents {
+            let path = path_of(ino);
+            files.take_up(ino, bytes).map_err(Error::io("cannot restore staging file", path))?;
         }
+        Ok(files)
+    }
+
+    /// Puts what was kept of an inode into memory, or into its own file where a crash came before it was forgotten.
+    fn take_up(self: &Arc<Self>, ino: u64, bytes: Vec<u8>) -> io::Result<()> {
+        let path = path_of(ino);
+        match self.disk.open(&path, false) {
+            Ok(file) => {
+                file.write_at(&bytes, 0)?;
+                file.sync()?;
+                // The run before may not have flushed its name.
+                for directory in path.parent().into_iter().chain([Path::new("")]) {
+                    self.disk.sync_directory(directory)?;
+                }
+                self.kept.forget(ino).map_err(into_io)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.small_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                let place = Mutex::new(Place::Memory(bytes));
+                let file = StagedFile { ino, files: Arc::clone(self), place };
+                self.small.lock().insert(ino, Arc::new(file));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The inodes whose staged bytes are in memory.
+    pub fn all_small(&self) -> Vec<u64> {
+        self.small.lock().keys().copied().collect()
+    }
+
+    /// Makes those of these inodes durable that are in memory, as far as there is room. Returns the others. One thread does
+    /// this at a time.
+    pub fn keep(&self, inodes: &BTreeSet<u64>) -> Result<BTreeSet<u64>, Error> {
+        let small: HashSet<u64> = self.all_small().into_iter().collect();
+        let mut needed = self.kept.needed_bytes(|ino| small.contains(&ino));
+        let turned = self.kept.is_turn_due(needed).then(|| self.kept.turn()).transpose()?;
+        for ino in turned.iter().flatten() {
+            if self.keep_one(*ino, u64::MAX)? == Outcome::NoRoom
+                && let Some(file) = self.small(*ino)
+            {
+                let spilled = file.spill(&mut file.place.lock(), false);
+                spilled.map_err(Error::io("cannot write staging file", path_of(*ino)))?;
+            }
+        }
+        let mut others = BTreeSet::new();
+        for ino in inodes {
+            // What is kept already may be kept anew.
+            let room = if self.kept.has(*ino) { u64::MAX } else { limits::KEPT_BYTES.saturating_sub(needed) };
+            match self.keep_one(*ino, room)? {
+                Outcome::Kept(bytes) if room < u64::MAX => needed += bytes,
+                Outcome::Kept(_) => {}
+                Outcome::NoRoom | Outcome::Elsewhere => drop(others.insert(*ino)),
+            }
+        }
+        match turned {
+            Some(_) => self.kept.end_turn()?,
+            None => self.kept.flush()?,
+        }
+        Ok(others)
+    }
+
+    fn keep_one(&self, ino: u64, room: u64) -> Result<Outcome, Error> {
+        let Some(file) = self.small(ino) else { return Ok(Outcome::Elsewhere) };
+        let place = file.place.lock();
+        let Place::Memory(bytes) = &*place else { return Ok(Outcome::Elsewhere) };
+        let length = bytes.len() as u64;
+        let is_kept = length <= room && self.kept.put(ino, bytes)?;
+        Ok(if is_kept { Outcome::Kept(length) } else { Outcome::NoRoom })
     }
 
     /// Nobody writes to this part of a file from here on: a hole can be made there.
@@ -115,6 +217,10 @@ impl StagedFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
+        if found.is_some() && self.kept.has(ino) {
+            // Of what was there before, as that file is.
+            self.kept.forget(ino).map_err(into_io)?;
+        }
         let place = match found {
             Some(file) => Place::Disk((file.len()? > limits::STAGED_SMALL_BYTES).then_some(file)),
             None => Place::Memory(Vec::new()),
@@ -185,6 +291,17 @@ impl StagedFiles {
         Ok(is_flushed)
     }
 
+    /// Removes a file that was not finished; what is left of it is removed at the next start.
+    fn remove_file(&self, ino: u64) {
+        let path = path_of(ino);
+        self.new_entries.lock().remove(&path);
+        if let Err(error) = self.disk.remove(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "cannot remove an unfinished staging file");
+        }
+    }
+
     fn create(&self, ino: u64) -> io::Result<Arc<dyn DiskFile>> {
         let path = path_of(ino);
         let file = self.disk.open(&path, true)?;
@@ -194,25 +311,42 @@ impl StagedFiles {
 }
 
 impl StagedFile {
-    /// Its bytes, if they are in memory.
-    pub fn bytes(&self) -> Option<Vec<u8>> {
-        match &*self.place.lock() {
-            Place::Memory(bytes) => Some(bytes.clone()),
-            Place::Disk(_) | Place::Removed => None,
-        }
-    }
-
     /// Puts it on the disk, if it is in memory.
     fn spill(&self, place: &mut Place, is_kept_open: bool) -> io::Result<()> {
         if let Place::Memory(bytes) = place {
             let length = bytes.len() as u64;
-            let file = self.files.create(self.ino)?;
-            file.write_at(bytes, 0)?;
+            let file = self.written_out(bytes)?;
             *place = Place::Disk(is_kept_open.then_some(file));
             self.files.small.lock().remove(&self.ino);
             self.files.small_bytes.fetch_sub(length, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// A file of its own with these bytes. What is kept of it is forgotten, once that file is durable.
+    fn written_out(&self, bytes: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
+        let (ino, files) = (self.ino, &self.files);
+        let file = files.create(ino)?;
+        let is_kept = files.kept.has(ino);
+        let write = || -> io::Result<()> {
+            file.write_at(bytes, 0)?;
+            if is_kept {
+                file.sync()?;
+                files.flush_entries(&[path_of(ino)])?;
+            }
+            Ok(())
+        };
+        write().inspect_err(|_| files.remove_file(ino))?;
+        if is_kept {
+            failpoint("small-grown");
+            // When it is not known whether it is forgotten, the file may be all that there is.
+            files.kept.forget(ino).map_err(into_io).inspect_err(|_| {
+                if files.kept.has(ino) {
+                    files.remove_file(ino);
+                }
+            })?;
+        }
+        Ok(file)
     }
 
     /// The file on the disk, if it is there.
@@ -340,11 +474,14 @@ impl DiskFile for StagedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{runtime::SeededChance, store::SimulatedDisk};
+    use crate::{
+        runtime::SeededChance,
+        store::{DiskOp, FaultyDisk, SimulatedDisk},
+    };
 
     fn files() -> (SimulatedDisk, Arc<StagedFiles>) {
         let disk = SimulatedDisk::new(1 << 30);
-        (disk.clone(), Arc::new(StagedFiles::new(Arc::new(disk))))
+        (disk.clone(), StagedFiles::open_all(Arc::new(disk)).unwrap())
     }
 
     fn read(file: &StagedFile, length: usize, offset: u64) -> Vec<u8> {
@@ -367,7 +504,7 @@ mod tests {
         assert_eq!((read(&file, 3, 2), file.len().unwrap()), (b"\0s\0".to_vec(), 8));
         assert!(!is_on_disk(&disk, 7));
         file.write_at(b"end", limits::STAGED_SMALL_BYTES).unwrap();
-        assert!(is_on_disk(&disk, 7) && file.bytes().is_none());
+        assert!(is_on_disk(&disk, 7) && !files.all_small().contains(&7));
         assert_eq!(read(&files.open(7).unwrap(), 3, 2), b"\0s\0");
         assert_eq!(read(&file, 3, limits::STAGED_SMALL_BYTES), b"end");
         assert_eq!(files.small_bytes.load(Ordering::Relaxed), 0);
@@ -396,7 +533,7 @@ mod tests {
         files.flush_entries(&[path_of(7)]).unwrap();
         file.write_at(b"!", 4).unwrap();
         disk.crash(&SeededChance::new(1));
-        let again = Arc::new(StagedFiles::new(Arc::new(disk)));
+        let again = StagedFiles::open_all(Arc::new(disk)).unwrap();
         assert_eq!(read(&again.open(7).unwrap(), 4, 0), b"kept");
         again.remove(7).unwrap();
         assert_eq!(read(&again.open(7).unwrap(), 4, 0), [0; 4]);
@@ -410,5 +547,153 @@ mod tests {
         files.remove(7).unwrap();
         file.sync().unwrap();
         assert!(!is_on_disk(&disk, 7) && file.read_at(&mut [0], 0).is_err());
+    }
+
+    #[test]
+    fn what_the_log_carries_no_longer_is_kept_without_a_file_of_its_own() {
+        for seed in 0..8 {
+            let (disk, files) = files();
+            let inodes: BTreeSet<u64> = (0..300).collect();
+            for ino in &inodes {
+                files.open(*ino).unwrap().write_at(&[*ino as u8; 100], 0).unwrap();
+            }
+            // On the disk already, and gone.
+            files.open(1000).unwrap().write_at(b"end", limits::STAGED_SMALL_BYTES).unwrap();
+            let all = inodes.iter().copied().chain([1000, 1001]).collect();
+            assert_eq!(files.keep(&all).unwrap(), BTreeSet::from([1000, 1001]));
+            disk.crash(&SeededChance::new(seed));
+            let again = StagedFiles::open_all(Arc::new(disk.clone())).unwrap();
+            assert_eq!(again.all_small().into_iter().collect::<BTreeSet<_>>(), inodes);
+            for ino in &inodes {
+                assert_eq!(read(&again.open(*ino).unwrap(), 100, 0), [*ino as u8; 100]);
+                assert!(!is_on_disk(&disk, *ino));
+            }
+            assert_eq!(again.small_bytes.load(Ordering::Relaxed), 300 * 100);
+        }
+    }
+
+    /// What is kept of an inode must never be taken for what its own file has: neither when that file grew out of it, nor
+    /// when it is another that came later.
+    #[test]
+    fn what_was_kept_does_not_come_back_over_newer_bytes() {
+        let mut promised = [0; 2];
+        let cases = (0..20).flat_map(|seed| (1..16).flat_map(move |cut| [(seed, cut, false), (seed, cut, true)]));
+        for (seed, cut, is_removed) in cases {
+            let (disk, files) = files();
+            files.open(7).unwrap().write_at(&[1; 100], 0).unwrap();
+            files.keep(&BTreeSet::from([7])).unwrap();
+            if is_removed {
+                files.remove(7).unwrap();
+            }
+            disk.power_off_after(cut);
+            let grown = || -> io::Result<()> {
+                let file = files.open(7)?;
+                file.write_at(&[2; 100_000], 0)?;
+                file.sync()?;
+                files.flush_entries(&[path_of(7)])
+            };
+            let is_promised = grown().is_ok();
+            promised[usize::from(is_promised)] += 1;
+            disk.crash(&SeededChance::new(seed));
+            for round in 0..2 {
+                let again = StagedFiles::open_all(Arc::new(disk.clone())).unwrap();
+                let found = read(&again.open(7).unwrap(), 100_000, 0);
+                let context = format!("seed {seed}, cut after {cut}, removed: {is_removed}, round {round}");
+                if is_promised {
+                    assert!(found.iter().all(|byte| *byte == 2), "{context}");
+                } else if !is_removed {
+                    assert!(found[..100].iter().all(|byte| [1, 2].contains(byte)), "{context}");
+                }
+                disk.crash(&SeededChance::new(seed));
+            }
+        }
+        assert!(promised.iter().all(|count| *count > 50), "{promised:?}");
+    }
+
+    #[test]
+    fn a_killed_process_that_was_about_to_forget_loses_nothing_at_a_cut_of_the_next() {
+        let mut outcomes = [0; 2];
+        for (seed, killed, cut) in
+            (0..10).flat_map(|seed| (1..8).flat_map(move |killed| (0..12).map(move |cut| (seed, killed, cut))))
+        {
+            let (disk, files) = files();
+            files.open(7).unwrap().write_at(&[1; 100], 0).unwrap();
+            files.keep(&BTreeSet::from([7])).unwrap();
+            disk.power_off_after(killed);
+            let _grown = files.open(7).unwrap().write_at(&[2; 100_000], 0);
+            disk.power_on();
+            disk.power_off_after(cut);
+            outcomes[usize::from(StagedFiles::open_all(Arc::new(disk.clone())).is_ok())] += 1;
+            disk.crash(&SeededChance::new(seed));
+            let again = StagedFiles::open_all(Arc::new(disk)).unwrap();
+            let found = read(&again.open(7).unwrap(), 100, 0);
+            assert!(
+                found.iter().all(|byte| [1, 2].contains(byte)),
+                "seed {seed}, killed after {killed}, cut after {cut}"
+            );
+        }
+        assert!(outcomes.iter().all(|count| *count > 50), "{outcomes:?}");
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_finished_leaves_nothing_behind() {
+        let (disk, _) = files();
+        let faulty = FaultyDisk::new(Arc::new(disk.clone()));
+        let files = StagedFiles::open_all(Arc::new(faulty.clone())).unwrap();
+        let file = files.open(7).unwrap();
+        file.write_at(&[1; 100], 0).unwrap();
+        files.keep(&BTreeSet::from([7])).unwrap();
+        for op in [DiskOp::Write, DiskOp::Sync] {
+            faulty.fail(op, 0, 1, io::ErrorKind::StorageFull);
+            let error = file.write_at(&[2; 100_000], 0).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            assert!(!is_on_disk(&disk, 7));
+            assert_eq!(read(&file, 100, 0), [1; 100]);
+        }
+        // What was kept of it is of no use to the file that comes later.
+        files.remove(7).unwrap();
+        let file = files.open(7).unwrap();
+        file.write_at(&[3; 100_000], 0).unwrap();
+        assert!(is_on_disk(&disk, 7) && !files.kept.has(7));
+    }
+
+    #[test]
+    fn what_nobody_needs_any_more_takes_little_space() {
+        let (disk, files) = files();
+        let kept_bytes = || ["small-0", "small-1"].map(|name| disk.contents(Path::new(name)).unwrap().len() as u64);
+        let mut most = 0;
+        for round in 0..50 {
+            let inodes: BTreeSet<u64> = (round * 20..(round + 1) * 20).collect();
+            for ino in &inodes {
+                files.open(*ino).unwrap().write_at(&[1; 50_000], 0).unwrap();
+            }
+            files.keep(&inodes).unwrap();
+            most = most.max(kept_bytes().iter().sum());
+            // The first is needed all the time.
+            inodes.iter().filter(|ino| **ino != 0).for_each(|ino| files.remove(*ino).unwrap());
+        }
+        assert!(most < limits::KEPT_WASTE_BYTES + 3 * 1_000_000, "{most}");
+        disk.crash(&SeededChance::new(1));
+        let again = StagedFiles::open_all(Arc::new(disk)).unwrap();
+        assert_eq!(read(&again.open(0).unwrap(), 50_000, 0), vec![1; 50_000]);
+    }
+
+    #[test]
+    fn what_finds_no_room_becomes_a_file() {
+        let (disk, files) = files();
+        let size = limits::STAGED_SMALL_BYTES as usize;
+        let count = limits::KEPT_BYTES / size as u64;
+        let write = |ino: u64| files.open(ino).unwrap().write_at(&vec![ino as u8; size], 0).unwrap();
+        let inodes: BTreeSet<u64> = (0..count + 2).collect();
+        inodes.iter().for_each(|ino| write(*ino));
+        let others = BTreeSet::from([count, count + 1]);
+        assert_eq!(files.keep(&inodes).unwrap(), others);
+        assert!(files.flush_all(&others).unwrap());
+        assert!(!is_on_disk(&disk, count - 1) && is_on_disk(&disk, count));
+        disk.crash(&SeededChance::new(1));
+        let again = StagedFiles::open_all(Arc::new(disk)).unwrap();
+        for ino in inodes {
+            assert_eq!(read(&again.open(ino).unwrap(), size, 0), vec![ino as u8; size]);
+        }
     }
 }

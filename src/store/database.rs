@@ -18,7 +18,7 @@ use std::{
 
 use super::{
     Batch, Disk, Error,
-    log::{self, LogFile, Op, RECORD_BYTES},
+    log::{self, LOG_BYTES, LogFile, RECORD_BYTES},
     overlay::{Memory, changes},
     replay::replay,
     schema::{Table, key},
@@ -42,8 +42,6 @@ impl Sequence {
 pub trait StagingFiles: Send + Sync + 'static {
     /// Makes all data of these inodes' staging files durable. Files that are gone are fine.
     fn flush(&self, inodes: &BTreeSet<u64>) -> Result<(), Error>;
-    /// The bytes of a staging file that is on no disk: the log may go on carrying them, until they are flushed.
-    fn small(&self, ino: u64) -> Option<Vec<u8>>;
     /// Puts replayed bytes into a staging file.
     fn restore(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<(), Error>;
 }
@@ -59,8 +57,6 @@ struct Log {
     committed: u64,
     /// Inodes whose staging data only the current file carries.
     inline: BTreeSet<u64>,
-    /// Those of them that it took over from the file before.
-    carried: BTreeSet<u64>,
     checkpoint: Checkpoint,
     is_closing: bool,
 }
@@ -111,7 +107,7 @@ impl Database {
             }
             other => other,
         };
-        let file = |name: &str| LogFile::open(disk, PathBuf::from(name)).map_err(placed);
+        let file = |name: &str| LogFile::open_whole(disk, PathBuf::from(name), LOG_BYTES).map_err(placed);
         let mut files = [file("log-0")?, file("log-1")?];
         let newest = replay(&files, &trees, &*staging).map_err(placed)?;
         disk.sync_directory(Path::new("")).map_err(Error::io("cannot flush", directory))?;
@@ -131,7 +127,6 @@ impl Database {
                 epoch,
                 committed: 0,
                 inline: BTreeSet::new(),
-                carried: BTreeSet::new(),
                 checkpoint: Checkpoint::Idle,
                 is_closing: false,
             }),
@@ -352,45 +347,6 @@ impl Inner {
         self.turn.notify_all();
     }
 
-    /// Begins a new log with the small staged data of the old one, so that what is soon on its consumers never becomes a
-    /// file. Once: what was carried before is to be flushed. Returns the inodes whose data is not carried on.
-    ///
-    /// What is in memory may be newer than what the old log says, never older; and nobody commits meanwhile.
-    fn carry_over(&self, log: &mut Log) -> Result<BTreeSet<u64>, Error> {
-        let (mut flushed, mut carried) = (BTreeSet::new(), BTreeSet::new());
-        let (mut ops, mut ops_bytes, mut bytes) = (Vec::new(), 0, 0);
-        for ino in std::mem::take(&mut log.inline) {
-            let may_carry = bytes < limits::CARRIED_BYTES && !log.carried.contains(&ino);
-            let Some(data) = may_carry.then(|| self.staging.small(ino)).flatten() else {
-                flushed.insert(ino);
-                continue;
-            };
-            bytes += data.len() as u64;
-            ops_bytes += data.len();
-            ops.push(Op::Inline { ino, offset: 0, bytes: data });
-            carried.insert(ino);
-            if ops_bytes > RECORD_BYTES / 8 {
-                self.append_carried(log, &std::mem::take(&mut ops))?;
-                ops_bytes = 0;
-            }
-        }
-        self.append_carried(log, &ops)?;
-        log.inline.clone_from(&carried);
-        log.carried = carried;
-        Ok(flushed)
-    }
-
-    fn append_carried(&self, log: &mut Log, ops: &[Op]) -> Result<(), Error> {
-        if ops.is_empty() {
-            return Ok(());
-        }
-        let current = log.current;
-        log.files[current].append(&log::encode(ops)).inspect_err(|error| self.fail(error))?;
-        // Like a batch of its own: not durable before the next flush, although what it says was.
-        log.committed += 1;
-        Ok(())
-    }
-
     /// Moves the current log file's batches into sled while the other file takes the new ones.
     fn checkpoint(&self) -> Result<(), Error> {
         let (next, epoch, header, committed) = {
@@ -400,8 +356,6 @@ impl Inner {
         };
         // What takes long goes before the turn, while others commit; only this thread turns.
         self.sync(committed)?;
-        // Only now: with this the file before the current one is gone, and what the current one has taken over from it was
-        // written without a flush.
         log::write_header(&header, epoch)?;
         failpoint("log-begun");
         let (old, inline, frozen) = {
@@ -418,9 +372,9 @@ impl Inner {
             log.files[next].start(epoch);
             (log.current, log.epoch) = (next, epoch);
             let frozen = self.memory.write().freeze();
-            (old, self.carry_over(&mut log)?, frozen)
+            (old, std::mem::take(&mut log.inline), frozen)
         };
-        failpoint("log-carried");
+        failpoint("log-turned");
         self.turn.notify_all();
         tracing::debug!(log = %old.1.display(), keys = frozen.len(), "checkpoint");
         self.staging.flush(&inline)?;

@@ -24,21 +24,14 @@ use crate::{
 #[derive(Default)]
 struct Recorder(Mutex<BTreeMap<u64, BTreeMap<u64, u8>>>);
 
-/// Staging files that are in memory, and which were to be flushed at each checkpoint.
+/// Which staging files were to be flushed, at each checkpoint.
 #[derive(Default)]
-struct Small {
-    files: Mutex<BTreeMap<u64, Vec<u8>>>,
-    flushes: Mutex<Vec<BTreeSet<u64>>>,
-}
+struct Flushes(Mutex<Vec<BTreeSet<u64>>>);
 
-impl StagingFiles for Small {
+impl StagingFiles for Flushes {
     fn flush(&self, inodes: &BTreeSet<u64>) -> Result<(), Error> {
-        self.flushes.lock().push(inodes.clone());
+        self.0.lock().push(inodes.clone());
         Ok(())
-    }
-
-    fn small(&self, ino: u64) -> Option<Vec<u8>> {
-        self.files.lock().get(&ino).cloned()
     }
 
     fn restore(&self, _: u64, _: u64, _: &[u8]) -> Result<(), Error> {
@@ -49,10 +42,6 @@ impl StagingFiles for Small {
 impl StagingFiles for Recorder {
     fn flush(&self, _: &BTreeSet<u64>) -> Result<(), Error> {
         Ok(())
-    }
-
-    fn small(&self, _: u64) -> Option<Vec<u8>> {
-        None
     }
 
     fn restore(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<(), Error> {
@@ -286,8 +275,8 @@ fn replayed_data_never_wins_over_what_superseded_it() {
 }
 
 /// Commits until the other log file has its turn, and waits for the end of that checkpoint.
-fn turn(database: &Database, small: &Small) -> BTreeSet<u64> {
-    let before = small.flushes.lock().len();
+fn turn(database: &Database, flushes: &Flushes) -> BTreeSet<u64> {
+    let before = flushes.0.lock().len();
     for number in 0..LOG_BYTES / 2 / (1 << 20) + 1 {
         let mut batch = Batch::new();
         batch.put(Table::Entry, &[b"fill", &number.to_be_bytes()], vec![0; 1 << 20]);
@@ -295,7 +284,7 @@ fn turn(database: &Database, small: &Small) -> BTreeSet<u64> {
     }
     let end = Instant::now() + Duration::from_secs(60);
     loop {
-        if let Some(flushed) = small.flushes.lock().get(before) {
+        if let Some(flushed) = flushes.0.lock().get(before) {
             return flushed.clone();
         }
         assert!(Instant::now() < end, "no checkpoint");
@@ -306,74 +295,53 @@ fn turn(database: &Database, small: &Small) -> BTreeSet<u64> {
 }
 
 #[test]
-fn small_staged_data_goes_into_the_next_log_once_and_is_flushed_then() {
+fn what_a_log_carries_is_flushed_at_its_turn_and_no_later_one() {
     let stage = Stage::new(450);
-    let small = Arc::new(Small::default());
-    let files = Arc::clone(&small) as Arc<dyn StagingFiles>;
+    let flushes = Arc::new(Flushes::default());
+    let files = Arc::clone(&flushes) as Arc<dyn StagingFiles>;
     let database = Database::open(stage.directory.path(), &stage.disk, files).expect("opens");
-    small.flushes.lock().clear();
-    // 8 is on a disk already; 9 is gone from memory when its time comes.
-    small.files.lock().extend([(7, b"logged".to_vec()), (9, b"short".to_vec())]);
-    let mut batch = Batch::new();
-    for (ino, bytes) in [(7, b"logged".to_vec()), (8, b"large".to_vec()), (9, b"short".to_vec())] {
-        batch.inline(ino, 0, bytes);
-    }
-    database.commit(batch).expect("committed");
-    // Written since, and not logged.
-    small.files.lock().insert(7, b"newest".to_vec());
-    assert_eq!(turn(&database, &small), BTreeSet::from([8]));
-    let mut batch = Batch::new();
-    batch.supersede(7, 4, 6);
-    let last = database.commit(batch).expect("committed");
-    database.sync(last).expect("synced");
-    let copy = stage.disk.contents(Path::new("log-0")).zip(stage.disk.contents(Path::new("log-1"))).expect("there");
-    small.files.lock().remove(&9);
-    assert_eq!(turn(&database, &small), BTreeSet::from([7, 9]), "once is enough");
-    drop(database);
-
-    let later = SimulatedDisk::new(LOG_BYTES * 4);
-    for (name, bytes) in [("log-0", copy.0), ("log-1", copy.1)] {
-        later.open(Path::new(name), true).expect("opens").write_at(&bytes, 0).expect("written");
-    }
-    let recorder = Arc::new(Recorder::default());
-    let (directory, files) = (tempfile::tempdir().expect("made"), Arc::clone(&recorder) as Arc<dyn StagingFiles>);
-    drop(Database::open(directory.path(), &later, files).expect("opens"));
-    let restored = |ino: u64| recorder.0.lock().get(&ino).map(|bytes| bytes.values().copied().collect::<Vec<u8>>());
-    assert_eq!((restored(7), restored(9)), (Some(b"newe".to_vec()), Some(b"short".to_vec())));
+    flushes.0.lock().clear();
+    let inline = |inodes: &[u64]| {
+        let mut batch = Batch::new();
+        inodes.iter().for_each(|ino| batch.inline(*ino, 0, b"logged".to_vec()));
+        database.commit(batch).expect("committed")
+    };
+    inline(&[7, 8, 9]);
+    assert_eq!(turn(&database, &flushes), BTreeSet::from([7, 8, 9]));
+    inline(&[8]);
+    assert_eq!(turn(&database, &flushes), BTreeSet::from([8]));
+    assert_eq!(turn(&database, &flushes), BTreeSet::new());
 }
 
 /// Commits until the other log file has had its turn, on the one thread that there is; None when the power goes before.
-fn turn_alone(database: &Database, small: &Small) -> Option<BTreeSet<u64>> {
-    let before = small.flushes.lock().len();
-    while small.flushes.lock().len() == before {
+fn turn_alone(database: &Database, flushes: &Flushes) -> Option<BTreeSet<u64>> {
+    let before = flushes.0.lock().len();
+    while flushes.0.lock().len() == before {
         let mut batch = Batch::new();
         batch.put(Table::Entry, &[b"fill"], vec![0; 4 << 20]);
         database.commit(batch).ok()?;
     }
-    small.flushes.lock().last().cloned()
+    flushes.0.lock().last().cloned()
 }
 
 #[test]
-fn what_a_log_has_taken_over_is_not_lost_at_its_own_turn() {
+fn what_a_log_carries_is_not_lost_at_its_turn() {
     let _alone = OneThread::enter();
     let mut cut = [false; 2];
     for (operations, seed) in (4..14).flat_map(|operations| [(operations, 470), (operations, 471)]) {
         let stage = Stage::new(seed);
-        let small = Arc::new(Small::default());
-        small.files.lock().insert(7, b"safe".to_vec());
-        let database = stage.open_with(Arc::clone(&small) as Arc<dyn StagingFiles>);
+        let flushes = Arc::new(Flushes::default());
+        let database = stage.open_with(Arc::clone(&flushes) as Arc<dyn StagingFiles>);
         let mut batch = Batch::new();
         batch.inline(7, 0, b"safe".to_vec());
         let last = database.commit(batch).expect("committed");
         database.sync(last).expect("synced");
-        assert_eq!(turn_alone(&database, &small), Some(BTreeSet::new()), "it is carried over");
-        small.flushes.lock().clear();
-        // The next turn comes, and nothing was flushed since the one before.
+        flushes.0.lock().clear();
         stage.disk.power_off_after(operations);
-        cut[usize::from(turn_alone(&database, &small).is_some())] = true;
+        cut[usize::from(turn_alone(&database, &flushes).is_some())] = true;
         stage.disk.power_off_after(0);
         drop(database);
-        let is_flushed = small.flushes.lock().iter().any(|inodes| inodes.contains(&7));
+        let is_flushed = flushes.0.lock().iter().any(|inodes| inodes.contains(&7));
         stage.disk.crash(&stage.chance);
         let recorder = Arc::new(Recorder::default());
         drop(stage.open_with(Arc::clone(&recorder) as Arc<dyn StagingFiles>));
@@ -389,8 +357,8 @@ fn what_a_log_has_taken_over_is_not_lost_at_its_own_turn() {
 fn a_log_at_its_turn_does_not_bring_back_what_it_held_before() {
     for seed in 480..488 {
         let stage = Stage::new(seed);
-        let small = Arc::new(Small::default());
-        let database = stage.open_with(Arc::clone(&small) as Arc<dyn StagingFiles>);
+        let flushes = Arc::new(Flushes::default());
+        let database = stage.open_with(Arc::clone(&flushes) as Arc<dyn StagingFiles>);
         let put = |key: &[u8], value: Vec<u8>| {
             let mut batch = Batch::new();
             batch.put(Table::Entry, &[key], value);
@@ -400,9 +368,9 @@ fn a_log_at_its_turn_does_not_bring_back_what_it_held_before() {
         put(b"key", b"older".to_vec());
         put(b"between", vec![0; 2000]);
         database.sync(put(b"key", b"newer".to_vec())).expect("synced");
-        small.flushes.lock().clear();
-        turn(&database, &small);
-        turn(&database, &small);
+        flushes.0.lock().clear();
+        turn(&database, &flushes);
+        turn(&database, &flushes);
         put(b"later", vec![1; 3000]);
         let database = stage.cut_power(database);
         let found = database.get(Table::Entry, &[b"key"]).expect("readable");
@@ -528,8 +496,8 @@ fn the_log_is_still_written_in_format_1() {
 #[test]
 fn what_is_read_in_order_was_there_at_one_moment() {
     let stage = Stage::new(460);
-    let small = Arc::new(Small::default());
-    let files = Arc::clone(&small) as Arc<dyn StagingFiles>;
+    let flushes = Arc::new(Flushes::default());
+    let files = Arc::clone(&flushes) as Arc<dyn StagingFiles>;
     let database = Database::open(stage.directory.path(), &stage.disk, files).expect("opens");
     let range = key(Table::Cookie, &[])..key(Table::Cookie, &[b"z"]);
     for (order, is_turned) in [(Order::Up, false), (Order::Down, false), (Order::Up, true), (Order::Down, true)] {
@@ -544,7 +512,7 @@ fn what_is_read_in_order_was_there_at_one_moment() {
             batch.put(Table::Cookie, &[&to], b"there".to_vec());
             database.commit(batch).expect("committed");
             if is_turned {
-                turn(&database, &small);
+                turn(&database, &flushes);
                 let end = Instant::now() + Duration::from_secs(60);
                 while database.inner.trees.get(key(Table::Cookie, &[&to])).expect("readable").is_none() {
                     assert!(Instant::now() < end, "nothing comes into the trees");

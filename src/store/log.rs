@@ -91,9 +91,14 @@ mod whole {
 /// opening, so that no flush takes another's failure from it and calls its own a success.
 type Openings = [Arc<dyn DiskFile>; limits::LOG_FLUSHES + 1];
 
-/// One of the two files.
+/// The file, to be used without holding the log, and its path.
+pub(super) type Handle = (Arc<dyn DiskFile>, PathBuf);
+
+/// One of two files that take turns.
 pub(super) struct LogFile {
     path: PathBuf,
+    /// What it may become long.
+    capacity: u64,
     file: Arc<dyn DiskFile>,
     openings: Openings,
     epoch: u64,
@@ -102,31 +107,40 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens or makes the file; a new one is filled with zeros so that later flushes change no metadata. All that is there is
-    /// durable.
-    pub fn open(disk: &dyn Disk, path: PathBuf) -> Result<Self, Error> {
-        let open = || disk.open(&path, true).map_err(Error::io("cannot open intent log", &path));
+    /// Opens or makes a file that may become so long. All that is there is durable.
+    pub fn open(disk: &dyn Disk, path: PathBuf, capacity: u64) -> Result<Self, Error> {
+        let open = || disk.open(&path, true).map_err(Error::io("cannot open", &path));
         let file = open()?;
         let openings = [open()?, open()?, Arc::clone(&file)];
-        let fill = |file: &dyn DiskFile| -> std::io::Result<()> {
+        let log = Self { path, capacity, file, openings, epoch: 0, next_number: 0, end: HEADER_BYTES };
+        // Before anything is written: what is not a log of ours stays as it is.
+        log.read_epoch()?;
+        log.sync()?;
+        Ok(log)
+    }
+
+    /// The same with a file as long as it may become, so that later flushes change no metadata.
+    pub fn open_whole(disk: &dyn Disk, path: PathBuf, capacity: u64) -> Result<Self, Error> {
+        let log = Self::open(disk, path, capacity)?;
+        let fill = || -> std::io::Result<()> {
             let zeros = vec![0; 1 << 20];
-            let mut at = file.len()?;
-            while at < LOG_BYTES {
-                let step = (LOG_BYTES - at).min(zeros.len() as u64);
-                file.write_at(&zeros[..step as usize], at)?;
+            let mut at = log.file.len()?;
+            while at < capacity {
+                let step = (capacity - at).min(zeros.len() as u64);
+                log.file.write_at(&zeros[..step as usize], at)?;
                 at += step;
             }
             Ok(())
         };
-        let log = Self { path, file, openings, epoch: 0, next_number: 0, end: HEADER_BYTES };
-        // Before anything is written: what is not a log of ours stays as it is.
-        log.read_epoch()?;
-        if log.file.len().map_err(Error::io("cannot read", &log.path))? < LOG_BYTES {
-            fill(&*log.file).map_err(Error::io("cannot preallocate intent log", &log.path))?;
-        }
-        // What a killed process has left: a replay puts it into the trees, which must never hold what the log could lose.
-        log.file.sync().map_err(Error::io("cannot flush", &log.path))?;
+        fill().map_err(Error::io("cannot preallocate intent log", &log.path))?;
+        log.sync()?;
         Ok(log)
+    }
+
+    /// What a killed process has left must be durable before anyone relies on it: a replay puts it into the trees, which
+    /// must never hold what the log could lose.
+    fn sync(&self) -> Result<(), Error> {
+        self.file.sync().map_err(Error::io("cannot flush", &self.path))
     }
 
     /// The epoch of the header; 0 when the file holds nothing.
@@ -176,17 +190,16 @@ impl LogFile {
         header
     }
 
-    /// The batches of this epoch in order, up to the torn tail.
-    pub fn replay(&self, epoch: u64) -> Result<Vec<Vec<Op>>, Error> {
-        let mut batches = Vec::new();
-        let mut at = HEADER_BYTES;
+    /// Shows the batches of this epoch in order, up to the torn tail. Returns how many there are, and where they end.
+    pub fn replay(&self, epoch: u64, mut show: impl FnMut(Vec<Op>) -> Result<(), Error>) -> Result<(u64, u64), Error> {
+        let (mut count, mut at) = (0, HEADER_BYTES);
         let mut prefix = [0; PREFIX_BYTES];
-        while at + PREFIX_BYTES as u64 <= LOG_BYTES {
+        while at + PREFIX_BYTES as u64 <= self.capacity {
             self.file.read_at(&mut prefix, at).map_err(Error::io("cannot read", &self.path))?;
             let length = u32::from_le_bytes(prefix[..4].try_into().expect("four bytes")) as usize;
-            let fits = length <= RECORD_BYTES && at + (PREFIX_BYTES + length) as u64 <= LOG_BYTES;
+            let fits = length <= RECORD_BYTES && at + (PREFIX_BYTES + length) as u64 <= self.capacity;
             let number = u64::from_le_bytes(prefix[16..].try_into().expect("eight bytes"));
-            let same = prefix[8..16] == epoch.to_le_bytes() && number == batches.len() as u64;
+            let same = prefix[8..16] == epoch.to_le_bytes() && number == count;
             if length == 0 || !fits || !same {
                 break;
             }
@@ -195,10 +208,35 @@ impl LogFile {
             if prefix[4..8] != checksum(&prefix[8..], &body).to_le_bytes() {
                 break;
             }
-            batches.push(self.decode(&body)?);
+            show(self.decode(&body)?)?;
+            count += 1;
             at += (PREFIX_BYTES + length) as u64;
         }
-        Ok(batches)
+        Ok((count, at))
+    }
+
+    /// Shows the batches of this epoch in order, and goes on behind them. A torn tail is cut off: what is in it would be
+    /// taken for what follows a record that is written over its beginning.
+    pub fn resume(&mut self, epoch: u64, show: impl FnMut(Vec<Op>) -> Result<(), Error>) -> Result<(), Error> {
+        let (count, end) = self.replay(epoch, show)?;
+        self.file.set_len(end).map_err(Error::io("cannot cut", &self.path))?;
+        self.sync()?;
+        (self.epoch, self.next_number, self.end) = (epoch, count, end);
+        Ok(())
+    }
+
+    /// Empties the file: durably with one sector first, because what is left of it in part must count for nothing.
+    pub fn clear(&mut self) -> Result<(), Error> {
+        self.file.write_at(&[0; HEADER_BYTES as usize], 0).map_err(Error::io("cannot write", &self.path))?;
+        self.sync()?;
+        self.file.set_len(0).map_err(Error::io("cannot cut", &self.path))?;
+        self.start(0);
+        Ok(())
+    }
+
+    /// Bytes that are used.
+    pub fn bytes(&self) -> u64 {
+        self.end
     }
 
     fn decode(&self, body: &[u8]) -> Result<Vec<Op>, Error> {
@@ -216,12 +254,12 @@ impl LogFile {
 
     /// Whether a record with a body of this length still fits.
     pub fn fits(&self, body: usize) -> bool {
-        self.end + (PREFIX_BYTES + body) as u64 <= LOG_BYTES
+        self.end + (PREFIX_BYTES + body) as u64 <= self.capacity
     }
 
     /// Whether half of the file is used.
     pub fn is_half_full(&self) -> bool {
-        self.end > LOG_BYTES / 2
+        self.end > self.capacity / 2
     }
 
     /// Hands one record to the operating system: survives the process, and after a flush the machine.
@@ -242,19 +280,19 @@ impl LogFile {
     }
 
     /// The file, to be used without holding the log, by who turns the log only.
-    pub fn handle(&self) -> (Arc<dyn DiskFile>, PathBuf) {
+    pub fn handle(&self) -> Handle {
         (Arc::clone(&self.file), self.path.clone())
     }
 
     /// The file as one of the `limits::LOG_FLUSHES` flushes under way at a time is to use it.
-    pub fn flush_handle(&self, flush: usize) -> (Arc<dyn DiskFile>, PathBuf) {
+    pub fn flush_handle(&self, flush: usize) -> Handle {
         assert!(flush < limits::LOG_FLUSHES, "the last opening is for who turns the log");
         (Arc::clone(&self.openings[flush]), self.path.clone())
     }
 }
 
 /// Writes the header of an empty log of this epoch, durably. Its file must not be the one that is appended to.
-pub(super) fn write_header((file, path): &(Arc<dyn DiskFile>, PathBuf), epoch: u64) -> Result<(), Error> {
+pub(super) fn write_header((file, path): &Handle, epoch: u64) -> Result<(), Error> {
     file.write_at(&LogFile::header(epoch), 0).map_err(Error::io("cannot write", path))?;
     file.sync().map_err(Error::io("cannot flush", path))
 }

@@ -9,6 +9,7 @@ mod database;
 mod database_tests;
 mod disk;
 mod error;
+mod kept;
 mod lock;
 mod log;
 mod ordered;
@@ -23,6 +24,7 @@ pub use batch::Batch;
 pub use database::{Database, Sequence, StagingFiles};
 pub use disk::{Disk, DiskFile, DiskOp, FaultyDisk, RealDisk, SimulatedDisk, sync_ranges};
 pub use error::Error;
+pub use kept::Kept;
 pub use lock::StateLock;
 #[cfg(test)]
 pub use log::Op;

@@ -23,7 +23,7 @@ pub(super) fn replay(files: &[LogFile; 2], trees: &Trees, staging: &dyn StagingF
         if epoch == 0 {
             continue;
         }
-        for ops in file.replay(epoch)? {
+        let (count, _) = file.replay(epoch, |ops| {
             for op in ops {
                 match op {
                     Op::Put { key, value } => steps.set(&key, Some(&value))?,
@@ -39,8 +39,9 @@ pub(super) fn replay(files: &[LogFile; 2], trees: &Trees, staging: &dyn StagingF
                     }
                 }
             }
-            replayed += 1;
-        }
+            Ok(())
+        })?;
+        replayed += count;
     }
     steps.finish()?;
     for (ino, ranges) in &inline {

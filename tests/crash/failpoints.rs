@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(230);
 
 /// Works until the process has ended.
 fn work_until_the_end(cluster: &Cluster, work: &mut Workload, process: &mut Process, name: &str) {
-    let is_checkpoint = points("checkpoint").contains(&name);
+    let is_checkpoint = ["checkpoint", "small data"].into_iter().flat_map(points).any(|point| point == name);
     for _ in 0..ROUNDS {
         for step in 0..if is_checkpoint { 5 * STEPS } else { STEPS } {
             let done = if is_checkpoint && step % 5 > 0 { work.fill_log() } else { work.step() };

@@ -19,7 +19,10 @@
 //! | log in `log_all` | the writers: `Synced` |
 //! | announcement of an upload before its shards leave | bucket: `who_may_have_a_shard_is_durable_before_its_first_byte_leaves` |
 //! | header of a log at its turn | database: `a_log_at_its_turn_does_not_bring_back_what_it_held_before` |
-//! | what a log has taken over, at its own turn | database: `what_a_log_has_taken_over_is_not_lost_at_its_own_turn` |
+//! | what a log carries, at its turn | database: `what_a_log_carries_is_not_lost_at_its_turn` |
+//! | small staged data that is kept | store: `what_was_flushed_survives_power_cuts_at_any_moment` (`kept.rs`) |
+//! | the header of a file of them that gives its turn, its torn end | store: `an_opening_that_is_cut_short_loses_nothing` |
+//! | a file that grew out of what was kept, and that this is forgotten | bucket: `what_was_kept_does_not_come_back_over_newer_bytes` |
 //! | log of a killed process before it is replayed | database: `a_start_after_a_kill_that_is_cut_short_leaves_whole_batches` |
 //! | log when the database is closed | database: `an_end_in_order_makes_everything_durable_or_says_that_it_is_not` |
 //! | names of staging files when a killed mount starts | bucket: `the_staging_files_of_a_killed_process_keep_their_names` |

@@ -55,10 +55,6 @@ impl StagingFiles for NoFiles {
         Ok(())
     }
 
-    fn small(&self, _: u64) -> Option<Vec<u8>> {
-        None
-    }
-
     fn restore(&self, _: u64, _: u64, _: &[u8]) -> Result<(), Error> {
         Ok(())
     }

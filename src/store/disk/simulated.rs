@@ -288,6 +288,9 @@ impl Disk for SimulatedDisk {
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         let mut tree = self.tree.lock();
         self.spend(&mut tree)?;
+        if !directory.as_os_str().is_empty() && !tree.now.directories.contains(directory) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let changes = std::mem::take(&mut tree.changes);
         for change in changes {
             if change.is_in(directory) {
