@@ -27,6 +27,7 @@ pub struct Arriving {
     written: HashMap<Ino, Stage>,
     /// What had not arrived when it was looked for last, wherever it is by now.
     left: HashSet<Ino>,
+    has_looked: bool,
 }
 
 /// What is waited for of such a file.
@@ -60,6 +61,7 @@ impl Bucket {
             newest,
             written: HashMap::new(),
             left: HashSet::new(),
+            has_looked: false,
         }
     }
 
@@ -76,10 +78,16 @@ impl Arriving {
     pub fn pending(&mut self) -> Result<Pending, Error> {
         let mut gone = std::mem::take(&mut self.left);
         let (bucket, path) = (self.bucket.clone(), self.path.clone());
-        let mut pending = bucket.pending_by(&path, self.level, |cell| {
+        let found = bucket.pending_by(&path, self.level, |cell| {
             gone.remove(&cell.ino);
             self.stand(cell)
-        })?;
+        });
+        let mut pending = match found {
+            // The path itself is.
+            Err(Error::NotFound) if self.has_looked => Pending::default(),
+            found => found?,
+        };
+        self.has_looked = true;
         // Renamed since, to where it was not looked for.
         for ino in gone {
             let cell = match bucket.inner.cell(ino) {
@@ -107,7 +115,7 @@ impl Arriving {
             None => {
                 let standing = bucket.state_for(cell, Asked::WhetherToWait)?;
                 if standing.state < self.level && cell.lock().last_write > self.since {
-                    self.written.insert(cell.ino, Stage::of(bucket, cell)?);
+                    self.written.insert(cell.ino, Stage::of(bucket, cell, self.since)?);
                 }
                 standing
             }
@@ -120,8 +128,10 @@ impl Arriving {
 }
 
 impl Stage {
-    fn of(bucket: &Bucket, cell: &Arc<Cell>) -> Result<Self, Error> {
-        match bucket.inner.await_staged(cell) {
+    /// What is waited for of a file that had something staged before or after this moment.
+    fn of(bucket: &Bucket, cell: &Arc<Cell>, since: Instant) -> Result<Self, Error> {
+        let had_none = cell.lock().staged_since > since;
+        match if had_none { None } else { bucket.inner.await_staged(cell) } {
             Some(waiting) => Ok(Stage::Staged(waiting)),
             None => Self::placed(bucket, cell),
         }
@@ -172,6 +182,7 @@ mod tests {
         awaited::tests::{delivered, land, taken},
         land::tests::assert_sound,
         promises::{file, new, open, write},
+        records::Chunk,
     };
     use super::*;
     use crate::{dispatch::Placement, store::Batch};
@@ -184,13 +195,30 @@ mod tests {
         (pending.files, pending.total_files)
     }
 
-    #[tokio::test]
-    async fn what_is_written_later_is_not_waited_for() {
+    /// A bucket with a file that is only here, for which somebody begins to wait.
+    fn setting() -> (tempfile::TempDir, Bucket, Ino, Arriving) {
         let directory = tempfile::tempdir().expect("made");
         let bucket = open(directory.path());
-        let ino = file(&bucket, b"log");
+        let ino = file(&bucket, b"file");
         write(&bucket, ino, 0, &[1; 5000]);
-        let mut arriving = bucket.arriving(Vec::new(), LEVEL);
+        let arriving = bucket.arriving(Vec::new(), LEVEL);
+        (directory, bucket, ino, arriving)
+    }
+
+    /// What a file has staged comes to consumers, but for one shard. Returns the chunk as it is to be.
+    fn deliver_in_part(bucket: &Bucket, ino: Ino) -> Chunk {
+        bucket.inner.cell(ino).expect("there").lock().is_urgent = true;
+        let job = taken(bucket);
+        let mut delivery = delivered(bucket.inner.encode_job(&job).expect("readable"));
+        let whole = delivery.chunk.clone();
+        delivery.chunk.placements[1] = Placement::missing();
+        bucket.inner.land(&job, &delivery).expect("landed");
+        whole
+    }
+
+    #[tokio::test]
+    async fn what_is_written_later_is_not_waited_for() {
+        let (_directory, bucket, ino, mut arriving) = setting();
         assert_eq!(left(&mut arriving), (1, 1), "it is only here");
         write(&bucket, ino, 5000, &[2; 100]);
         let later = file(&bucket, b"later");
@@ -213,27 +241,24 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_removed_is_not_waited_for() {
-        let directory = tempfile::tempdir().expect("made");
-        let bucket = open(directory.path());
-        let ino = file(&bucket, b"gone");
-        write(&bucket, ino, 0, &[1; 5000]);
-        let mut arriving = bucket.arriving(Vec::new(), LEVEL);
+        let (_directory, bucket, ino, mut arriving) = setting();
         write(&bucket, ino, 0, &[2; 10]);
         assert_eq!(left(&mut arriving), (1, 1));
-        bucket.unlink(Ino::ROOT, b"gone").expect("removed");
+        bucket.unlink(Ino::ROOT, b"file").expect("removed");
         assert_eq!(left(&mut arriving), (0, 0));
     }
 
     #[tokio::test]
     async fn what_is_renamed_is_waited_for_wherever_it_is() {
-        let directory = tempfile::tempdir().expect("made");
-        let bucket = open(directory.path());
+        let (_directory, bucket, ino, _) = setting();
         let parent = bucket.make(Ino::ROOT, b"dir", new(FileKind::Directory)).expect("made").ino;
-        let ino = bucket.make(parent, b"file", new(FileKind::File)).expect("made").ino;
-        write(&bucket, ino, 0, &[1; 5000]);
+        let rename = |from: (Ino, &[u8]), to: (Ino, &[u8])| {
+            bucket.rename_now(from.0, from.1, to.0, to.1, RenameMode::Replace).expect("renamed");
+        };
+        rename((Ino::ROOT, b"file"), (parent, b"file"));
         let mut arriving = bucket.arriving(b"dir".to_vec(), LEVEL);
         assert_eq!(left(&mut arriving), (1, 1));
-        bucket.rename_now(parent, b"file", Ino::ROOT, b"away", RenameMode::Replace).expect("renamed");
+        rename((parent, b"file"), (Ino::ROOT, b"away"));
         assert_eq!(left(&mut arriving), (1, 0), "it is not under the path any more");
         bucket.inner.cell(ino).expect("there").lock().is_urgent = true;
         let job = taken(&bucket);
@@ -244,20 +269,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_overwritten_again_and_again_is_waited_for_once() {
-        let directory = tempfile::tempdir().expect("made");
-        let bucket = open(directory.path());
-        let ino = file(&bucket, b"file");
-        write(&bucket, ino, 0, &[1; 5000]);
-        let mut arriving = bucket.arriving(Vec::new(), LEVEL);
+        let (_directory, bucket, ino, mut arriving) = setting();
         write(&bucket, ino, 0, &[2; 10]);
         for round in 0..4 {
             assert_eq!(left(&mut arriving).0, u64::from(round < 3), "round {round}");
-            bucket.inner.cell(ino).expect("there").lock().is_urgent = true;
-            let job = taken(&bucket);
-            let encoded = bucket.inner.encode_job(&job).expect("readable");
-            let mut delivery = delivered(encoded);
-            delivery.chunk.placements[1] = Placement::missing();
-            bucket.inner.land(&job, &delivery).expect("landed");
+            deliver_in_part(&bucket, ino);
             assert_eq!(left(&mut arriving).0, u64::from(round < 2), "round {round}, landed");
             write(&bucket, ino, 0, &[3; 5000]);
         }
@@ -265,19 +281,10 @@ mod tests {
 
     #[tokio::test]
     async fn shards_that_are_on_their_way_are_waited_for() {
-        let directory = tempfile::tempdir().expect("made");
-        let bucket = open(directory.path());
-        let ino = file(&bucket, b"file");
-        write(&bucket, ino, 0, &[1; 5000]);
-        let mut arriving = bucket.arriving(Vec::new(), LEVEL);
+        let (_directory, bucket, ino, mut arriving) = setting();
         write(&bucket, ino, 0, &[2; 10]);
         assert_eq!(left(&mut arriving), (1, 1));
-        let job = taken(&bucket);
-        let encoded = bucket.inner.encode_job(&job).expect("readable");
-        let mut delivery = delivered(encoded);
-        let whole = delivery.chunk.clone();
-        delivery.chunk.placements[1] = Placement::missing();
-        bucket.inner.land(&job, &delivery).expect("landed");
+        let whole = deliver_in_part(&bucket, ino);
         write(&bucket, ino, 0, &[3; 10]);
         assert_eq!(left(&mut arriving), (1, 1), "one shard is missing");
         let mut batch = Batch::new();

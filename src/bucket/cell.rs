@@ -58,6 +58,8 @@ pub(super) struct CellState {
     /// Those of them that may write: the kernel may hold data that is not here yet.
     pub writers: u32,
     pub last_write: Instant,
+    /// When the first of what is staged came, or earlier.
+    pub staged_since: Instant,
     /// Why the last upload failed.
     pub problem: Option<String>,
     pub failures: u32,
@@ -100,6 +102,7 @@ impl Cell {
                 handles: 0,
                 writers: 0,
                 last_write: now,
+                staged_since: now,
                 problem: None,
                 failures: 0,
                 retry_at: now,

@@ -152,29 +152,28 @@ impl StagedFiles {
     /// this at a time.
     pub fn keep(&self, inodes: &BTreeSet<u64>) -> Result<BTreeSet<u64>, Error> {
         let small: HashSet<u64> = self.all_small().into_iter().collect();
-        let mut needed = self.kept.needed_bytes(|ino| small.contains(&ino));
-        let turned = self.kept.is_turn_due(needed).then(|| self.kept.turn()).transpose()?;
-        for ino in turned.iter().flatten() {
-            if self.keep_one(*ino, u64::MAX)? == Outcome::NoRoom
-                && let Some(file) = self.small(*ino)
-            {
-                let spilled = file.spill(&mut file.place.lock(), false);
-                spilled.map_err(Error::io("cannot write staging file", path_of(*ino)))?;
-            }
+        let needed = || self.kept.needed_bytes(|ino| small.contains(&ino));
+        let turned = if self.kept.is_turn_due(needed()) { self.kept.turn()? } else { None };
+        // What finds no room stays where it was, and the turn goes on with the next.
+        let mut is_moved = turned.is_some();
+        for ino in turned.into_iter().flatten() {
+            is_moved &= self.keep_one(ino, u64::MAX)? != Outcome::NoRoom;
         }
+        let mut needed = needed();
         let mut others = BTreeSet::new();
         for ino in inodes {
             // What is kept already may be kept anew.
-            let room = if self.kept.has(*ino) { u64::MAX } else { limits::KEPT_BYTES.saturating_sub(needed) };
+            let room = if self.kept.has(*ino)? { u64::MAX } else { limits::KEPT_BYTES.saturating_sub(needed) };
             match self.keep_one(*ino, room)? {
                 Outcome::Kept(bytes) if room < u64::MAX => needed += bytes,
                 Outcome::Kept(_) => {}
                 Outcome::NoRoom | Outcome::Elsewhere => drop(others.insert(*ino)),
             }
         }
-        match turned {
-            Some(_) => self.kept.end_turn()?,
-            None => self.kept.flush()?,
+        if is_moved {
+            self.kept.end_turn()?
+        } else {
+            self.kept.flush()?
         }
         Ok(others)
     }
@@ -217,7 +216,7 @@ impl StagedFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        if found.is_some() && self.kept.has(ino) {
+        if found.is_some() && self.kept.has(ino).map_err(into_io)? {
             // Of what was there before, as that file is.
             self.kept.forget(ino).map_err(into_io)?;
         }
@@ -326,8 +325,8 @@ impl StagedFile {
     /// A file of its own with these bytes. What is kept of it is forgotten, once that file is durable.
     fn written_out(&self, bytes: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
         let (ino, files) = (self.ino, &self.files);
+        let is_kept = files.kept.has(ino).map_err(into_io)?;
         let file = files.create(ino)?;
-        let is_kept = files.kept.has(ino);
         let write = || -> io::Result<()> {
             file.write_at(bytes, 0)?;
             if is_kept {
@@ -339,9 +338,9 @@ impl StagedFile {
         write().inspect_err(|_| files.remove_file(ino))?;
         if is_kept {
             failpoint("small-grown");
-            // When it is not known whether it is forgotten, the file may be all that there is.
+            // When it is not known whether it is forgotten, the file may be all that there is; then nothing is written any more.
             files.kept.forget(ino).map_err(into_io).inspect_err(|_| {
-                if files.kept.has(ino) {
+                if files.kept.has(ino).is_ok() {
                     files.remove_file(ino);
                 }
             })?;
@@ -654,7 +653,53 @@ mod tests {
         files.remove(7).unwrap();
         let file = files.open(7).unwrap();
         file.write_at(&[3; 100_000], 0).unwrap();
-        assert!(is_on_disk(&disk, 7) && !files.kept.has(7));
+        assert!(is_on_disk(&disk, 7) && !files.kept.has(7).unwrap());
+    }
+
+    #[test]
+    fn when_it_is_not_known_whether_it_was_forgotten_nothing_newer_is_written() {
+        let (disk, _) = files();
+        let faulty = FaultyDisk::new(Arc::new(disk.clone()));
+        let files = StagedFiles::open_all(Arc::new(faulty.clone())).unwrap();
+        let file = files.open(7).unwrap();
+        file.write_at(&[1; 100], 0).unwrap();
+        files.keep(&BTreeSet::from([7])).unwrap();
+        // That of its own file goes well, that of what is kept does not.
+        faulty.fail(DiskOp::Sync, 1, 1, io::ErrorKind::Other);
+        for _ in 0..3 {
+            assert!(file.write_at(&[2; 100_000], 0).is_err());
+            assert!(is_on_disk(&disk, 7), "it may be all that there is");
+        }
+        assert!(files.keep(&BTreeSet::from([7])).is_err());
+        disk.crash(&SeededChance::new(1));
+        let again = StagedFiles::open_all(Arc::new(disk)).unwrap();
+        assert_eq!(read(&again.open(7).unwrap(), 100, 0), [1; 100]);
+    }
+
+    #[test]
+    fn a_turn_that_finds_no_room_goes_on_later() {
+        let (disk, _) = files();
+        let faulty = FaultyDisk::new(Arc::new(disk.clone()));
+        let files = StagedFiles::open_all(Arc::new(faulty.clone())).unwrap();
+        let inodes: BTreeSet<u64> = (0..40).collect();
+        for ino in &inodes {
+            files.open(*ino).unwrap().write_at(&[*ino as u8; 60_000], 0).unwrap();
+        }
+        files.keep(&inodes).unwrap();
+        inodes.iter().filter(|ino| **ino > 1).for_each(|ino| files.remove(*ino).unwrap());
+        // The header of the other file, then the second of the two that are needed.
+        for skip in [0, 2] {
+            faulty.fail(DiskOp::Write, skip, 1, io::ErrorKind::StorageFull);
+            assert!(files.keep(&BTreeSet::new()).unwrap().is_empty());
+            let copy = StagedFiles::open_all(Arc::new(disk.clone())).unwrap();
+            assert!([0, 1].iter().all(|ino| read(&copy.open(*ino).unwrap(), 60_000, 0) == vec![*ino as u8; 60_000]));
+        }
+        files.keep(&BTreeSet::new()).unwrap();
+        let kept_bytes = ["small-0", "small-1"].map(|name| disk.contents(Path::new(name)).unwrap().len());
+        assert!(kept_bytes.iter().sum::<usize>() < 130_000, "{kept_bytes:?}");
+        disk.crash(&SeededChance::new(1));
+        let again = StagedFiles::open_all(Arc::new(disk)).unwrap();
+        assert!([0, 1].iter().all(|ino| read(&again.open(*ino).unwrap(), 60_000, 0) == vec![*ino as u8; 60_000]));
     }
 
     #[test]

@@ -85,12 +85,16 @@ impl Inner {
         file.write_at(data, offset).map_err(crate::store::Error::io("cannot write staging file in", "staging"))?;
         let end = offset + data.len() as u64;
         let before = state.dirty.covered_bytes();
+        let now = tokio::time::Instant::now();
+        if before == 0 {
+            state.staged_since = now;
+        }
         state.dirty.insert(offset..end, None);
         state.waste.remove(offset..end);
         let epoch = state.epoch;
         state.unlogged.insert(offset..end, epoch);
         self.staging.account(before, state.dirty.covered_bytes());
-        state.last_write = tokio::time::Instant::now();
+        state.last_write = now;
         Ok(())
     }
 

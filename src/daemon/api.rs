@@ -15,7 +15,7 @@ use crate::{
     base::{OwnerId, PeerId, limits},
     bucket::{self, Bucket, BucketStatus, FileState},
     dispatch::{Counters, Dispatcher},
-    mount::Invalidator,
+    mount::{self, Invalidator},
     rpc::{
         Document, EvictRequest, FsckProgress, FsckRequest, Level, ListFilesRequest, PinRequest, Progress,
         StatFileRequest, StatusRequest, StopRequest, SyncRequest, daemon_server::Daemon, to_status,
@@ -61,6 +61,7 @@ pub struct DaemonStatus {
 }
 
 /// Answers the calls of one daemon.
+#[derive(Clone)]
 pub(super) struct Api {
     context: std::sync::Arc<Context>,
 }
@@ -131,18 +132,14 @@ impl Daemon for Api {
             0 => None,
             seconds => Some(Instant::now() + Duration::from_secs(seconds.min(limits::SYNC_SECONDS))),
         };
-        let bucket = self.context.bucket.clone();
         // A path that is not there fails the call, not the stream.
         let path = request.path;
         let asked = path.clone();
-        let written = self.blocking(move |bucket| bucket.written_under(&asked)).await?;
-        if let Some(invalidator) = &self.context.invalidator {
-            // What the kernel holds of files that are open for writing: a program has written it before this call.
-            invalidator.invalidate_all(written).await.map_err(|error| to_status(&error))?;
-        }
+        self.blocking(move |bucket| bucket.resolve(&asked)).await?;
         let (sender, receiver) = mpsc::channel(4);
+        let api = self.clone();
         tokio::spawn(async move {
-            let failed = sync(&bucket, path, level, end, &sender).await.err();
+            let failed = sync(&api, path, level, end, &sender).await.err();
             if let Some(status) = failed
                 && sender.send(Err(status)).await.is_err()
             {
@@ -210,31 +207,35 @@ impl Daemon for Api {
 
 /// Uploads what is under a path now and tells how far it is, until the level is reached or the time is over.
 async fn sync(
-    bucket: &Bucket,
+    api: &Api,
     path: Vec<u8>,
     level: FileState,
     end: Option<Instant>,
     sender: &mpsc::Sender<Result<Progress, Status>>,
 ) -> Result<(), Status> {
+    tokio::select! {
+        () = sender.closed() => return Ok(()),
+        fetched = fetch_written(api, &path, level, end, sender) => fetched?,
+    }
+    let bucket = &api.context.bucket;
     let mut arriving = bucket.arriving(path, level);
-    // Names and empty files have no upload: they are safe when the local log is.
-    let local = bucket.clone();
-    tokio::task::spawn_blocking(move || local.sync_all_blocking())
-        .await
-        .map_err(|error| Status::internal(error.to_string()))?
-        .map_err(|error| to_status(&error))?;
     let mut changes = bucket.changes();
+    let mut is_logged = false;
     loop {
         bucket.hurry();
         let asked = Instant::now();
         let pending;
-        (arriving, pending) = tokio::task::spawn_blocking(move || {
-            let pending = arriving.pending();
-            (arriving, pending)
-        })
-        .await
-        .map_err(|error| Status::internal(error.to_string()))?;
-        let pending = pending.map_err(|error| to_status(&error))?;
+        (arriving, pending) = api
+            .blocking(move |_| {
+                let pending = arriving.pending()?;
+                Ok((arriving, pending))
+            })
+            .await?;
+        if !is_logged {
+            // Names and empty files have no upload: they are safe when the local log is.
+            api.blocking(Bucket::sync_all_blocking).await?;
+            is_logged = true;
+        }
         let is_done = pending.files == 0;
         if sender.send(Ok(Progress { is_done, ..progress_of(&pending) })).await.is_err() || is_done {
             return Ok(());
@@ -253,6 +254,49 @@ async fn sync(
                 // Either something changed, or it is time to say that nothing did.
                 let _changed = tokio::time::timeout_at(step, changes.changed()).await;
             } => {}
+        }
+    }
+}
+
+/// Has the kernel hand over what it holds of files that programs write to: they have written it before this. It drops what it
+/// has of these files. While staging is full, that takes as long as until there is room.
+async fn fetch_written(
+    api: &Api,
+    path: &[u8],
+    level: FileState,
+    end: Option<Instant>,
+    sender: &mpsc::Sender<Result<Progress, Status>>,
+) -> Result<(), Status> {
+    let Some(invalidator) = &api.context.invalidator else { return Ok(()) };
+    loop {
+        let asked = path.to_vec();
+        let (written, pending) = api
+            .blocking(move |bucket| {
+                bucket.hurry();
+                Ok((bucket.written_under(&asked)?, bucket.pending(&asked, level)?))
+            })
+            .await?;
+        if written.is_empty() {
+            return Ok(());
+        }
+        if sender.send(Ok(progress_of(&pending))).await.is_err() {
+            return Ok(());
+        }
+        let dropped = invalidator.invalidate_all(written);
+        let dropped = match end {
+            Some(end) => tokio::time::timeout_at(end, dropped).await.map_err(|_| {
+                Status::unavailable(
+                    "the kernel still holds what programs have written: staging is full, or the disk is slow",
+                )
+            })?,
+            None => dropped.await,
+        };
+        match dropped {
+            Ok(()) => return Ok(()),
+            Err(mount::Error::Slow { .. }) => {}
+            // It holds nothing of a mount that is gone.
+            Err(mount::Error::Closed(_)) => return Ok(()),
+            Err(error) => return Err(to_status(&error)),
         }
     }
 }

@@ -225,15 +225,6 @@ impl LogFile {
         Ok(())
     }
 
-    /// Empties the file: durably with one sector first, because what is left of it in part must count for nothing.
-    pub fn clear(&mut self) -> Result<(), Error> {
-        self.file.write_at(&[0; HEADER_BYTES as usize], 0).map_err(Error::io("cannot write", &self.path))?;
-        self.sync()?;
-        self.file.set_len(0).map_err(Error::io("cannot cut", &self.path))?;
-        self.start(0);
-        Ok(())
-    }
-
     /// Bytes that are used.
     pub fn bytes(&self) -> u64 {
         self.end
@@ -279,7 +270,8 @@ impl LogFile {
         Ok(())
     }
 
-    /// The file, to be used without holding the log, by who turns the log only.
+    /// The file, to be used without holding the log: of an intent log by who turns it only, since others flush it at the
+    /// same time and an error is told to one of them.
     pub fn handle(&self) -> Handle {
         (Arc::clone(&self.file), self.path.clone())
     }
@@ -295,6 +287,14 @@ impl LogFile {
 pub(super) fn write_header((file, path): &Handle, epoch: u64) -> Result<(), Error> {
     file.write_at(&LogFile::header(epoch), 0).map_err(Error::io("cannot write", path))?;
     file.sync().map_err(Error::io("cannot flush", path))
+}
+
+/// Empties a log that is not appended to: durably with its header first, because what is left of it in part must count for
+/// nothing.
+pub(super) fn clear((file, path): &Handle) -> Result<(), Error> {
+    file.write_at(&[0; HEADER_BYTES as usize], 0).map_err(Error::io("cannot write", path))?;
+    file.sync().map_err(Error::io("cannot flush", path))?;
+    file.set_len(0).map_err(Error::io("cannot cut", path))
 }
 
 /// The body of a record.
