@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     base::{OwnerId, PeerId, limits},
-    bucket::{self, Bucket, BucketStatus, FileState},
+    bucket::{self, Bucket, BucketStatus, FileState, Pending},
     dispatch::{Counters, Dispatcher},
     mount::{self, Invalidator},
     rpc::{
@@ -273,7 +273,10 @@ async fn fetch_written(
         let (written, pending) = api
             .blocking(move |bucket| {
                 bucket.hurry();
-                Ok((bucket.written_under(&asked)?, bucket.pending(&asked, level)?))
+                let written = bucket.written_under(&asked)?;
+                // Told while it takes long.
+                let pending = if written.is_empty() { Pending::default() } else { bucket.pending(&asked, level)? };
+                Ok((written, pending))
             })
             .await?;
         if written.is_empty() {
