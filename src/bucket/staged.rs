@@ -163,7 +163,7 @@ impl StagedFiles {
         let mut others = BTreeSet::new();
         for ino in inodes {
             // What is kept already may be kept anew.
-            let room = if self.kept.has(*ino)? { u64::MAX } else { limits::KEPT_BYTES.saturating_sub(needed) };
+            let room = if self.kept.has(*ino) { u64::MAX } else { limits::KEPT_BYTES.saturating_sub(needed) };
             match self.keep_one(*ino, room)? {
                 Outcome::Kept(bytes) if room < u64::MAX => needed += bytes,
                 Outcome::Kept(_) => {}
@@ -216,7 +216,7 @@ impl StagedFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        if found.is_some() && self.kept.has(ino).map_err(into_io)? {
+        if found.is_some() && self.kept.has(ino) {
             // Of what was there before, as that file is.
             self.kept.forget(ino).map_err(into_io)?;
         }
@@ -325,7 +325,11 @@ impl StagedFile {
     /// A file of its own with these bytes. What is kept of it is forgotten, once that file is durable.
     fn written_out(&self, bytes: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
         let (ino, files) = (self.ino, &self.files);
-        let is_kept = files.kept.has(ino).map_err(into_io)?;
+        let is_kept = files.kept.has(ino);
+        if is_kept {
+            // A file may be there from before a failure, and all that there is.
+            files.kept.check().map_err(into_io)?;
+        }
         let file = files.create(ino)?;
         let write = || -> io::Result<()> {
             file.write_at(bytes, 0)?;
@@ -340,7 +344,7 @@ impl StagedFile {
             failpoint("small-grown");
             // When it is not known whether it is forgotten, the file may be all that there is; then nothing is written any more.
             files.kept.forget(ino).map_err(into_io).inspect_err(|_| {
-                if files.kept.has(ino).is_ok() {
+                if files.kept.check().is_ok() {
                     files.remove_file(ino);
                 }
             })?;
@@ -634,14 +638,20 @@ mod tests {
         assert!(outcomes.iter().all(|count| *count > 50), "{outcomes:?}");
     }
 
-    #[test]
-    fn a_file_that_could_not_be_finished_leaves_nothing_behind() {
+    /// A disk that fails on demand, and a file that is kept.
+    fn kept_on_a_faulty_disk() -> (SimulatedDisk, FaultyDisk, Arc<StagedFiles>, Arc<StagedFile>) {
         let (disk, _) = files();
         let faulty = FaultyDisk::new(Arc::new(disk.clone()));
         let files = StagedFiles::open_all(Arc::new(faulty.clone())).unwrap();
         let file = files.open(7).unwrap();
         file.write_at(&[1; 100], 0).unwrap();
         files.keep(&BTreeSet::from([7])).unwrap();
+        (disk, faulty, files, file)
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_finished_leaves_nothing_behind() {
+        let (disk, faulty, files, file) = kept_on_a_faulty_disk();
         for op in [DiskOp::Write, DiskOp::Sync] {
             faulty.fail(op, 0, 1, io::ErrorKind::StorageFull);
             let error = file.write_at(&[2; 100_000], 0).unwrap_err();
@@ -653,17 +663,13 @@ mod tests {
         files.remove(7).unwrap();
         let file = files.open(7).unwrap();
         file.write_at(&[3; 100_000], 0).unwrap();
-        assert!(is_on_disk(&disk, 7) && !files.kept.has(7).unwrap());
+        assert!(is_on_disk(&disk, 7) && !files.kept.has(7));
     }
 
     #[test]
     fn when_it_is_not_known_whether_it_was_forgotten_nothing_newer_is_written() {
-        let (disk, _) = files();
-        let faulty = FaultyDisk::new(Arc::new(disk.clone()));
-        let files = StagedFiles::open_all(Arc::new(faulty.clone())).unwrap();
-        let file = files.open(7).unwrap();
-        file.write_at(&[1; 100], 0).unwrap();
-        files.keep(&BTreeSet::from([7])).unwrap();
+        let (disk, faulty, files, file) = kept_on_a_faulty_disk();
+        files.open(8).unwrap().write_at(&[8; 100_000], 0).unwrap();
         // That of its own file goes well, that of what is kept does not.
         faulty.fail(DiskOp::Sync, 1, 1, io::ErrorKind::Other);
         for _ in 0..3 {
@@ -671,6 +677,10 @@ mod tests {
             assert!(is_on_disk(&disk, 7), "it may be all that there is");
         }
         assert!(files.keep(&BTreeSet::from([7])).is_err());
+        assert_eq!(read(&files.open(8).unwrap(), 100, 50_000), [8; 100], "what is there can be read");
+        // Uploaded meanwhile, it is written to again: what was kept would come back over that.
+        files.remove(7).unwrap();
+        assert!(files.open(7).is_err());
         disk.crash(&SeededChance::new(1));
         let again = StagedFiles::open_all(Arc::new(disk)).unwrap();
         assert_eq!(read(&again.open(7).unwrap(), 100, 0), [1; 100]);
