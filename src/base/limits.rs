@@ -86,8 +86,16 @@ pub const KEPT_BYTES: u64 = 24 << 20;
 /// Bytes of small staging files that nobody needs any more and that are kept all the same, at most, until those that are
 /// needed are written anew; and as many again as are needed.
 pub const KEPT_WASTE_BYTES: u64 = 1 << 20;
-/// Free bytes of the disk that staging leaves to the database, its log and the log of the process.
-pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
+/// Free bytes of the disk that staging leaves to the database, its log, what a checkpoint writes of small staging files
+/// (what is in memory, and what is kept of them written anew), and the log of the process.
+pub const DISK_RESERVE_BYTES: u64 = 128 << 20;
+/// While a disk has so many free bytes beyond these, it is looked at only so often: nobody takes them in that time.
+pub const DISK_PLENTY_BYTES: u64 = 1 << 30;
+/// How long what a disk had free is believed.
+pub const DISK_LOOK: Duration = Duration::from_millis(50);
+/// Reads of so many bytes or more that nobody needs again soon go past the system's cache. What is smaller goes through it: the
+/// system reads on behind it, which spares a slow disk the way to what comes next.
+pub const DIRECT_READ_BYTES: usize = 128 << 10;
 /// A page of memory, the least that the kernel keeps and writes back.
 pub const PAGE_BYTES: u64 = 4 << 10;
 /// Staged bytes that one copy within the bucket moves, at most; the caller asks for the rest.
@@ -120,6 +128,8 @@ pub const COLLECT_BYTES_PER_SECOND: u64 = 32 << 20;
 pub const COLLECT_BUSY_BYTES_PER_SECOND: u64 = 4 << 20;
 /// Sparse chunks wait for others to share their new chunk at most this long.
 pub const COLLECT_LINGER: Duration = Duration::from_secs(5);
+/// A stream of reads that is answered from memory looks so often whether there is more to fetch ahead.
+pub const AHEAD_STEP_BYTES: u64 = 1 << 20;
 /// Chunks fetched ahead at a time, of all readers.
 pub const AHEAD_FETCHES: usize = 4;
 /// Runs of blocks that one read fetches at a time.
@@ -180,7 +190,9 @@ pub const XATTR_LIST_BYTES: usize = 64 << 10;
 pub const SEGMENT_BYTES: u64 = 256 << 20;
 /// Shards on their way to the disk at a time, in one store.
 pub const STORE_QUEUE: usize = 64;
-/// Segment files held open at a time.
+/// Files and connections that a service asks the system to let it have open, at most.
+pub const OPEN_FILES: u64 = 64 << 10;
+/// Segment files held open at a time, some twice: for reads past the system's cache, too.
 pub const OPEN_SEGMENTS: usize = 128;
 /// One operation of a store on its disk, its waiting included, at most.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -366,8 +378,8 @@ pub const CONNECTIONS_PER_PEER: u32 = 8;
 pub const STREAM_READ_BYTES: usize = 16 << 10;
 /// Bytes that are read from a connection at a time before TLS opens them.
 pub const TLS_READ_BYTES: usize = 32 << 10;
-/// Bytes that are gathered for TLS before it seals and sends them: more than a frame of yamux, which flushes after each.
-pub const TLS_WRITE_BYTES: usize = 32 << 10;
+/// Bytes that are gathered for TLS before it seals and sends them, at most: four of its records.
+pub const TLS_WRITE_BYTES: usize = 64 << 10;
 /// Telling the connected peers that this process goes, at most.
 pub const HANG_UP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a group's name.

@@ -14,6 +14,8 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
+
 use crate::base::limits;
 
 pub use faulty::{DiskOp, FaultyDisk};
@@ -29,6 +31,11 @@ pub trait DiskFile: Send + Sync {
         let mut read = vec![0; bytes];
         self.read_at(&mut read, offset)?;
         Ok(read)
+    }
+    /// The same of what nobody reads again soon: a disk that can reads much of it past the system's cache, in which others have
+    /// what they use.
+    fn read_once(&self, bytes: usize, offset: u64) -> io::Result<Bytes> {
+        self.read_new(bytes, offset).map(Bytes::from)
     }
     /// Writes all bytes.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
@@ -107,10 +114,14 @@ pub trait Disk: Send + Sync + 'static {
     fn space(&self) -> io::Result<(u64, u64)>;
     /// What the file system lacks to keep `limits::DISK_RESERVE_BYTES` free when it takes so many more bytes.
     fn missing_bytes(&self, more: u64) -> u64 {
-        let (free, total) = self.space().unwrap_or((0, 0));
-        // One that does not tell is not held to it.
-        if total == 0 { 0 } else { limits::DISK_RESERVE_BYTES.saturating_add(more).saturating_sub(free) }
+        missing(self.space(), more)
     }
+}
+
+fn missing(space: io::Result<(u64, u64)>, more: u64) -> u64 {
+    let (free, total) = space.unwrap_or((0, 0));
+    // One that does not tell is not held to it.
+    if total == 0 { 0 } else { limits::DISK_RESERVE_BYTES.saturating_add(more).saturating_sub(free) }
 }
 
 #[cfg(test)]
@@ -207,19 +218,32 @@ mod tests {
     }
 
     #[test]
-    fn every_disk_reads_into_new_memory_what_it_reads_into_old() {
+    fn every_disk_reads_the_same_in_each_way() {
+        const MOST: usize = limits::DIRECT_READ_BYTES;
         let directory = tempfile::tempdir().expect("a directory");
         let real = Arc::new(RealDisk::new(directory.path()).expect("a disk")) as Arc<dyn Disk>;
         let faulty = FaultyDisk::new(Arc::clone(&real));
-        for disk in [real, Arc::new(SimulatedDisk::new(1 << 20)), Arc::new(faulty)] {
+        for disk in [real, Arc::new(SimulatedDisk::new(8 << 20)), Arc::new(faulty)] {
             let file = disk.open(Path::new("file"), true).expect("made");
-            let data: Vec<u8> = (0..10_000_u32).map(|at| at as u8).collect();
+            let data: Vec<u8> = (0..3 * MOST as u32 + 100).map(|at| (at * 7 / 3) as u8).collect();
             file.write_at(&data, 0).expect("written");
-            for (bytes, offset) in [(0, 0), (10_000, 0), (100, 9_950), (7, 20_000), (4096, 33)] {
-                let mut old = vec![9; bytes];
-                file.read_at(&mut old, offset).expect("read");
-                assert_eq!(file.read_new(bytes, offset).expect("read"), old, "{bytes} from {offset}");
+            let small = [(0, 0), (10_000, 0), (200, data.len() - 100), (7, data.len() + 20_000), (4096, 33)];
+            let large = [(MOST, 0), (MOST, 4096), (MOST + 1, 4095), (data.len() - 1, 1), (MOST, data.len() - MOST)];
+            let beyond = [(MOST, data.len() - 5000), (MOST, data.len() + 5000)];
+            for (bytes, offset) in small.into_iter().chain(large).chain(beyond) {
+                let (mut old, at) = (vec![9; bytes], offset as u64);
+                file.read_at(&mut old, at).expect("read");
+                assert_eq!(file.read_new(bytes, at).expect("read"), old, "{bytes} from {offset}");
+                assert_eq!(file.read_once(bytes, at).expect("read"), old, "{bytes} from {offset}");
+                let known = data.iter().skip(offset).chain(std::iter::repeat(&0)).take(bytes);
+                assert!(old.iter().eq(known), "{bytes} from {offset}");
             }
+            // What was written since, also in part of a page.
+            file.write_at(b"newer", 5000).expect("written");
+            assert_eq!(
+                file.read_once(MOST, 5000).expect("read")[..6],
+                [b"newer".as_slice(), &data[5005..5006]].concat()
+            );
         }
     }
 }

@@ -9,16 +9,19 @@ use std::{
         unix::fs::{FileExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
+    time::Instant,
 };
 
+use bytes::Bytes;
 use rustix::{
     buffer::spare_capacity,
     fs::{Advice, FallocateFlags},
     io::Errno,
 };
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, missing};
+use crate::base::{Mutex, limits};
 
 /// File systems whose syncfs(2) makes data and names durable: ext2 to ext4, XFS, Btrfs, F2FS, Bcachefs, ZFS; overlayfs, which
 /// asks the one above which it lies; and tmpfs, which keeps nothing anyway. Others may do nothing and say that it was done:
@@ -32,6 +35,29 @@ pub struct RealDisk {
     root: PathBuf,
     /// Held open, so that a failed write-back since then is told by the next flush of the whole disk (syncfs(2)).
     handle: Arc<fs::File>,
+    plenty: Arc<Mutex<Plenty>>,
+}
+
+/// Space beyond what must be free, that was there a moment ago: to ask for it before every small write costs more than
+/// to check the write.
+#[derive(Debug, Default)]
+struct Plenty {
+    bytes: u64,
+    seen: Option<Instant>,
+}
+
+impl Plenty {
+    /// What a look at the disk has found.
+    fn found(free: u64, now: Instant) -> Self {
+        let least = limits::DISK_RESERVE_BYTES + limits::DISK_PLENTY_BYTES;
+        Self { bytes: free.saturating_sub(least), seen: Some(now) }
+    }
+
+    /// Whether there is room for so many bytes without another look.
+    fn has(&self, bytes: u64, now: Instant) -> bool {
+        let is_fresh = self.seen.is_some_and(|seen| now.saturating_duration_since(seen) < limits::DISK_LOOK);
+        is_fresh && bytes <= self.bytes
+    }
 }
 
 impl RealDisk {
@@ -40,7 +66,7 @@ impl RealDisk {
         let root = root.into();
         crate::runtime::make_directory(&root)?;
         let handle = Arc::new(fs::File::open(&root)?);
-        Ok(Self { root, handle })
+        Ok(Self { root, handle, plenty: Arc::default() })
     }
 
     /// Where the tree is.
@@ -68,7 +94,7 @@ impl Disk for RealDisk {
             }
             other => other?,
         };
-        Ok(Arc::new(RealFile(file)))
+        Ok(Arc::new(RealFile { file, direct: OnceLock::new() }))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -103,15 +129,76 @@ impl Disk for RealDisk {
         let stat = rustix::fs::statvfs(&self.root)?;
         Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
     }
+
+    fn missing_bytes(&self, more: u64) -> u64 {
+        let now = Instant::now();
+        if self.plenty.lock().has(more, now) {
+            return 0;
+        }
+        let space = self.space();
+        *self.plenty.lock() = space.as_ref().map_or_else(|_| Plenty::default(), |(free, _)| Plenty::found(*free, now));
+        missing(space, more)
+    }
 }
 
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    /// The same past the system's cache, opened for the first large read; none where that is not to be had.
+    direct: OnceLock<Option<fs::File>>,
+}
+
+impl RealFile {
+    fn direct(&self) -> Option<&fs::File> {
+        let open = || {
+            let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
+            opened.inspect_err(|error| tracing::debug!("large reads go through the system's cache: {error}")).ok()
+        };
+        self.direct.get_or_init(open).as_ref()
+    }
+}
+
+/// Bytes of a file that was opened past the system's cache; none where it ends before. Fails also where the file system wants
+/// another alignment.
+#[allow(
+    unsafe_code,
+    reason = "what is read into the spare memory of a vector belongs to it; no package says so of a part"
+)]
+fn read_direct(file: &fs::File, bytes: usize, offset: u64) -> io::Result<Option<Bytes>> {
+    let start = offset - offset % limits::PAGE_BYTES;
+    let Some(end) = offset.checked_add(bytes as u64).and_then(|end| end.checked_next_multiple_of(limits::PAGE_BYTES))
+    else {
+        return Ok(None);
+    };
+    let (length, page) = ((end - start) as usize, limits::PAGE_BYTES as usize);
+    let mut read: Vec<u8> = Vec::with_capacity(length + page);
+    // The disk writes to pages of the memory, too.
+    let before = read.as_ptr().align_offset(page);
+    read.resize(before, 0);
+    while read.len() < before + length {
+        let filled = read.len() - before;
+        let free = &mut read.spare_capacity_mut()[..length - filled];
+        let count = match rustix::io::pread(file, free, start + filled as u64) {
+            Ok((found, _)) => found.len(),
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        // SAFETY: so many bytes behind the others have just been read.
+        unsafe { read.set_len(before + filled + count) };
+        if count == 0 || count % page != 0 {
+            break;
+        }
+    }
+    let wanted = before + (offset - start) as usize;
+    let is_all = read.len() >= wanted + bytes;
+    Ok(is_all.then(|| Bytes::from(read).slice(wanted..wanted + bytes)))
+}
 
 impl DiskFile for RealFile {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         let mut filled = 0;
         while filled < bytes.len() {
-            match self.0.read_at(&mut bytes[filled..], offset + filled as u64) {
+            match self.file.read_at(&mut bytes[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -126,7 +213,7 @@ impl DiskFile for RealFile {
         let mut read = Vec::with_capacity(bytes);
         while read.len() < bytes {
             let at = offset + read.len() as u64;
-            match rustix::io::pread(&self.0, spare_capacity(&mut read), at) {
+            match rustix::io::pread(&self.file, spare_capacity(&mut read), at) {
                 Ok(0) => break,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -136,16 +223,30 @@ impl DiskFile for RealFile {
         Ok(read)
     }
 
+    fn read_once(&self, bytes: usize, offset: u64) -> io::Result<Bytes> {
+        if bytes >= limits::DIRECT_READ_BYTES
+            && let Some(file) = self.direct()
+        {
+            match read_direct(file, bytes, offset) {
+                Ok(Some(read)) => return Ok(read),
+                Ok(None) => {}
+                // It may be the way, not the disk: what is wrong with that is told once more.
+                Err(error) => tracing::debug!("a read past the system's cache failed: {error}"),
+            }
+        }
+        self.read_new(bytes, offset).map(Bytes::from)
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
     }
 
     fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
@@ -153,16 +254,16 @@ impl DiskFile for RealFile {
             return Ok(());
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        rustix::fs::fallocate(self.0.as_fd(), flags, offset, bytes).map_err(Into::into)
+        rustix::fs::fallocate(self.file.as_fd(), flags, offset, bytes).map_err(Into::into)
     }
 
     fn allocated(&self) -> io::Result<u64> {
         use std::os::unix::fs::MetadataExt;
-        Ok(self.0.metadata()?.blocks() * 512)
+        Ok(self.file.metadata()?.blocks() * 512)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     /// Not through the C library, in whose place this program has a function of its own: see `store::trees`.
@@ -176,7 +277,7 @@ impl DiskFile for RealFile {
         let length = i64::try_from(range.end.saturating_sub(range.start)).map_err(too_far)?;
         let wholly = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
         // SAFETY: all arguments are numbers, and the descriptor is open as long as `self` lives.
-        let outcome = unsafe { libc::syscall(libc::SYS_sync_file_range, self.0.as_raw_fd(), start, length, wholly) };
+        let outcome = unsafe { libc::syscall(libc::SYS_sync_file_range, self.file.as_raw_fd(), start, length, wholly) };
         if outcome == 0 {
             return Ok(());
         }
@@ -191,9 +292,25 @@ impl DiskFile for RealFile {
 
     fn forget(&self, range: Range<u64>) {
         if let Some(length) = NonZeroU64::new(range.end.saturating_sub(range.start))
-            && let Err(error) = rustix::fs::fadvise(&self.0, range.start, Some(length), Advice::DontNeed)
+            && let Err(error) = rustix::fs::fadvise(&self.file, range.start, Some(length), Advice::DontNeed)
         {
             tracing::debug!("the system keeps what it was told to forget: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_plenty_is_believed_for_a_moment() {
+        const LEAST: u64 = limits::DISK_RESERVE_BYTES + limits::DISK_PLENTY_BYTES;
+        let now = Instant::now();
+        assert!(!Plenty::default().has(0, now), "nobody has looked");
+        let plenty = Plenty::found(LEAST + 10, now);
+        assert_eq!([11, 10, 6, 5].map(|bytes| plenty.has(bytes, now)), [false, true, true, true]);
+        assert!(!plenty.has(1, now + limits::DISK_LOOK), "others may have taken it");
+        assert!(!Plenty::found(LEAST, now).has(1, now), "little is looked at every time");
     }
 }

@@ -172,7 +172,7 @@ impl ShardStore {
         let (shard, mut location) = (key.1, self.find(key)?);
         for _ in 0..2 {
             let (store, (offset, bytes)) = (Arc::clone(self), place(&location)?);
-            let read = spawn_blocking(move || store.read(location.segment, offset, bytes));
+            let read = spawn_blocking(move || store.read(location.segment, offset, bytes, false));
             let read = match tokio::time::timeout(limits::STORE_TIMEOUT, read).await {
                 Err(_) => return Err(Error::TimedOut(format!("reading shard {shard}: the disk does not answer"))),
                 Ok(Err(error)) => return Err(Error::Closed(format!("reading shard {shard} failed: {error}"))),
@@ -180,7 +180,7 @@ impl ShardStore {
             };
             // It may have been deleted, and its space given back, while it was read; and stored anew.
             match self.find(key)? {
-                same if same == location => return read.map(Bytes::from),
+                same if same == location => return read,
                 another => location = another,
             }
         }
@@ -259,14 +259,15 @@ impl ShardStore {
     pub(super) fn read_checked(&self, key: Key) -> Result<(Location, Option<Bytes>), Error> {
         let location = self.find(key)?;
         let missing = || Error::NotFound(format!("shard {} is not here", key.1));
-        for _ in 0..2 {
-            let body = match self.read(location.segment, location.body_offset(), location.body_bytes as usize) {
+        for is_again in [false, true] {
+            let (offset, bytes) = (location.body_offset(), location.body_bytes as usize);
+            let body = match self.read(location.segment, offset, bytes, is_again) {
                 Ok(body) => body,
                 Err(error) if self.find(key)? == location => return Err(error),
                 Err(_) => return Err(missing()),
             };
             if crc32fast::hash(&body) == location.body_crc {
-                return Ok((location, Some(body.into())));
+                return Ok((location, Some(body)));
             }
             // It may have been deleted, and its space given back, while it was read.
             if self.find(key)? != location {
@@ -276,11 +277,13 @@ impl ShardStore {
         Ok((location, None))
     }
 
-    fn read(&self, segment: u32, offset: u64, bytes: usize) -> Result<Vec<u8>, Error> {
+    /// What is there. Before it is taken for bad it is read again, in another way than at first.
+    fn read(&self, segment: u32, offset: u64, bytes: usize, is_again: bool) -> Result<Bytes, Error> {
         let path = segment_path(segment);
         let file = self.handle(segment).map_err(Error::io("cannot open", &path))?;
         assert!(bytes <= limits::SHARD_BYTES, "the index holds checked lengths");
-        file.read_new(bytes, offset).map_err(Error::io("cannot read", &path))
+        let read = if is_again { file.read_new(bytes, offset).map(Bytes::from) } else { file.read_once(bytes, offset) };
+        read.map_err(Error::io("cannot read", &path))
     }
 
     /// A segment, opened if it is not.
