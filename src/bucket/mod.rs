@@ -40,6 +40,7 @@ mod inspect;
 mod land;
 mod local;
 mod open;
+mod own_files;
 mod policy;
 mod pressure;
 #[cfg(test)]

@@ -8,16 +8,17 @@
 //! anybody writes more to that file.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     io,
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use super::own_files::{OwnFiles, path_of};
 use crate::{
     base::{Condvar, Mutex, RangeSet, limits},
     runtime::failpoint,
@@ -26,16 +27,13 @@ use crate::{
 
 /// What all staging files share.
 pub(super) struct StagedFiles {
-    pub disk: Arc<dyn Disk>,
+    /// Those on the disk.
+    pub own: OwnFiles,
     /// Those in memory. A file's own lock may be held when this one is taken.
     small: Mutex<HashMap<u64, Arc<StagedFile>>>,
     /// Where those go, too, that the log can carry no longer. Any other lock here may be held when its own is taken.
     kept: Kept,
     small_bytes: AtomicU64,
-    /// Files that exist but whose directory entry was not flushed yet.
-    new_entries: Mutex<BTreeMap<PathBuf, u64>>,
-    /// Tells a new file from an earlier one of the same name.
-    made: AtomicU64,
     /// Parts of files that are being given back. Who writes there waits.
     holes: Mutex<HashMap<u64, RangeSet>>,
     hole_made: Condvar,
@@ -94,21 +92,15 @@ fn into_io(error: Error) -> io::Error {
     }
 }
 
-pub(super) fn path_of(ino: u64) -> PathBuf {
-    PathBuf::from(format!("{:02x}/{ino:x}", ino & 0xff))
-}
-
 impl StagedFiles {
     /// Takes up what the last run kept.
     pub fn open_all(disk: Arc<dyn Disk>) -> Result<Arc<Self>, Error> {
         let (kept, contents) = Kept::open(&*disk)?;
         let files = Arc::new(Self {
-            disk,
+            own: OwnFiles::find(disk)?,
             small: Mutex::default(),
             kept,
             small_bytes: AtomicU64::new(0),
-            new_entries: Mutex::default(),
-            made: AtomicU64::new(0),
             holes: Mutex::default(),
             hole_made: Condvar::new(),
         });
@@ -121,26 +113,19 @@ impl StagedFiles {
 
     /// Puts what was kept of an inode into memory, or into its own file where a crash came before it was forgotten.
     fn take_up(self: &Arc<Self>, ino: u64, bytes: Vec<u8>) -> io::Result<()> {
-        let path = path_of(ino);
-        match self.disk.open(&path, false) {
-            Ok(file) => {
-                file.write_at(&bytes, 0)?;
-                file.sync()?;
-                // The run before may not have flushed its name.
-                for directory in path.parent().into_iter().chain([Path::new("")]) {
-                    self.disk.sync_directory(directory)?;
-                }
-                self.kept.forget(ino).map_err(into_io)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.small_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                let place = Mutex::new(Place::Memory(bytes));
-                let file = StagedFile { ino, files: Arc::clone(self), place };
-                self.small.lock().insert(ino, Arc::new(file));
-                Ok(())
-            }
-            Err(error) => Err(error),
+        let Some(file) = self.own.open(ino)? else {
+            self.small_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            let file = StagedFile { ino, files: Arc::clone(self), place: Mutex::new(Place::Memory(bytes)) };
+            self.small.lock().insert(ino, Arc::new(file));
+            return Ok(());
+        };
+        file.write_at(&bytes, 0)?;
+        file.sync()?;
+        // The run before may not have flushed its name.
+        for directory in path_of(ino).parent().into_iter().chain([Path::new("")]) {
+            self.own.disk.sync_directory(directory)?;
         }
+        self.kept.forget(ino).map_err(into_io)
     }
 
     /// The inodes whose staged bytes are in memory.
@@ -211,11 +196,7 @@ impl StagedFiles {
         if let Some(file) = small.get(&ino) {
             return Ok(Arc::clone(file));
         }
-        let found = match self.disk.open(&path_of(ino), false) {
-            Ok(file) => Some(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
+        let found = self.own.open(ino)?;
         if found.is_some() && self.kept.has(ino) {
             // Of what was there before, as that file is.
             self.kept.forget(ino).map_err(into_io)?;
@@ -246,34 +227,7 @@ impl StagedFiles {
             self.small_bytes.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
             return Ok(());
         }
-        let path = path_of(ino);
-        self.new_entries.lock().remove(&path);
-        match self.disk.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// Makes the directory entries of files durable, where they are new: each directory is flushed once.
-    pub fn flush_entries(&self, paths: &[PathBuf]) -> io::Result<()> {
-        let new: BTreeMap<&PathBuf, u64> = {
-            let entries = self.new_entries.lock();
-            paths.iter().filter_map(|path| Some((path, *entries.get(path)?))).collect()
-        };
-        if new.is_empty() {
-            return Ok(());
-        }
-        let directories: BTreeSet<&Path> = new.keys().filter_map(|path| path.parent()).collect();
-        for directory in directories.into_iter().chain([Path::new("")]) {
-            self.disk.sync_directory(directory)?;
-        }
-        let mut entries = self.new_entries.lock();
-        for (path, made) in new {
-            if entries.get(path) == Some(&made) {
-                entries.remove(path);
-            }
-        }
-        Ok(())
+        self.own.remove(ino)
     }
 
     /// Puts these inodes' files on the disk and flushes it as a whole; false when it cannot do so at once.
@@ -281,31 +235,14 @@ impl StagedFiles {
         for file in inodes.iter().filter_map(|ino| self.small(*ino)) {
             file.spill(&mut file.place.lock(), false)?;
         }
-        // Those that are made from here on are not covered.
-        let made = self.made.load(Ordering::Relaxed);
-        let is_flushed = self.disk.sync_all()?;
-        if is_flushed {
-            self.new_entries.lock().retain(|_, number| *number >= made);
-        }
-        Ok(is_flushed)
+        self.own.flush_disk()
     }
 
     /// Removes a file that was not finished; what is left of it is removed at the next start.
     fn remove_file(&self, ino: u64) {
-        let path = path_of(ino);
-        self.new_entries.lock().remove(&path);
-        if let Err(error) = self.disk.remove(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
+        if let Err(error) = self.own.remove(ino) {
             tracing::warn!(%error, "cannot remove an unfinished staging file");
         }
-    }
-
-    fn create(&self, ino: u64) -> io::Result<Arc<dyn DiskFile>> {
-        let path = path_of(ino);
-        let file = self.disk.open(&path, true)?;
-        self.new_entries.lock().insert(path, self.made.fetch_add(1, Ordering::Relaxed));
-        Ok(file)
     }
 }
 
@@ -330,12 +267,12 @@ impl StagedFile {
             // A file may be there from before a failure, and all that there is.
             files.kept.check().map_err(into_io)?;
         }
-        let file = files.create(ino)?;
+        let file = files.own.create(ino)?;
         let write = || -> io::Result<()> {
             file.write_at(bytes, 0)?;
             if is_kept {
                 file.sync()?;
-                files.flush_entries(&[path_of(ino)])?;
+                files.own.flush_entries(&[path_of(ino)])?;
             }
             Ok(())
         };
@@ -357,7 +294,7 @@ impl StagedFile {
         match place {
             Place::Memory(_) => Ok(None),
             Place::Disk(Some(file)) => Ok(Some(Arc::clone(file))),
-            Place::Disk(None) => self.files.disk.open(&path_of(self.ino), false).map(Some),
+            Place::Disk(None) => self.files.own.disk.open(&path_of(self.ino), false).map(Some),
             Place::Removed => Err(io::Error::new(io::ErrorKind::NotFound, "the staging file was removed")),
         }
     }
@@ -533,7 +470,7 @@ mod tests {
         let file = files.open(7).unwrap();
         file.write_at(b"kept", 0).unwrap();
         file.sync().unwrap();
-        files.flush_entries(&[path_of(7)]).unwrap();
+        files.own.flush_entries(&[path_of(7)]).unwrap();
         file.write_at(b"!", 4).unwrap();
         disk.crash(&SeededChance::new(1));
         let again = StagedFiles::open_all(Arc::new(disk)).unwrap();
@@ -593,7 +530,7 @@ mod tests {
                 let file = files.open(7)?;
                 file.write_at(&[2; 100_000], 0)?;
                 file.sync()?;
-                files.flush_entries(&[path_of(7)])
+                files.own.flush_entries(&[path_of(7)])
             };
             let is_promised = grown().is_ok();
             promised[usize::from(is_promised)] += 1;

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeSet,
     io,
     ops::Range,
-    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +12,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::staged::{Hole, StagedFiles, path_of};
+use super::{
+    own_files::path_of,
+    staged::{Hole, StagedFiles},
+};
 use crate::{
     base::{Ino, limits},
     store::{Disk, DiskFile, Error, StagingFiles, sync_ranges},
@@ -51,7 +53,8 @@ impl Staging {
     /// Makes the data of an open staging file durable that was written in these ranges, its directory entry included.
     pub fn flush_file(&self, ino: Ino, file: &dyn DiskFile, ranges: Vec<Range<u64>>) -> Result<(), Error> {
         let path = path_of(ino.0);
-        let flushed = sync_ranges(file, ranges).and_then(|()| self.files.flush_entries(std::slice::from_ref(&path)));
+        let flushed =
+            sync_ranges(file, ranges).and_then(|()| self.files.own.flush_entries(std::slice::from_ref(&path)));
         flushed.map_err(Error::io("cannot flush staging file", &path))
     }
 
@@ -75,37 +78,12 @@ impl Staging {
 
     /// The inodes that have a staging file, be it in memory.
     pub fn inodes(&self) -> Result<Vec<Ino>, Error> {
-        let mut inodes = self.inodes_on_disk()?;
-        inodes.extend(self.files.all_small().into_iter().map(Ino));
-        Ok(inodes)
-    }
-
-    /// The inodes that have a staging file on the disk.
-    fn inodes_on_disk(&self) -> Result<Vec<Ino>, Error> {
-        let mut inodes = Vec::new();
-        let list = |path: &Path| self.files.disk.list(path).map_err(Error::io("cannot list staging files in", path));
-        for directory in list(Path::new(""))? {
-            if directory.to_str().is_none_or(|name| name.len() != 2) {
-                continue;
-            }
-            for name in list(&directory)? {
-                if let Some(ino) = name.to_str().and_then(|name| u64::from_str_radix(name, 16).ok()) {
-                    inodes.push(Ino(ino));
-                }
-            }
-        }
-        Ok(inodes)
+        Ok(self.files.own.list()?.into_iter().chain(self.files.all_small()).map(Ino).collect())
     }
 
     /// Makes the entries of all files durable: the last run may have ended before it did.
     pub fn flush_entries(&self) -> Result<(), Error> {
-        let inodes = self.inodes_on_disk()?;
-        let directories: BTreeSet<_> =
-            inodes.iter().filter_map(|ino| Some(path_of(ino.0).parent()?.to_owned())).collect();
-        for directory in directories.iter().map(PathBuf::as_path).chain([Path::new("")]) {
-            self.files.disk.sync_directory(directory).map_err(Error::io("cannot flush", directory))?;
-        }
-        Ok(())
+        self.files.own.flush_all_entries()
     }
 
     /// Dirty bytes of all inodes.
@@ -131,7 +109,7 @@ impl Staging {
 
     /// What the disk below lacks to keep what it must when so many more bytes are staged.
     pub fn missing_bytes(&self, bytes: u64) -> u64 {
-        self.files.disk.missing_bytes(bytes)
+        self.files.own.disk.missing_bytes(bytes)
     }
 
     /// Accounts a change of an inode's dirty bytes and wakes writers when there is more room.
@@ -162,7 +140,7 @@ impl Staging {
 
     /// (free, total) bytes of the disk below.
     pub fn space(&self) -> (u64, u64) {
-        self.files.disk.space().unwrap_or((0, 0))
+        self.files.own.disk.space().unwrap_or((0, 0))
     }
 }
 
@@ -180,7 +158,7 @@ impl StagingFiles for Staging {
             let path = path_of(ino);
             let synced = match self.files.small(ino) {
                 Some(file) => file.sync(),
-                None => self.files.disk.open(&path, false).and_then(|file| file.sync()),
+                None => self.files.own.open(ino).and_then(|file| file.map_or(Ok(()), |file| file.sync())),
             };
             match synced {
                 Ok(()) => paths.push(path),
@@ -188,7 +166,7 @@ impl StagingFiles for Staging {
                 Err(error) => return Err(Error::io("cannot flush staging file", &path)(error)),
             }
         }
-        self.files.flush_entries(&paths).map_err(Error::io("cannot flush", "staging"))
+        self.files.own.flush_entries(&paths).map_err(Error::io("cannot flush", "staging"))
     }
 
     fn restore(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<(), Error> {
