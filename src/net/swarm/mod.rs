@@ -4,6 +4,7 @@
 //! [`Libp2pNetwork`] is the handle that the rest of the process holds.
 
 mod behaviour;
+mod bursts;
 mod streams;
 mod task;
 mod tls;

@@ -14,11 +14,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use futures::{
-    AsyncRead, AsyncWrite, FutureExt,
-    future::BoxFuture,
-    io::{BufReader, BufWriter},
-};
+use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture, io::BufReader};
 use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use libp2p::{
     PeerId,
@@ -42,6 +38,7 @@ use rustls::{
     version::TLS13,
 };
 
+use super::bursts::Bursts;
 use crate::base::limits;
 
 /// What is spoken inside, as the specification names it.
@@ -52,7 +49,7 @@ pub(super) type SetupError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection that TLS secures. TLS asks for 4 KiB at a time, and sends whatever it is given at once, be it the twelve
 /// bytes before a frame: each would be a call of the system, and the latter would wake the peer for nothing.
-type Secured<C> = BufWriter<TlsStream<BufReader<C>>>;
+type Secured<C> = Bursts<TlsStream<BufReader<C>>>;
 
 /// Secures connections of one peer.
 #[derive(Clone)]
@@ -137,7 +134,7 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrad
             let certificates = Arc::new(Certificates::default());
             let config = self.server(Arc::clone(&certificates)).map_err(io::Error::other)?;
             let stream = TlsAcceptor::from(config).accept(read_in_bulk(connection)).await?;
-            Ok((certificates.peer()?, written_in_bulk(stream.into())))
+            Ok((certificates.peer()?, written_in_bursts(stream.into())))
         }
         .boxed()
     }
@@ -155,7 +152,7 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
             // An address is never sent as a server's name, which the specification does not want.
             let nobody = ServerName::from(Ipv4Addr::UNSPECIFIED);
             let stream = TlsConnector::from(config).connect(nobody, read_in_bulk(connection)).await?;
-            Ok((certificates.peer()?, written_in_bulk(stream.into())))
+            Ok((certificates.peer()?, written_in_bursts(stream.into())))
         }
         .boxed()
     }
@@ -165,8 +162,8 @@ fn read_in_bulk<C: AsyncRead>(connection: C) -> BufReader<C> {
     BufReader::with_capacity(limits::TLS_READ_BYTES, connection)
 }
 
-fn written_in_bulk<C: AsyncRead + AsyncWrite + Unpin>(stream: TlsStream<BufReader<C>>) -> Secured<C> {
-    BufWriter::with_capacity(limits::TLS_WRITE_BYTES, stream)
+fn written_in_bursts<C: AsyncRead + AsyncWrite + Unpin>(stream: TlsStream<BufReader<C>>) -> Secured<C> {
+    Bursts::new(stream, limits::TLS_WRITE_BYTES)
 }
 
 /// Takes the certificates that libp2p makes, of any peer: who it must be, the swarm knows.
