@@ -74,6 +74,7 @@ pub use fsck::{FsckKind, FsckOptions, FsckProblem, FsckProgress, FsckReport};
 pub use open::{Options, Parts};
 #[cfg(test)]
 pub(crate) use promises::open;
+pub use read::Further;
 pub use report::{
     Availability, BucketStatus, CacheReport, ChunkReport, Durability, FileReport, FileState, FileSummary, Pending,
     PolicyReport, ShardReport,

@@ -57,6 +57,14 @@ fn clipped(at: u64, extent: Extent, window: &Range<u64>) -> (Range<u64>, Extent)
     (range.clone(), Extent { bytes: (range.end - range.start) as u32, chunk_offset, ..extent })
 }
 
+/// What a stream of reads needs next.
+#[derive(Debug)]
+pub struct Further {
+    ino: Ino,
+    offset: u64,
+    chunks: u64,
+}
+
 /// The blocks of its chunk that a part lies in.
 fn blocks_of(part: &Extent) -> Range<usize> {
     let start = part.chunk_offset as usize;
@@ -296,13 +304,24 @@ impl Inner {
         }
     }
 
-    /// Fetches the chunks after an offset in the background.
-    fn read_ahead(self: &Arc<Self>, ino: Ino, offset: u64, chunks: u64) {
+    /// What lies within the length of so many chunks behind an offset, but what staged bytes hide; not all of it where it is
+    /// in small pieces.
+    fn extents_ahead(&self, ino: Ino, offset: u64, chunks: u64) -> Vec<(u64, Extent)> {
         let ahead = offset..offset.saturating_add(chunks * limits::CHUNK_BYTES as u64);
-        let Ok(extents) = self.extents(ino, ahead, 16) else { return };
-        for (_, extent) in extents.into_iter().take(chunks as usize + 1) {
+        let Ok(cell) = self.cell(ino) else { return Vec::new() };
+        let state = cell.lock();
+        let mut extents = self.extents(ino, ahead, 16).unwrap_or_default();
+        extents.retain(|(at, extent)| !state.dirty.covers(*at..*at + u64::from(extent.bytes)));
+        extents
+    }
+
+    /// Fetches the chunks of some extents in the background.
+    fn read_ahead(self: &Arc<Self>, extents: impl IntoIterator<Item = (u64, Extent)>) {
+        for (_, extent) in extents {
             let last_block = ((extent.chunk_offset + extent.bytes.saturating_sub(1)) as usize) / limits::BLOCK_BYTES;
-            if self.cache.get(extent.chunk, last_block as u16).is_some() {
+            let is_there = self.cache.get(extent.chunk, last_block as u16).is_some();
+            let brings_it = |(id, _, end): &(ChunkId, usize, usize)| *id == extent.chunk && *end > last_block;
+            if is_there || !self.flights.keys(brings_it).is_empty() {
                 continue;
             }
             let Ok(permit) = Arc::clone(&self.ahead).try_acquire_owned() else { return };
@@ -380,6 +399,23 @@ impl Bucket {
         self.read_on(Begun { ino, offset, len, plan }, handle).await
     }
 
+    /// Notes a read that is answered at once. If it belongs to a stream, what to do behind it.
+    pub fn note_read(&self, ino: Ino, handle: u64, offset: u64, len: u32) -> Option<Further> {
+        let end = offset.saturating_add(u64::from(len));
+        let ahead = self.inner.handles.note(handle, offset, u64::from(len));
+        let is_due = ahead > 1 && offset / limits::AHEAD_STEP_BYTES != end / limits::AHEAD_STEP_BYTES;
+        is_due.then(|| Further { ino, offset: end, chunks: ahead - 1 })
+    }
+
+    /// Has what a stream of reads needs next fetched: else no fetch would be under way any more when it comes to what is not here.
+    pub fn read_further(&self, Further { ino, offset, chunks }: Further) {
+        let extents = self.inner.extents_ahead(ino, offset, chunks);
+        // What lies in small pieces of many chunks is not worth these chunks.
+        if extents.len() as u64 <= chunks + 1 {
+            self.inner.read_ahead(extents);
+        }
+    }
+
     /// Goes on with a read.
     pub async fn read_on(&self, begun: Begun, handle: u64) -> Result<Bytes, Error> {
         let timeout = self.inner.options.read_timeout;
@@ -400,7 +436,7 @@ impl Bucket {
             if ahead > 1 && is_shattered {
                 inner.read_ahead_blocks(ino, next, u64::from(len), ahead - 1);
             } else if ahead > 1 {
-                inner.read_ahead(ino, next, ahead - 1);
+                inner.read_ahead(inner.extents_ahead(ino, next, ahead - 1).into_iter().take(ahead as usize));
             }
             let remote = std::mem::take(&mut plan.remote);
             match inner.fill_all(&remote, ahead > 0 && !is_shattered, &mut plan.bytes).await {

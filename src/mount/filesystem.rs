@@ -227,7 +227,19 @@ impl Filesystem for Door {
         let request = Request::new("read", ino).by(caller);
         let ino = convert::ino(ino);
         match self.attempt(request, |bucket| bucket.read_now(ino, offset, length)) {
-            Ok(Ok(bytes)) => reply.data(&bytes),
+            Ok(Ok(bytes)) => {
+                // Before the answer, after which the file may be closed.
+                let further = self.bucket.note_read(ino, handle.0, offset, length);
+                reply.data(&bytes);
+                if let Some(further) = further {
+                    let _runtime = self.runtime.enter();
+                    // The read is answered; a defect here is told where it is caught.
+                    let _ = self.attempt(request, |bucket| {
+                        bucket.read_further(further);
+                        Ok(())
+                    });
+                }
+            }
             Ok(Err(begun)) => {
                 let bucket = self.bucket.clone();
                 let work = async move { bucket.read_on(begun, handle.0).await };
