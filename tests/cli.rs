@@ -4,7 +4,8 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -232,6 +233,17 @@ fn the_version_is_that_of_the_package() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("openbucket {}\n", env!("CARGO_PKG_VERSION")));
 }
 
+/// A process that does not outlive a test, be it that this fails.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // One that has ended is left alone.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The nice value of the session that a process is in; none where the kernel does not share the processors among sessions.
 fn session_nice(pid: u32) -> Option<i32> {
     let words = fs::read_to_string(format!("/proc/{pid}/autogroup")).ok()?;
@@ -246,18 +258,23 @@ fn the_session_of_a_consumer_stands_back_if_it_is_its_own() {
     };
     let directory = home.path().join("consumer").display().to_string();
     let words = ["consumer", "start", "--dir", &directory, "--limit", "1 GB", "--no-mdns", "--listen", "127.0.0.1:0"];
-    let start = |mut command: Command| {
-        let mut consumer = command.stdout(Stdio::piped()).spawn().expect("starts");
-        let mut lines = BufReader::new(consumer.stdout.take().expect("piped")).lines();
+    let start = |mut command: Command, expected: i32| {
+        let mut consumer = Started(command.stdout(Stdio::piped()).spawn().expect("starts"));
+        let mut lines = BufReader::new(consumer.0.stdout.take().expect("piped")).lines();
         assert!(lines.any(|line| line.expect("readable").starts_with("ready: ")));
-        let nice = session_nice(consumer.id());
-        kill_process(Pid::from_child(&consumer), Signal::TERM).expect("told to end");
-        assert!(consumer.wait().expect("ends").success());
+        // While other sessions do so, too, the kernel lets it wait.
+        let end = Instant::now() + Duration::from_secs(10);
+        while session_nice(consumer.0.id()) != Some(expected) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20)); // nobody tells when it changes
+        }
+        let nice = session_nice(consumer.0.id());
+        kill_process(Pid::from_child(&consumer.0), Signal::TERM).expect("told to end");
+        assert!(consumer.0.wait().expect("ends").success());
         nice
     };
-    assert_eq!(start(openbucket(home.path(), &words)), Some(here), "that of this test is left alone");
+    assert_eq!(start(openbucket(home.path(), &words), here), Some(here), "that of this test is left alone");
     let own = openbucket(home.path(), &words);
     let mut leader = Command::new("setsid");
     leader.arg(own.get_program()).args(own.get_args()).env("HOME", home.path()).stdin(Stdio::null());
-    assert_eq!(start(leader), Some(10));
+    assert_eq!(start(leader, 10), Some(10));
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 
 use super::{args::ChildArgs, notify, output};
-use crate::runtime::{Shutdown, like_this_thread};
+use crate::runtime::{Shutdown, allow_open_files, like_this_thread};
 
 /// What a process says on stdout when it is ready; its address or directory follows.
 pub const READY: &str = "ready: ";
@@ -58,8 +58,9 @@ pub fn stop_on_signals(shutdown: Shutdown) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a long-lived process's work on all processors; what still runs after it is given a little time.
+/// Runs a long-lived process's work on all processors, with as many files as it may need; what still runs after it is given a little time.
 pub fn run_service(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    allow_open_files();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     // A thread that takes the kernel's requests may be the one that starts another of the runtime's.
     let runtime =

@@ -4,12 +4,15 @@
 //! Who comes first asks for short slices, too (Linux 6.12): when it wakes, it gets its turn before others have used up theirs.
 //! That needs no privilege.
 
-use std::{cell::Cell, io, marker::PhantomData, sync::OnceLock};
+use std::{cell::Cell, io, marker::PhantomData, sync::OnceLock, time::Duration};
 
 /// How far what nobody waits for stands back behind other work.
 const BACKGROUND_NICE: i32 = 10;
 /// How far what everybody waits for comes before other work.
 const FIRST_NICE: i32 = -10;
+/// How often, and how far apart, a session asks again to stand back.
+const STAND_BACK_TRIES: u32 = 50;
+const STAND_BACK_REST: Duration = Duration::from_millis(110);
 /// Nanoseconds on a processor that who comes first asks for at a time: the least that the kernel grants.
 const FIRST_SLICE: u64 = 100_000;
 
@@ -96,11 +99,25 @@ pub fn work_in_background() {
 /// (autogroup in sched(7)): so a session that this process leads stands back as a whole.
 pub fn process_in_background() {
     work_in_background();
-    if leads_session()
-        && let Err(error) = std::fs::write("/proc/self/autogroup", BACKGROUND_NICE.to_string())
-    {
-        tracing::debug!(%error, "this session cannot stand back");
+    if leads_session() && stand_back().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        // The kernel lets one session in a tenth of a second do so, but for root's: of those that start at once, all but one wait.
+        let again = || {
+            for _ in 0..STAND_BACK_TRIES {
+                std::thread::sleep(STAND_BACK_REST); // the kernel tells nobody when it will
+                if !stand_back().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                    return;
+                }
+            }
+        };
+        let started = std::thread::Builder::new().name("stand-back".into()).spawn(again);
+        drop(started.inspect_err(|error| tracing::debug!(%error, "this session does not stand back")));
     }
+}
+
+/// Has the session that this process leads stand back.
+fn stand_back() -> io::Result<()> {
+    let outcome = std::fs::write("/proc/self/autogroup", BACKGROUND_NICE.to_string());
+    outcome.inspect_err(|error| tracing::debug!(%error, "this session does not stand back"))
 }
 
 /// Whether the session of this process has its number, see proc_pid_stat(5). Not by getsid(2): it says 0 where the leader is
