@@ -1,4 +1,4 @@
-//! How much memory the mount takes while much more than that passes through.
+//! How much memory the mount, and a consumer, take while much more than that passes through.
 
 use std::{env, fs};
 
@@ -28,7 +28,9 @@ pub fn measure(places: &Places) -> anyhow::Result<Vec<Row>> {
     places.remount()?;
     let directory = places.directory(Place::Bucket, "memory")?;
     let pid = places.mount_pid()?;
-    reset_peak(pid)?;
+    let consumers = places.processes()?.into_iter().filter(|(name, _)| name.starts_with("consumer"));
+    let consumers: Vec<i32> = consumers.map(|(_, pid)| pid).collect();
+    consumers.iter().chain([&pid]).try_for_each(|pid| reset_peak(*pid))?;
     for number in 0..gib {
         let path = directory.join(format!("file-{number}"));
         write(&path, GIB)?;
@@ -39,7 +41,11 @@ pub fn measure(places: &Places) -> anyhow::Result<Vec<Row>> {
     let mut row = Row::alone(less("peak memory of mount", "MiB"), peak_mib(pid)?);
     let more = if gib < PROMISED_GIB { format!("; {VARIABLE}={PROMISED_GIB} measures all") } else { String::new() };
     row.note = Some(format!("{gib} GiB were written, uploaded and read cold{more}"));
+    let mut most: f64 = 0.0;
+    for consumer in consumers {
+        most = most.max(peak_mib(consumer)?);
+    }
     fs::remove_dir_all(&directory)?;
     places.settle()?;
-    Ok(vec![row])
+    Ok(vec![row, Row::alone(less("peak memory of a consumer", "MiB"), most)])
 }
