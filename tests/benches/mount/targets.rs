@@ -84,14 +84,13 @@ const HELD: &[(&str, &str)] = &[
     ),
     (
         "write + drain, 4+2",
-        "the processors: copies to and from the kernel a fifth, hashing a sixth, other copies an eighth, encryption a tenth; see \
-         CPU, write + drain",
+        "the processors: hashing a fifth, the kernel's files a sixth, encryption a ninth, TCP a tenth; see CPU, write + drain",
     ),
     ("read warm", "the page cache of FUSE, whose pages are smaller than a disk's"),
     (
         "read cold",
-        "the processors: copies between buffers a sixth, copies to and from the kernel a seventh, encryption an eighth of \
-         what mount and consumers spend together",
+        "the processors: the kernel's files a fifth, copies between buffers a sixth, TCP an eighth, encryption a tenth of what \
+         mount and consumers spend together",
     ),
     ("first byte, cold mount", "connections that are still being made, and cold caches of consumers"),
     ("random read cold", "each block of 64 KiB is fetched and opened for its first 4 KiB, by one reader at a time"),
@@ -119,10 +118,7 @@ const HELD: &[(&str, &str)] = &[
     ("files for one shard", "files that come too slowly to share a chunk"),
     ("small read cold", "a round trip for each chunk that is not there yet"),
     ("git clone, 563 entries", "creates: the kernel's protocol and its changes of threads"),
-    (
-        "CPU, write + drain",
-        "copies to and from the kernel a fifth, hashing a sixth, other copies an eighth, encryption a tenth",
-    ),
+    ("CPU, write + drain", "hashing a fifth, the kernel's files a sixth, encryption a ninth, TCP a tenth"),
     ("peak memory of mount", "chunks on their way, each with its shards"),
 ];
 
