@@ -109,6 +109,7 @@ impl Database {
         };
         let file = |name: &str| LogFile::open_whole(disk, PathBuf::from(name), LOG_BYTES).map_err(placed);
         let mut files = [file("log-0")?, file("log-1")?];
+        LogFile::check_turns(&files).map_err(placed)?;
         let newest = replay(&files, &trees, &*staging).map_err(placed)?;
         disk.sync_directory(Path::new("")).map_err(Error::io("cannot flush", directory))?;
         failpoint("log-replayed");
@@ -180,6 +181,11 @@ impl Database {
     /// Whether a batch is durable.
     pub fn is_durable(&self, sequence: Sequence) -> bool {
         self.inner.flushed.lock().upto >= sequence.0
+    }
+
+    /// Takes no more changes until a restart: the disk has not taken what was to be durable beside the log.
+    pub fn fail(&self, error: &Error) {
+        self.inner.fail(error);
     }
 
     /// Makes every batch committed so far durable.

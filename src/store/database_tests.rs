@@ -530,3 +530,34 @@ fn what_is_read_in_order_was_there_at_one_moment() {
         database.commit(batch).expect("committed");
     }
 }
+
+/// A header that was torn is of a file whose records are needed no more. One that has rotted must not pass for it.
+#[test]
+fn a_log_whose_header_has_rotted_is_not_taken_for_an_empty_one() {
+    let mut refused = 0;
+    for (seed, name) in [(510, "log-0"), (511, "log-1")] {
+        let stage = Stage::new(seed);
+        let database = stage.open();
+        let mut batch = Batch::new();
+        batch.put(Table::Entry, &[b"key"], b"value".to_vec());
+        database.sync(database.commit(batch).expect("committed")).expect("synced");
+        stage.kill(database);
+        let file = stage.disk.open(Path::new(name), false).expect("there");
+        let mut header = [0; 24];
+        file.read_at(&mut header, 0).expect("read");
+        header[13] ^= 1;
+        file.write_at(&header, 0).expect("written");
+        match stage.try_open_with(Arc::new(Recorder::default())) {
+            Ok(database) => assert_eq!(everything(&database).len(), 1, "its records were needed no more"),
+            Err(error) => {
+                assert!(matches!(error, Error::Corrupt { .. }) && error.to_string().contains(name), "{error}");
+                // It stays as it is for who can mend it.
+                header[13] ^= 1;
+                file.write_at(&header, 0).expect("written");
+                assert_eq!(everything(&stage.open()).len(), 1);
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 1);
+}

@@ -84,6 +84,7 @@ impl Kept {
         let open = |name: &str| LogFile::open(disk, PathBuf::from(name), CAPACITY);
         let mut files = [open("small-0")?, open("small-1")?];
         disk.sync_directory("".as_ref()).map_err(Error::io("cannot flush", "staging"))?;
+        LogFile::check_turns(&files)?;
         let epochs = [files[0].read_epoch()?, files[1].read_epoch()?];
         let current = usize::from(epochs[1] > epochs[0]);
         let other = 1 - current;

@@ -87,6 +87,13 @@ mod whole {
     }
 }
 
+/// A batch as it lies in a file.
+struct Record {
+    epoch: u64,
+    number: u64,
+    body: Vec<u8>,
+}
+
 /// The file, opened once for each flush that may be under way, and once more: a failed write-back is told once to each
 /// opening, so that no flush takes another's failure from it and calls its own a success.
 type Openings = [Arc<dyn DiskFile>; limits::LOG_FLUSHES + 1];
@@ -145,10 +152,15 @@ impl LogFile {
 
     /// The epoch of the header; 0 when the file holds nothing.
     pub fn read_epoch(&self) -> Result<u64, Error> {
+        Ok(self.read_header()?.unwrap_or(0))
+    }
+
+    /// The epoch of the header, 0 when there is none yet; None when it was torn.
+    fn read_header(&self) -> Result<Option<u64>, Error> {
         let mut header = [0; HEADER_BYTES as usize];
         self.file.read_at(&mut header, 0).map_err(Error::io("cannot read", &self.path))?;
         if header == [0; HEADER_BYTES as usize] {
-            return Ok(0);
+            return Ok(Some(0));
         }
         let corrupt = |why: String| Error::Corrupt { path: self.path.clone(), why };
         if header[..8] != MAGIC {
@@ -162,10 +174,25 @@ impl LogFile {
         }
         let sum = u32::from_le_bytes(header[20..24].try_into().expect("four bytes"));
         if crc32fast::hash(&header[..20]) != sum {
-            // Torn while the file changed its turn: its records were checkpointed before.
-            return Ok(0);
+            return Ok(None);
         }
-        Ok(u64::from_le_bytes(header[12..20].try_into().expect("eight bytes")))
+        Ok(Some(u64::from_le_bytes(header[12..20].try_into().expect("eight bytes"))))
+    }
+
+    /// Tells a header that was torn while its file changed its turn from one that has rotted: the records behind the first
+    /// are older than the other file, and needed no more; those behind the second are not.
+    pub fn check_turns([one, two]: &[Self; 2]) -> Result<(), Error> {
+        for (file, other) in [(one, two), (two, one)] {
+            if file.read_header()?.is_none()
+                && let Some(first) = file.record_at(HEADER_BYTES)?
+                && first.epoch >= other.read_epoch()?
+            {
+                let why = "its header is damaged, and what it holds is needed. Check the disk, and restore the state \
+                           directory from a backup";
+                return Err(Error::Corrupt { path: file.path.clone(), why: why.to_owned() });
+            }
+        }
+        Ok(())
     }
 
     /// Begins an empty log of this epoch, durably.
@@ -193,26 +220,33 @@ impl LogFile {
     /// Shows the batches of this epoch in order, up to the torn tail. Returns how many there are, and where they end.
     pub fn replay(&self, epoch: u64, mut show: impl FnMut(Vec<Op>) -> Result<(), Error>) -> Result<(u64, u64), Error> {
         let (mut count, mut at) = (0, HEADER_BYTES);
-        let mut prefix = [0; PREFIX_BYTES];
-        while at + PREFIX_BYTES as u64 <= self.capacity {
-            self.file.read_at(&mut prefix, at).map_err(Error::io("cannot read", &self.path))?;
-            let length = u32::from_le_bytes(prefix[..4].try_into().expect("four bytes")) as usize;
-            let fits = length <= RECORD_BYTES && at + (PREFIX_BYTES + length) as u64 <= self.capacity;
-            let number = u64::from_le_bytes(prefix[16..].try_into().expect("eight bytes"));
-            let same = prefix[8..16] == epoch.to_le_bytes() && number == count;
-            if length == 0 || !fits || !same {
+        while let Some(record) = self.record_at(at)? {
+            if record.epoch != epoch || record.number != count {
                 break;
             }
-            let mut body = vec![0; length];
-            self.file.read_at(&mut body, at + PREFIX_BYTES as u64).map_err(Error::io("cannot read", &self.path))?;
-            if prefix[4..8] != checksum(&prefix[8..], &body).to_le_bytes() {
-                break;
-            }
-            show(self.decode(&body)?)?;
+            show(self.decode(&record.body)?)?;
             count += 1;
-            at += (PREFIX_BYTES + length) as u64;
+            at += (PREFIX_BYTES + record.body.len()) as u64;
         }
         Ok((count, at))
+    }
+
+    /// The record of any epoch that begins there, if a whole one does.
+    fn record_at(&self, at: u64) -> Result<Option<Record>, Error> {
+        if at + PREFIX_BYTES as u64 > self.capacity {
+            return Ok(None);
+        }
+        let mut prefix = [0; PREFIX_BYTES];
+        self.file.read_at(&mut prefix, at).map_err(Error::io("cannot read", &self.path))?;
+        let length = u32::from_le_bytes(prefix[..4].try_into().expect("four bytes")) as usize;
+        if length == 0 || length > RECORD_BYTES || at + (PREFIX_BYTES + length) as u64 > self.capacity {
+            return Ok(None);
+        }
+        let mut body = vec![0; length];
+        self.file.read_at(&mut body, at + PREFIX_BYTES as u64).map_err(Error::io("cannot read", &self.path))?;
+        let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        let is_whole = prefix[4..8] == checksum(&prefix[8..], &body).to_le_bytes();
+        Ok(is_whole.then(|| Record { epoch: number(&prefix[8..16]), number: number(&prefix[16..]), body }))
     }
 
     /// Shows the batches of this epoch in order, and goes on behind them. A torn tail is cut off: what is in it would be
