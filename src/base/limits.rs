@@ -132,6 +132,8 @@ pub const COLLECT_LINGER: Duration = Duration::from_secs(5);
 pub const AHEAD_STEP_BYTES: u64 = 1 << 20;
 /// Chunks fetched ahead at a time, of all readers.
 pub const AHEAD_FETCHES: usize = 4;
+/// Blocks that are being written to the disk cache at a time, some chunks of them. What comes beyond them is not kept there.
+pub const CACHE_WRITE_BLOCKS: usize = 8 * CHUNK_BLOCKS;
 /// Runs of blocks that one read fetches at a time.
 pub const READ_FETCHES: usize = 32;
 /// Chunks being encoded or scattered at a time.

@@ -13,7 +13,10 @@ use std::{
 
 /// One at a time.
 #[derive(Debug, Default)]
-pub struct Mutex<T: ?Sized>(std::sync::Mutex<T>);
+pub struct Mutex<T: ?Sized> {
+    rank: rank::Rank,
+    value: std::sync::Mutex<T>,
+}
 
 /// What a [`Mutex`] guards, for as long as this lives.
 #[derive(Debug)]
@@ -21,34 +24,117 @@ pub struct MutexGuard<'a, T: ?Sized> {
     of: &'a Mutex<T>,
     /// None only within [`MutexGuard::unlocked`] and [`Condvar::wait`], which borrow the guard.
     held: Option<std::sync::MutexGuard<'a, T>>,
+    turn: rank::Turn,
+}
+
+/// In builds with debug assertions locks that have a rank are only waited for in ascending order: two threads that take two
+/// of them in different orders would wait for each other for ever, and hardly ever do so in a test.
+#[cfg(debug_assertions)]
+mod rank {
+    use std::cell::RefCell;
+
+    thread_local! {
+        /// The ranks of the locks that this thread holds.
+        static HELD: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// The place of a lock in the order; 0 without one.
+    #[derive(Clone, Copy, Debug, Default)]
+    pub(super) struct Rank(u64);
+
+    impl Rank {
+        pub(super) const fn new(rank: u64) -> Self {
+            Self(rank)
+        }
+
+        /// May this thread wait for the lock?
+        pub(super) fn check(self) {
+            let highest = HELD.with_borrow(|held| held.iter().copied().max());
+            if let Some(highest) = highest.filter(|highest| self.0 > 0 && *highest >= self.0) {
+                panic!("a lock of rank {} is waited for while one of rank {highest} is held", self.0);
+            }
+        }
+
+        pub(super) fn begin(self) -> Turn {
+            if self.0 > 0 {
+                HELD.with_borrow_mut(|held| held.push(self.0));
+            }
+            Turn(self.0)
+        }
+    }
+
+    /// A lock is held.
+    #[derive(Debug)]
+    pub(super) struct Turn(u64);
+
+    impl Drop for Turn {
+        fn drop(&mut self) {
+            let remove = |held: &mut Vec<u64>| {
+                if let Some(index) = held.iter().rposition(|rank| *rank == self.0) {
+                    held.swap_remove(index);
+                }
+            };
+            if self.0 > 0 {
+                HELD.with_borrow_mut(remove);
+            }
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod rank {
+    #[derive(Clone, Copy, Debug, Default)]
+    pub(super) struct Rank;
+
+    impl Rank {
+        pub(super) const fn new(_: u64) -> Self {
+            Self
+        }
+
+        pub(super) fn check(self) {}
+
+        pub(super) fn begin(self) -> Turn {
+            Turn
+        }
+    }
+
+    #[derive(Debug)]
+    pub(super) struct Turn;
 }
 
 impl<T> Mutex<T> {
     /// Guards a value.
     pub const fn new(value: T) -> Self {
-        Self(std::sync::Mutex::new(value))
+        Self::ranked(0, value)
+    }
+
+    /// Guards a value; whoever holds this lock and waits for others takes only those of higher rank. 0 is no rank.
+    pub const fn ranked(rank: u64, value: T) -> Self {
+        Self { rank: rank::Rank::new(rank), value: std::sync::Mutex::new(value) }
     }
 
     /// The value, which nobody else has any more.
     pub fn into_inner(self) -> T {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.value.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<T: ?Sized> Mutex<T> {
     /// Waits for its turn.
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        MutexGuard { of: self, held: Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)) }
+        self.rank.check();
+        let held = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        MutexGuard { of: self, held: Some(held), turn: self.rank.begin() }
     }
 
     /// None when somebody has it.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        let held = match self.0.try_lock() {
+        let held = match self.value.try_lock() {
             Ok(held) => held,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        Some(MutexGuard { of: self, held: Some(held) })
+        Some(MutexGuard { of: self, held: Some(held), turn: self.rank.begin() })
     }
 
     /// None when somebody has it for so long. Waits awake, and may so keep from the processor who has it: for less time than
@@ -68,7 +154,7 @@ impl<T: ?Sized> Mutex<T> {
 
     /// The value, of which the borrow shows that nobody else has it.
     pub fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+        self.value.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,10 +165,12 @@ impl<T: ?Sized> MutexGuard<'_, T> {
         struct Afterwards<'g, 'm, T: ?Sized>(&'g mut MutexGuard<'m, T>);
         impl<T: ?Sized> Drop for Afterwards<'_, '_, T> {
             fn drop(&mut self) {
-                self.0.held = self.0.of.lock().held.take();
+                let MutexGuard { held, turn, .. } = self.0.of.lock();
+                (self.0.held, self.0.turn) = (held, turn);
             }
         }
         guard.held = None;
+        guard.turn = rank::Rank::default().begin();
         let _afterwards = Afterwards(guard);
         work()
     }
@@ -182,6 +270,23 @@ mod tests {
         assert!(catch_unwind(AssertUnwindSafe(work)).is_err());
         assert_eq!(*guard, 2);
         assert!(mutex.try_lock().is_none(), "held again, also after a panic");
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    fn ranked_locks_are_waited_for_in_ascending_order_only() {
+        let [low, high] = [1, 2].map(|rank| Mutex::ranked(rank, ()));
+        let is_refused = |mutex: &Mutex<()>| catch_unwind(AssertUnwindSafe(|| drop(mutex.lock()))).is_err();
+        let mut held = high.lock();
+        assert!(is_refused(&low) && is_refused(&high));
+        assert!(low.try_lock().is_some() && !is_refused(&Mutex::new(())), "who does not wait, or is not ranked");
+        MutexGuard::unlocked(&mut held, || assert!(!is_refused(&low) && !is_refused(&high)));
+        assert!(is_refused(&low), "it is held again");
+        drop(held);
+        let held = low.lock();
+        assert!(!is_refused(&high) && is_refused(&low));
+        drop(held);
+        assert!(!is_refused(&low));
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Inner {
             if !held.contains(&(Some(consumer), &shard)) {
                 batch.put(Table::Delete, &[consumer.as_bytes(), shard.as_bytes()], Vec::new());
                 // It looks when the batch is committed: the caller has the accounts until then.
-                self.wake_deleter();
+                self.wake_tenders();
             }
         }
         Ok(())

@@ -43,7 +43,6 @@ impl Inner {
         range: Range<u64>,
         finish: impl FnOnce(&mut CellState),
     ) -> Result<(), Error> {
-        let waste = self.drop_staged(state, range.clone());
         let mut dead = Vec::new();
         let mut change = self.change_extents();
         let mut reached = range.start;
@@ -58,6 +57,8 @@ impl Inner {
             state.put(cell.ino, &mut batch);
             self.database.commit(batch)?;
         };
+        // Only now, when nothing fails any more but the log.
+        let waste = self.drop_staged(state, range.clone());
         finish(state);
         state.put(cell.ino, &mut batch);
         // Only what is staged no more, in the database too, needs no bytes from the log.
@@ -98,7 +99,12 @@ impl Inner {
                 state.inode.size = size;
             });
         }
-        (state.inode.size, state.logged_size) = (size, size);
+        state.inode.size = size;
+        state.is_changed = true;
+        // What is written and not durable yet would be zeros after a crash, were the size behind it stored.
+        if state.unlogged.is_empty() {
+            state.logged_size = size;
+        }
         let mut batch = Batch::new();
         state.put(cell.ino, &mut batch);
         self.database.commit(batch)?;
@@ -186,7 +192,7 @@ impl Bucket {
         }
         let size = if is_size_kept { state.inode.size } else { state.inode.size.max(range.end) };
         if allocation == Allocation::Reserve {
-            if range.end.saturating_sub(state.inode.size) > self.statfs().free_bytes {
+            if range.end.saturating_sub(state.inode.size) > inner.space().1 {
                 return Err(Error::Full("the network has not so much free space".to_owned()));
             }
         } else if range.start < state.inode.size {

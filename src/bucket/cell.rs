@@ -5,7 +5,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
-    Error, Inner,
+    ACCOUNTS_RANK, Error, Inner, NAMESPACE_RANK,
     awaited::AllAwaited,
     ranges::{DirtyRanges, LoggedRanges},
     records::Inode,
@@ -76,6 +76,11 @@ pub(super) struct CellState {
     pub is_gone: bool,
 }
 
+/// The place of an inode's cell in the order of locks.
+fn rank(ino: Ino) -> u64 {
+    ino.0.saturating_add(NAMESPACE_RANK + 1).min(ACCOUNTS_RANK - 1)
+}
+
 impl Cell {
     /// An inode with these staged ranges, as the database names them.
     pub fn new(ino: Ino, inode: Inode, stored: RangeSet) -> Self {
@@ -86,32 +91,35 @@ impl Cell {
         let now = Instant::now();
         Self {
             ino,
-            state: Mutex::new(CellState {
-                logged_size: inode.size,
-                inode,
-                logged_at: Sequence::default(),
-                is_changed: false,
-                dirty,
-                unlogged: RangeMap::new(),
-                logged: LoggedRanges::stored(stored),
-                epoch: 0,
-                cuts: 0,
-                waste: RangeMap::new(),
-                file: None,
-                lookups: 0,
-                handles: 0,
-                writers: 0,
-                last_write: now,
-                staged_since: now,
-                problem: None,
-                failures: 0,
-                retry_at: now,
-                failed_at: None,
-                is_urgent: false,
-                awaited: AllAwaited::default(),
-                has_attributes: None,
-                is_gone: false,
-            }),
+            state: Mutex::ranked(
+                rank(ino),
+                CellState {
+                    logged_size: inode.size,
+                    inode,
+                    logged_at: Sequence::default(),
+                    is_changed: false,
+                    dirty,
+                    unlogged: RangeMap::new(),
+                    logged: LoggedRanges::stored(stored),
+                    epoch: 0,
+                    cuts: 0,
+                    waste: RangeMap::new(),
+                    file: None,
+                    lookups: 0,
+                    handles: 0,
+                    writers: 0,
+                    last_write: now,
+                    staged_since: now,
+                    problem: None,
+                    failures: 0,
+                    retry_at: now,
+                    failed_at: None,
+                    is_urgent: false,
+                    awaited: AllAwaited::default(),
+                    has_attributes: None,
+                    is_gone: false,
+                },
+            ),
         }
     }
 

@@ -465,12 +465,13 @@ mod tests {
 
         // Where what was moved is cut off before the rest is, the new chunk has gone and takes no more.
         let cell = bucket.inner.cell(ino).expect("there");
+        let mut state = cell.lock();
         let (mut batch, mut change) = (Batch::new(), bucket.inner.change_extents());
         change.cut_all(ino, 0..3 * BATCH, &mut batch).expect("readable");
-        cell.lock().count_extents(change.gained(ino));
+        state.count_extents(change.gained(ino));
         assert_eq!(change.settle(&mut batch).expect("settled"), [new]);
         bucket.inner.database.commit(batch).expect("committed");
-        drop(change);
+        drop((change, state));
         assert!(!move_some(&bucket, ino, &mut landing, 3..4));
         assert_eq!(live(&bucket, old), SOME - 3 * BATCH);
     }

@@ -67,7 +67,7 @@ impl Inner {
             Ok(scattered) => scattered,
             Err(failure) => {
                 drop(announced);
-                self.wake_deleter();
+                self.wake_tenders();
                 return Err(failure.into());
             }
         };
@@ -89,7 +89,7 @@ impl Inner {
         })
         .await;
         if committed.is_err() || !is_settled {
-            self.wake_deleter();
+            self.wake_tenders();
         }
         committed
     }
@@ -228,7 +228,7 @@ impl Inner {
         self.database.commit(batch)?;
         failpoint("rest-recorded");
         if !surplus.is_empty() || !chunk.is_some_and(|chunk| chunk.is_whole()) {
-            self.wake_deleter();
+            self.wake_tenders();
         }
         Ok(())
     }

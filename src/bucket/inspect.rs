@@ -407,17 +407,24 @@ impl Bucket {
     /// Space as `df` shows it: what the network offers, divided by what coding costs; from memory.
     pub fn statfs(&self) -> Space {
         let inner = &*self.inner;
-        let (total, free) = inner.dispatcher.network_space();
-        let scheme = inner.options.scheme;
-        let usable = |bytes: u64| (u128::from(bytes) * scheme.k() as u128 / scheme.n() as u128) as u64;
-        let (local_free, local_total) = inner.staging.space();
-        // Nobody known yet: what can be staged here.
-        let (total, free) = if total == 0 { (local_total, local_free) } else { (usable(total), usable(free)) };
+        let (total, free) = inner.space();
         let inodes = {
             let namespace = inner.namespace.lock();
             namespace.files + namespace.directories
         };
         Space { total_bytes: total, free_bytes: free.min(total), inodes }
+    }
+}
+
+impl Inner {
+    /// The (total, free) bytes of data that the network has room for; from memory, but for a look at the disk.
+    pub(super) fn space(&self) -> (u64, u64) {
+        let (total, free) = self.dispatcher.network_space();
+        let scheme = self.options.scheme;
+        let usable = |bytes: u64| (u128::from(bytes) * scheme.k() as u128 / scheme.n() as u128) as u64;
+        let (local_free, local_total) = self.staging.space();
+        // Nobody known yet: what can be staged here.
+        if total == 0 { (local_total, local_free) } else { (usable(total), usable(free)) }
     }
 }
 

@@ -170,11 +170,18 @@ impl Inner {
         }
         let mut batch = Batch::new();
         let parts = landing.take_some(&mut locked, &mut change, &mut batch)?;
-        let mut taken = Vec::new();
+        if !landing.is_stored && (!parts.is_empty() || landing.is_done()) {
+            self.put_delivery(landing.delivery, !parts.is_empty(), &mut batch)?;
+            change.store(chunk);
+        }
         let by_file = parts.by_file();
-        for (ino, ranges) in &by_file {
+        let gained: Vec<_> = by_file.keys().map(|ino| change.gained(*ino)).collect();
+        let dead = change.settle(&mut batch)?;
+        // From here on nothing fails but the commit, after which all is as before.
+        let mut taken = Vec::new();
+        for ((ino, ranges), gained) in by_file.iter().zip(&gained) {
             let state = locked.of(*ino);
-            state.count_extents(change.gained(*ino));
+            state.count_extents(*gained);
             landing.is_pinned |= state.inode.is_pinned;
             // All in this batch: without the extents in it the ranges must stay. They are no more than a few for each
             // part, because whoever changes ranges tells the database before it lets go of the file.
@@ -184,14 +191,12 @@ impl Inner {
             while !state.logged.put(*ino, &mut batch) {}
             state.put_sized(*ino, landed_size(state, ranges), &mut batch);
         }
-        if !landing.is_stored && (!parts.is_empty() || landing.is_done()) {
-            self.put_delivery(landing.delivery, !parts.is_empty(), &mut batch)?;
-            change.store(chunk);
-        }
-        let dead = change.settle(&mut batch)?;
         let committed = self.database.commit(batch).inspect_err(|_| {
             for (ino, range) in taken {
                 locked.of(ino).logged.insert(range);
+            }
+            for (ino, gained) in by_file.keys().zip(&gained) {
+                locked.of(*ino).count_extents(-gained);
             }
         })?;
         failpoint("chunk-committed");
@@ -370,9 +375,10 @@ pub(super) mod tests {
         // What comes later replaces the chunk that has landed in part: the rest goes with another one.
         let cell = &job.pieces[0].cell;
         {
+            let mut state = cell.lock();
             let (mut batch, mut change) = (Batch::new(), bucket.inner.change_extents());
             change.cut_all(cell.ino, 0..landed, &mut batch).expect("readable");
-            cell.lock().count_extents(change.gained(cell.ino));
+            state.count_extents(change.gained(cell.ino));
             change.settle(&mut batch).expect("settled");
             bucket.inner.database.commit(batch).expect("committed");
         }

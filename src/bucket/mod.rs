@@ -16,7 +16,11 @@
 //! - `fsck`: the check of all of it
 //!
 //! Locks, in the order in which they may be taken: the namespace, cells by
-//! inode, the chunk accounts, the database.
+//! inode, the chunk accounts, the database. Builds with debug assertions see to it, but for the database's.
+
+/// The ranks of the locks; cells have those between, in the order of their inodes.
+const NAMESPACE_RANK: u64 = 1;
+const ACCOUNTS_RANK: u64 = u64::MAX;
 
 mod acl;
 mod apply;
@@ -121,10 +125,14 @@ struct Inner {
     apply: Notify,
     /// Chunks with shards on their way.
     announced: Mutex<HashSet<ChunkId>>,
-    /// Wakes the tender.
-    tend: Notify,
+    /// Wakes who works on the queue of deletions.
+    delete: Notify,
+    /// Wakes who completes chunks.
+    complete: Notify,
     /// Read-ahead fetches at a time.
     ahead: Arc<Semaphore>,
+    /// Blocks that are being written to the disk cache at a time.
+    cache_writes: Arc<Semaphore>,
     /// Counts what changed: states of files, placements.
     changes: watch::Sender<u64>,
     _lock: StateLock,

@@ -10,8 +10,8 @@ use std::{
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
-    Bucket, Error, Inner, cache, collect::Collector, commit::blocking, handles::Handles, reap::Reaper,
-    records::Counters, staging::Staging, tree::Namespace, upload::Uploader, write::WriteBack,
+    ACCOUNTS_RANK, Bucket, Error, Inner, NAMESPACE_RANK, cache, collect::Collector, commit::blocking, handles::Handles,
+    reap::Reaper, records::Counters, staging::Staging, tree::Namespace, upload::Uploader, write::WriteBack,
 };
 use crate::{
     base::{BucketId, Ino, Mutex, PeerId, Record, Scheme, limits},
@@ -90,9 +90,9 @@ impl Bucket {
             clock: parts.clock,
             chance: parts.chance,
             tasks: parts.tasks,
-            namespace: Mutex::new(Namespace::new(counters)),
+            namespace: Mutex::ranked(NAMESPACE_RANK, Namespace::new(counters)),
             cells: Mutex::default(),
-            accounts: Mutex::new(()),
+            accounts: Mutex::ranked(ACCOUNTS_RANK, ()),
             handles: Handles::default(),
             uploader: Uploader::new(),
             reaper: Reaper::default(),
@@ -100,8 +100,10 @@ impl Bucket {
             collector: Collector::default(),
             apply: Notify::new(),
             announced: Mutex::default(),
-            tend: Notify::new(),
+            delete: Notify::new(),
+            complete: Notify::new(),
             ahead: Arc::new(Semaphore::new(limits::AHEAD_FETCHES)),
+            cache_writes: Arc::new(Semaphore::new(limits::CACHE_WRITE_BLOCKS)),
             changes: watch::Sender::new(0),
             _lock: lock,
             options,
@@ -170,7 +172,8 @@ impl Inner {
         self.tasks.spawn(Arc::clone(self).upload_until_shutdown());
         self.tasks.spawn(Arc::clone(self).reap_until_shutdown());
         self.tasks.spawn(Arc::clone(self).apply_until_shutdown());
-        self.tasks.spawn(Arc::clone(self).tend_until_shutdown());
+        self.tasks.spawn(Arc::clone(self).delete_until_shutdown());
+        self.tasks.spawn(Arc::clone(self).complete_until_shutdown());
         self.tasks.spawn(Arc::clone(self).collect_until_shutdown());
         self.tasks.spawn(Arc::clone(self).write_back_until_shutdown());
         self.tasks.spawn(Arc::clone(self).remember_consumers_until_shutdown());

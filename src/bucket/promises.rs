@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     Allocation, Bucket, Error, FileKind, NewInode, Options, Parts, RenameMode, Seek, SetAttr, Timestamp, XattrMode,
-    cell::Cell, records::Dirty, tree::new_inode,
+    cell::Cell, records::Dirty, room::tests::open_on, tree::new_inode,
 };
 use crate::{
     base::{BucketId, Ino, RangeSet, Record, Scheme, UnixMillis, limits},
@@ -13,7 +13,7 @@ use crate::{
     keys::{OwnerKey, PeerKey, Role},
     net::{Network, ShardClient, SimulatedOptions, SimulatedWorld},
     runtime::{CpuPool, ManualClock, SeededChance, Shutdown, Tasks},
-    store::{Batch, Table},
+    store::{Batch, DiskOp, FaultyDisk, SimulatedDisk, Table},
 };
 
 /// A bucket in a directory whose consumers are all away.
@@ -377,4 +377,69 @@ async fn policies_are_handed_on_and_malformed_ones_refused() {
     }
     assert!(matches!(get(ino, "more"), Err(Error::NoAttribute)));
     assert!(matches!(get(dir, "state"), Err(Error::NoAttribute)));
+}
+
+#[tokio::test]
+async fn a_flush_that_has_failed_is_not_believed_when_it_is_tried_again() {
+    let directory = tempfile::tempdir().expect("made");
+    let faults = FaultyDisk::new(Arc::new(SimulatedDisk::new(8 << 30)));
+    let bucket = open_on(directory.path(), 1 << 30, Arc::new(faults.clone()));
+    let ino = file(&bucket, b"a");
+    write(&bucket, ino, 0, &[1; 1000]);
+    bucket.fsync_blocking(ino, false).expect("durable");
+    write(&bucket, ino, 0, &vec![2; 1 << 20]);
+    faults.fail(DiskOp::WriteOut, 0, 1, std::io::ErrorKind::Other);
+    faults.fail(DiskOp::Sync, 0, 1, std::io::ErrorKind::Other);
+    // As in the background: nobody sees it.
+    bucket.sync_all_blocking().expect_err("the disk has not taken it");
+    faults.heal();
+    bucket.fsync_blocking(ino, false).expect_err("nor has it now, whatever it says");
+    assert!(bucket.make(Ino::ROOT, b"b", new(FileKind::File)).is_err(), "nothing is promised any more");
+    assert_eq!(bucket.read_now(ino, 0, 1).expect("reads").expect("at hand"), [2][..]);
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_during_its_flush_takes_anothers_name_with_its_data() {
+    let (directory, after_crash) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
+    let bucket = open(directory.path());
+    let (old, ino) = (file(&bucket, b"target"), file(&bucket, b"tmp"));
+    write(&bucket, old, 0, b"old");
+    bucket.fsync_blocking(old, false).expect("durable");
+    write(&bucket, ino, 0, &vec![7; 1 << 20]);
+    // What a flush leaves during which the file was cut: its bytes are on the disk, its size is not in the log.
+    bucket.sync_all_blocking().expect("durable");
+    let cell = bucket.inner.cell(ino).expect("there");
+    {
+        let mut state = cell.lock();
+        (state.logged_size, state.is_changed) = (0, true);
+    }
+    bucket.rename(Ino::ROOT, b"tmp", Ino::ROOT, b"target", RenameMode::Replace).expect("renamed");
+    bucket.inner.database.sync_all().expect("durable");
+    copy(directory.path(), after_crash.path());
+    let reopened = open(after_crash.path());
+    let found = reopened.lookup(Ino::ROOT, b"target").expect("there");
+    assert_eq!((found.ino, found.size), (ino, 1 << 20));
+    let bytes = reopened.read_now(found.ino, 0, 1 << 20).expect("reads").expect("all is here");
+    assert!(bytes.len() == 1 << 20 && bytes.iter().all(|byte| *byte == 7));
+}
+
+#[tokio::test]
+async fn a_longer_size_does_not_promise_what_was_written_before_it() {
+    let directory = tempfile::tempdir().expect("made");
+    let bucket = open(directory.path());
+    let crashed = || {
+        let after_crash = tempfile::tempdir().expect("made");
+        copy(directory.path(), after_crash.path());
+        (open(after_crash.path()), after_crash)
+    };
+    let ino = file(&bucket, b"a");
+    bucket.fsync_blocking(ino, false).expect("durable");
+    write(&bucket, ino, 0, &vec![7; 1 << 20]);
+    truncate(&bucket, ino, 2 << 20);
+    bucket.inner.database.sync_all().expect("durable");
+    assert_eq!(crashed().0.getattr(ino).expect("there").size, 0, "zeros, where seven was written");
+    bucket.fsync_blocking(ino, false).expect("durable");
+    let (reopened, _after_crash) = crashed();
+    assert_eq!(reopened.getattr(ino).expect("there").size, 2 << 20);
+    assert_eq!(reopened.read_now(ino, (1 << 20) - 1, 2).expect("reads").expect("at hand"), [7, 0][..]);
 }

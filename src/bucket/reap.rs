@@ -59,7 +59,7 @@ impl Inner {
             if let Err(error) = reaped.await {
                 tracing::warn!(%error, "cannot remove an unlinked file; it goes at the next mount");
             }
-            self.wake_deleter();
+            self.wake_tenders();
             self.note_change();
         }
     }
@@ -164,7 +164,7 @@ impl Inner {
             self.cache.forget(*id);
         }
         if !dead.is_empty() {
-            self.wake_deleter();
+            self.wake_tenders();
             self.note_change();
         }
     }

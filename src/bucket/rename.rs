@@ -107,14 +107,17 @@ impl Inner {
         }
     }
 
-    /// Puts what little data of a file the log does not have into it; false when it is more than the log takes.
+    /// Puts what little data of a file the log does not have into it, and its size; false when it is more than the log takes.
     fn order_data(&self, ino: Ino) -> Result<bool, Error> {
         let cell = self.cell(ino)?;
-        let unlogged_bytes = cell.lock().unlogged.covered_bytes();
+        let (unlogged_bytes, is_size_logged) = {
+            let state = cell.lock();
+            (state.unlogged.covered_bytes(), state.logged_size == state.inode.size)
+        };
         if unlogged_bytes > limits::INLINE_BYTES {
             return Ok(false);
         }
-        if unlogged_bytes > 0 {
+        if unlogged_bytes > 0 || !is_size_logged {
             self.log_cell(&cell)?;
         }
         Ok(true)

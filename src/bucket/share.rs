@@ -202,11 +202,9 @@ impl Inner {
 
     /// Puts shared extents into a locked file, in one batch.
     fn put_shared(&self, cell: &Cell, state: &mut CellState, shared: Shared) -> Result<(), Error> {
-        let mut waste = Vec::new();
         let mut batch = Batch::new();
         let mut change = self.change_extents();
         for (range, ()) in shared.replaced.iter() {
-            waste.extend(self.drop_staged(state, range.clone()));
             // The plan leaves no more extents than a batch may cut.
             change.cut_all(cell.ino, range.clone(), &mut batch)?;
         }
@@ -218,6 +216,12 @@ impl Inner {
             }
             reached = offset + u64::from(extent.bytes);
         }
+        let dead = change.settle(&mut batch)?;
+        // Only now, when nothing fails any more but the log.
+        let mut waste = Vec::new();
+        for (range, ()) in shared.replaced.iter() {
+            waste.extend(self.drop_staged(state, range.clone()));
+        }
         state.count_extents(change.gained(cell.ino));
         let now = self.timestamp();
         (state.inode.modified, state.inode.changed) = (now, now);
@@ -225,7 +229,6 @@ impl Inner {
         // As with a write, bytes that only this run of the daemon knows of do not count for a crash; extents do.
         state.logged_size = if state.unlogged.is_empty() { state.inode.size } else { state.logged_size.max(reached) };
         state.is_changed = true;
-        let dead = change.settle(&mut batch)?;
         state.put(cell.ino, &mut batch);
         self.put_ranges(cell.ino, &mut state.logged, &mut batch)?;
         for (range, ()) in shared.replaced.iter() {

@@ -7,12 +7,12 @@ use std::{
 };
 
 use futures::StreamExt;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{Error, Inner, commit::blocking, records::Chunk};
 use crate::{
     base::{ChunkId, ErrorKind, Kinded, PeerId, ShardId, limits},
-    dispatch::{Health, Placement},
+    dispatch::{self, Health, Placement},
     runtime::failpoint,
     store::{Batch, Table},
 };
@@ -23,6 +23,9 @@ const TICK: Duration = Duration::from_secs(2);
 const DELETES_PER_PASS: usize = 1024;
 /// Deletions on their way at a time.
 const DELETES_AT_A_TIME: usize = 16;
+/// A consumer is given so long in a pass, and then finishes the deletion it is at: one that takes long for each must not keep
+/// the others from theirs.
+const DELETES_TIME: Duration = Duration::from_secs(10);
 /// Incomplete chunks looked at in one pass.
 const CHUNKS_PER_PASS: usize = 16;
 
@@ -57,38 +60,58 @@ impl<K: std::hash::Hash + Eq> Backoff<K> {
 }
 
 impl Inner {
-    /// There is something to delete.
-    pub fn wake_deleter(&self) {
-        self.tend.notify_one();
+    /// There is something to delete, or to complete.
+    pub fn wake_tenders(&self) {
+        self.delete.notify_one();
+        self.complete.notify_one();
     }
 
-    /// Works on the queues until shutdown; what is left is done after the next mount.
-    pub async fn tend_until_shutdown(self: Arc<Self>) {
-        let (mut peers, mut chunks) = (Backoff::default(), Backoff::default());
-        loop {
-            tokio::select! {
-                biased;
-                () = self.tasks.shutdown().started() => return,
-                () = self.tend.notified() => {}
-                () = tokio::time::sleep(TICK) => {}
-            }
+    /// Works on the queue of deletions until shutdown; what is left is done after the next mount.
+    pub async fn delete_until_shutdown(self: Arc<Self>) {
+        let mut peers = Backoff::default();
+        while self.is_due(&self.delete).await {
+            let pass = async {
+                if let Err(error) = self.delete_queued(&mut peers).await {
+                    tracing::warn!(%error, "cannot work on the queue of deletions");
+                }
+            };
+            self.unless_shut_down(pass).await;
+        }
+    }
+
+    /// Ends attempts that were cut short and completes chunks until shutdown. Consumers that are slow to delete do not
+    /// keep it from that.
+    pub async fn complete_until_shutdown(self: Arc<Self>) {
+        let mut chunks = Backoff::default();
+        while self.is_due(&self.complete).await {
             let pass = async {
                 let inner = Arc::clone(&self);
                 if let Err(error) = blocking(move || inner.settle_cut_attempts()).await {
                     tracing::warn!(%error, "cannot settle attempts that were cut short");
                 }
-                if let Err(error) = self.delete_queued(&mut peers).await {
-                    tracing::warn!(%error, "cannot work on the queue of deletions");
-                }
                 if let Err(error) = self.complete_chunks(&mut chunks).await {
                     tracing::warn!(%error, "cannot work on incomplete chunks");
                 }
             };
-            tokio::select! {
-                biased;
-                () = self.tasks.shutdown().started() => return,
-                () = pass => {}
-            }
+            self.unless_shut_down(pass).await;
+        }
+    }
+
+    /// Waits for the next look at a queue; false at shutdown.
+    async fn is_due(&self, wake: &Notify) -> bool {
+        tokio::select! {
+            biased;
+            () = self.tasks.shutdown().started() => false,
+            () = wake.notified() => true,
+            () = tokio::time::sleep(TICK) => true,
+        }
+    }
+
+    async fn unless_shut_down(&self, pass: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            () = self.tasks.shutdown().started() => {}
+            () = pass => {}
         }
     }
 
@@ -106,6 +129,13 @@ impl Inner {
     async fn delete_queued(self: &Arc<Self>, peers: &mut Backoff<PeerId>) -> Result<(), Error> {
         let mut by_peer: BTreeMap<PeerId, Vec<ShardId>> = BTreeMap::new();
         let (mut from, mut has_more) = (Vec::new(), false);
+        let inner = Arc::clone(self);
+        // Who has woken the tender may still be about to commit what it is to see.
+        blocking(move || {
+            drop(inner.lock_accounts());
+            Ok(())
+        })
+        .await?;
         // Peers that are away must not hide others behind them: skip from peer to peer.
         loop {
             let page = self.queued(Table::Delete, from, DELETES_PER_PASS).await?;
@@ -147,31 +177,19 @@ impl Inner {
             failpoint("deletes-recorded");
             self.note_change();
             if has_more {
-                self.wake_deleter();
+                self.wake_tenders();
             }
         }
         Ok(())
     }
 
-    /// Deletes shards at one consumer until it does not answer.
+    /// Deletes shards at one consumer until it does not answer or has had its time.
     async fn delete_at(&self, peer: PeerId, shards: Vec<ShardId>) -> (PeerId, Vec<ShardId>, bool) {
-        let (mut done, mut is_reachable) = (Vec::new(), true);
-        for shard in shards {
-            match self.dispatcher.delete(peer, shard).await {
-                Ok(()) => {
-                    failpoint("shard-deleted");
-                    done.push(shard);
-                }
-                Err(error) => {
-                    tracing::debug!(%peer, %shard, %error, "a deletion waits for its consumer");
-                    is_reachable = false;
-                    // Who refuses one may do the next.
-                    if error.kind() == ErrorKind::Unavailable {
-                        break;
-                    }
-                }
-            }
-        }
+        let delete = |shard| async move {
+            let deleted = self.dispatcher.delete(peer, shard).await;
+            deleted.inspect_err(|error| tracing::debug!(%peer, %shard, %error, "a deletion waits for its consumer"))
+        };
+        let (done, is_reachable) = delete_some(shards, delete).await;
         (peer, done, is_reachable)
     }
 
@@ -202,7 +220,7 @@ impl Inner {
             from = next;
         }
         if taken == CHUNKS_PER_PASS && done > 0 {
-            self.wake_deleter();
+            self.wake_tenders();
         }
         Ok(())
     }
@@ -222,13 +240,15 @@ impl Inner {
         let (mut failure, mut surplus) = (None, Vec::new());
         for (index, data) in missing.into_iter().zip(rebuilt.shards) {
             let shard = chunk.roots[index];
-            if let Some(consumer) = placements[index].consumer.filter(|_| rebuilt.sound.contains(&index)) {
+            let deleters = self.deleters(shard)?;
+            let holder = placements[index].consumer.filter(|consumer| !deleters.contains(consumer));
+            if let Some(consumer) = holder.filter(|_| rebuilt.sound.contains(&index)) {
                 // Its consumer has it after all.
                 placements[index] = Placement::held(consumer);
                 continue;
             }
             let mut others: Vec<PeerId> = holders(&placements, index).collect();
-            others.extend(self.deleters(shard)?);
+            others.extend(deleters);
             if let (Health::Suspect, Some(consumer)) = (placements[index].health, placements[index].consumer) {
                 // A bad copy must not be taken for the good one. Who is away may be so for ever: another takes its place.
                 if let Err(error) = self.dispatcher.delete(consumer, shard).await {
@@ -299,6 +319,34 @@ impl Inner {
     }
 }
 
+/// Deletes shards one after the other until their consumer does not answer or has had its time. Returns those that are
+/// deleted, and whether it answered and refused none.
+async fn delete_some<F>(shards: Vec<ShardId>, delete: impl Fn(ShardId) -> F) -> (Vec<ShardId>, bool)
+where
+    F: Future<Output = Result<(), dispatch::Error>>,
+{
+    let (mut done, mut is_reachable, end) = (Vec::new(), true, Instant::now() + DELETES_TIME);
+    for shard in shards {
+        if Instant::now() >= end {
+            break;
+        }
+        match delete(shard).await {
+            Ok(()) => {
+                failpoint("shard-deleted");
+                done.push(shard);
+            }
+            Err(error) => {
+                is_reachable = false;
+                // Who refuses one may do the next.
+                if error.kind() == ErrorKind::Unavailable {
+                    break;
+                }
+            }
+        }
+    }
+    (done, is_reachable)
+}
+
 /// Who holds the other shards of a chunk.
 fn holders(placements: &[Placement], except: usize) -> impl Iterator<Item = PeerId> {
     placements.iter().enumerate().filter(move |(index, _)| *index != except).filter_map(|(_, p)| p.consumer)
@@ -319,4 +367,30 @@ fn increment(key: &[u8]) -> Option<Vec<u8>> {
     let mut next = key[..=last].to_vec();
     next[last] += 1;
     Some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_long_to_delete_does_not_keep_the_others_waiting() {
+        let shards = || (0..100).map(|number| ShardId([number; 32])).collect::<Vec<_>>();
+        let begun = Instant::now();
+        let slow = |_| async {
+            tokio::time::sleep(limits::REQUEST_TIMEOUT - Duration::from_secs(1)).await;
+            Ok(())
+        };
+        assert_eq!(delete_some(shards(), slow).await, (shards()[..1].to_vec(), true));
+        assert!(begun.elapsed() <= DELETES_TIME + limits::REQUEST_TIMEOUT);
+        let quick = |_| async { Ok(()) };
+        assert_eq!(delete_some(shards(), quick).await, (shards(), true));
+        let refused = |shard: ShardId| async move {
+            if shard.0[0] == 7 { Err(dispatch::Error::Invalid("as told".to_owned())) } else { Ok(()) }
+        };
+        let (done, is_reachable) = delete_some(shards(), refused).await;
+        assert_eq!((done.len(), is_reachable), (99, false));
+        let away = |_| async { Err(dispatch::Error::Resting(PeerId([1; 32]))) };
+        assert_eq!(delete_some(shards(), away).await, (Vec::new(), false));
+    }
 }

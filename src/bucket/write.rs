@@ -199,7 +199,8 @@ impl Inner {
         let written = state.unlogged.iter().map(|(range, _)| range).collect();
         // Others may have the processors until then, too.
         let flush = || prompt.interrupted(|| self.staging.flush_file(cell.ino, &*file, written));
-        MutexGuard::unlocked(state, flush)?;
+        // A flush that is tried again succeeds, and what the disk did not take is lost all the same.
+        MutexGuard::unlocked(state, flush).inspect_err(|error| self.database.fail(error))?;
         failpoint("staging-flushed");
         // What somebody else has put into the log meanwhile is not listed any more, and stands.
         for some in state.settle_flushed(epoch).chunks(limits::RANGES_PER_BATCH) {
@@ -210,7 +211,7 @@ impl Inner {
                 batch.supersede(cell.ino.0, range.start, range.end);
             }
         }
-        // A truncate in between has set its own.
+        // After a truncate in between the size waits for the next to log it.
         if state.cuts == cuts {
             state.logged_size = state.logged_size.max(size);
         }

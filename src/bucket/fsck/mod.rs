@@ -100,7 +100,7 @@ impl Bucket {
         check = check.check_staging_files().await?;
         check = check.check_consumers().await?;
         let Check { inner, report, .. } = check;
-        inner.wake_deleter();
+        inner.wake_tenders();
         inner.note_change();
         Ok(report)
     }
