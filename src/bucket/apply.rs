@@ -5,8 +5,6 @@
 
 use std::{ops::Range, sync::Arc};
 
-use bytes::BytesMut;
-
 use super::{
     Error, FileKind, Inner,
     cell::Cell,
@@ -141,8 +139,7 @@ impl Inner {
         }
         let length = u64::from(extent.bytes);
         self.wait_for_room(length, || Ok(self.staging.has_room(length).then_some(()))).await?;
-        let mut bytes = BytesMut::zeroed(extent.bytes as usize);
-        self.fill(extent, true, &mut bytes).await?;
+        let bytes = self.read_extent(extent).await?;
         let (inner, cell) = (Arc::clone(self), Arc::clone(cell));
         blocking(move || inner.stage_unchanged(&cell, range, extent, &bytes)).await
     }

@@ -256,9 +256,8 @@ impl Inner {
         let (first_byte, mut ranges) = (plain.len(), Vec::with_capacity(needed.count()));
         for (run, ()) in blocks.iter() {
             let opened = self.open_blocks(chunk, run.start as usize..run.end as usize).await;
-            let (opened, _) = opened.inspect_err(|_| plain.truncate(first_byte))?;
+            let (held, _) = opened.inspect_err(|_| plain.truncate(first_byte))?;
             let start = run.start * limits::BLOCK_BYTES as u64;
-            let held: Vec<u8> = opened.concat();
             for (range, ()) in needed.within(start..start + held.len() as u64) {
                 ranges.push((range.clone(), plain.len() as u64));
                 plain.extend_from_slice(&held[(range.start - start) as usize..(range.end - start) as usize]);

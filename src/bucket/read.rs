@@ -27,8 +27,9 @@ type Part = (Range<usize>, Extent);
 /// Where the bytes of a read are.
 #[derive(Debug)]
 struct Plan {
-    /// Zeros, with the parts that were at hand filled in.
-    bytes: BytesMut,
+    len: usize,
+    /// Zeros, with the parts that were at hand filled in. None where all is in one part, which then need not be copied.
+    bytes: Option<BytesMut>,
     /// The others.
     remote: Vec<Part>,
     /// It is in more chunks than are worth being fetched whole.
@@ -44,11 +45,11 @@ pub struct Begun {
     plan: Plan,
 }
 
-/// Fetches under way, by chunk, first block and the block behind the last: the first block, and all of them.
-pub(super) type Fetches = Flights<(ChunkId, usize, usize), (usize, Arc<Vec<Bytes>>), String>;
+/// Fetches under way, by chunk, first block and the block behind the last: the first block, and the bytes of all.
+pub(super) type Fetches = Flights<(ChunkId, usize, usize), (usize, Bytes), String>;
 
-/// Blocks of chunks, by the first of each run.
-type Fetched = BTreeMap<(ChunkId, usize), Vec<Bytes>>;
+/// Runs of blocks of chunks, by the first of each.
+type Fetched = BTreeMap<(ChunkId, usize), Bytes>;
 
 /// What of an extent at an offset of its file lies in a window.
 fn clipped(at: u64, extent: Extent, window: &Range<u64>) -> (Range<u64>, Extent) {
@@ -65,10 +66,60 @@ pub struct Further {
     chunks: u64,
 }
 
+/// The bytes of its chunk that a part is.
+fn bytes_of(part: &Extent) -> Range<usize> {
+    let start = part.chunk_offset as usize;
+    start..start + part.bytes as usize
+}
+
 /// The blocks of its chunk that a part lies in.
 fn blocks_of(part: &Extent) -> Range<usize> {
-    let start = part.chunk_offset as usize;
-    start / limits::BLOCK_BYTES..(start + part.bytes as usize).div_ceil(limits::BLOCK_BYTES)
+    let bytes = bytes_of(part);
+    bytes.start / limits::BLOCK_BYTES..bytes.end.div_ceil(limits::BLOCK_BYTES)
+}
+
+/// Copies a part of a chunk from pieces that begin where they are asked for; false when one is missing.
+fn copy_pieces(part: &Extent, piece: impl Fn(Range<usize>) -> Option<Bytes>, target: &mut [u8]) -> bool {
+    let Range { start, end } = bytes_of(part);
+    let mut at = start;
+    while at < end {
+        let Some(bytes) = piece(at..end) else { return false };
+        target[at - start..at - start + bytes.len()].copy_from_slice(&bytes);
+        at += bytes.len();
+    }
+    true
+}
+
+/// The first of these bytes of a chunk, or more, from what was fetched.
+fn fetched_piece(fetched: &Fetched, chunk: ChunkId, bytes: Range<usize>) -> Option<Bytes> {
+    let (&(id, first), run) = fetched.range(..=(chunk, bytes.start / limits::BLOCK_BYTES)).next_back()?;
+    let start = first * limits::BLOCK_BYTES;
+    let held = bytes.start - start..run.len().min(bytes.end.checked_sub(start)?);
+    (id == chunk && !held.is_empty()).then(|| run.slice(held))
+}
+
+impl Plan {
+    /// The part that is all.
+    fn sole(&self) -> Option<&Extent> {
+        match &self.remote[..] {
+            [(_, part)] if self.bytes.is_none() => Some(part),
+            _ => None,
+        }
+    }
+
+    /// Takes what pieces there are, and says what has been read if that was all.
+    fn take(&mut self, piece: impl Fn(ChunkId, Range<usize>) -> Option<Bytes>) -> Option<Bytes> {
+        if let Some(part) = self.sole() {
+            let bytes = piece(part.chunk, bytes_of(part))?;
+            if bytes.len() == self.len {
+                return Some(bytes);
+            }
+        }
+        let bytes = self.bytes.get_or_insert_with(|| BytesMut::zeroed(self.len));
+        self.remote
+            .retain(|(place, part)| !copy_pieces(part, |range| piece(part.chunk, range), &mut bytes[place.clone()]));
+        if self.remote.is_empty() { Some(std::mem::take(bytes).freeze()) } else { None }
+    }
 }
 
 impl Inner {
@@ -84,15 +135,16 @@ impl Inner {
         }
         let end = offset.saturating_add(u64::from(len)).min(state.inode.size);
         if offset >= end {
-            return Ok(Plan { bytes: BytesMut::new(), remote: Vec::new(), is_shattered: false });
+            return Ok(Plan { len: 0, bytes: None, remote: Vec::new(), is_shattered: false });
         }
-        let window = offset..end;
-        let mut bytes = BytesMut::zeroed((end - offset) as usize);
+        let (window, len) = (offset..end, (end - offset) as usize);
+        let mut bytes = None;
         let place = |range: &Range<u64>| (range.start - offset) as usize..(range.end - offset) as usize;
         if !state.dirty.is_empty() {
             let staged: Vec<_> = state.dirty.within(window.clone()).map(|(range, _)| range).collect();
             if !staged.is_empty() {
                 let file = self.staging_file(&cell, &mut state)?;
+                let bytes = bytes.insert(BytesMut::zeroed(len));
                 for range in staged {
                     file.read_at(&mut bytes[place(&range)], range.start)
                         .map_err(crate::store::Error::io("cannot read", "staging"))?;
@@ -106,51 +158,37 @@ impl Inner {
                 remote.push((place(&range), part));
             }
         }
+        if bytes.is_none() && !matches!(&remote[..], [(place, _)] if place.len() == len) {
+            bytes = Some(BytesMut::zeroed(len));
+        }
         let chunks: BTreeSet<_> = remote.iter().map(|(_, part): &Part| part.chunk).collect();
         let is_shattered = chunks.len() > limits::AHEAD_FETCHES;
-        Ok(Plan { bytes, remote, is_shattered })
+        Ok(Plan { len, bytes, remote, is_shattered })
     }
 
-    /// Copies a part of a chunk from the memory cache; false when a block is not there.
-    fn copy_cached(&self, part: &Extent, target: &mut [u8]) -> bool {
-        let block_bytes = limits::BLOCK_BYTES as u32;
-        let (mut at, end) = (part.chunk_offset, part.chunk_offset + part.bytes);
-        let mut filled = 0;
-        while at < end {
-            let Some(block) = self.cache.get(part.chunk, (at / block_bytes) as u16) else { return false };
-            let from = (at % block_bytes) as usize;
-            let count = (block.len().saturating_sub(from)).min((end - at) as usize);
-            if count == 0 {
-                return false;
-            }
-            target[filled..filled + count].copy_from_slice(&block[from..from + count]);
-            filled += count;
-            at += count as u32;
+    /// Takes what is in the memory cache, and says what has been read if that was all.
+    fn take_cached(&self, plan: &mut Plan) -> Option<Bytes> {
+        plan.take(|chunk, bytes| self.cache.get(chunk, bytes))
+    }
+
+    /// Reads a whole extent, fetching what is not cached.
+    pub(super) async fn read_extent(self: &Arc<Self>, extent: Extent) -> Result<Bytes, Error> {
+        let len = extent.bytes as usize;
+        let plan = Plan { len, bytes: None, remote: vec![(0..len, extent)], is_shattered: false };
+        self.carry_out(plan, true).await.map_err(|(_, error)| error)
+    }
+
+    /// Reads what is planned, fetching what is not cached. What fails names its chunk.
+    async fn carry_out(self: &Arc<Self>, mut plan: Plan, is_whole: bool) -> Result<Bytes, (ChunkId, Error)> {
+        if let Some(bytes) = self.take_cached(&mut plan) {
+            return Ok(bytes);
         }
-        true
-    }
-
-    /// Fills one part of a read from its chunk, fetching what is not cached.
-    pub(super) async fn fill(self: &Arc<Self>, part: Extent, is_whole: bool, target: &mut [u8]) -> Result<(), Error> {
-        let parts = [(0..target.len(), part)];
-        self.fill_all(&parts, is_whole, target).await.map_err(|(_, error)| error)
-    }
-
-    /// Fills parts of a read from their chunks, fetching what is not cached. What fails names its chunk.
-    async fn fill_all(
-        self: &Arc<Self>,
-        parts: &[Part],
-        is_whole: bool,
-        bytes: &mut [u8],
-    ) -> Result<(), (ChunkId, Error)> {
-        let missing: Vec<&Part> =
-            parts.iter().filter(|(place, part)| !self.copy_cached(part, &mut bytes[place.clone()])).collect();
-        let fetched = self.fetch_all(missing.iter().map(|(_, part)| *part).collect(), is_whole).await?;
-        for (place, part) in missing {
-            let short = || Error::Unreadable(format!("chunk {} is shorter than its extents say", part.chunk));
-            copy_blocks(&fetched, part, &mut bytes[place.clone()]).ok_or_else(|| (part.chunk, short()))?;
-        }
-        Ok(())
+        let fetched = self.fetch_all(plan.remote.iter().map(|(_, part)| *part).collect(), is_whole).await?;
+        let read = plan.take(|chunk, bytes| fetched_piece(&fetched, chunk, bytes));
+        read.ok_or_else(|| {
+            let chunk = plan.remote[0].1.chunk;
+            (chunk, Error::Unreadable(format!("chunk {chunk} is shorter than its extents say")))
+        })
     }
 
     /// Waits until a chunk is not needed any more. Its shards go then, and who has asked for them may wait in vain.
@@ -207,31 +245,37 @@ impl Inner {
     }
 
     /// Blocks of a chunk from the disk tier or the consumers; one fetch for all who ask for some of the same.
-    async fn blocks(self: &Arc<Self>, chunk: Arc<Chunk>, blocks: Range<usize>) -> Result<Vec<Bytes>, Error> {
+    async fn blocks(self: &Arc<Self>, chunk: Arc<Chunk>, blocks: Range<usize>) -> Result<Bytes, Error> {
         let key = (chunk.layout.chunk, blocks.start, blocks.end);
-        let inner = Arc::clone(self);
+        let (inner, bytes) = (Arc::clone(self), chunk.layout.plain_range(blocks.clone()));
         let is_enough = |(id, start, end): &(ChunkId, usize, usize)| *id == key.0 && *start <= key.1 && key.2 <= *end;
         let wanted = blocks.clone();
         let fetched = self.flights.run(key, is_enough, move || async move {
             let first = wanted.start;
             let fetched = inner.fetch(chunk, wanted).await.map_err(|error| error.to_string())?;
-            Ok((first, Arc::new(fetched)))
+            Ok((first, fetched))
         });
         let (first, fetched) = fetched.await.map_err(|error| Error::Unreadable(error.to_string()))?;
-        Ok(fetched[blocks.start - first..blocks.end - first].to_vec())
+        let start = (blocks.start - first) * limits::BLOCK_BYTES;
+        Ok(fetched.slice(start..start + bytes.len()))
     }
 
-    async fn fetch(self: Arc<Self>, chunk: Arc<Chunk>, blocks: Range<usize>) -> Result<Vec<Bytes>, Error> {
+    async fn fetch(self: Arc<Self>, chunk: Arc<Chunk>, blocks: Range<usize>) -> Result<Bytes, Error> {
         let (opened, fetched) = self.open_blocks(&chunk, blocks.clone()).await?;
-        self.remember_blocks(chunk.layout.chunk, &blocks, &opened);
-        let Some(sealed) = fetched else { return Ok(opened) };
-        let inner = Arc::clone(&self);
-        self.tasks.spawn(async move {
-            let written = spawn_blocking(move || inner.cache.write_sealed(&chunk.layout, blocks, &sealed));
-            if let Err(error) = written.await {
-                tracing::error!(%error, "writing to the disk cache failed");
-            }
-        });
+        self.cache.insert(chunk.layout.chunk, blocks.start, &opened);
+        // A disk that does not keep up keeps what it can.
+        if let Some(sealed) = fetched
+            && let Ok(permit) = Arc::clone(&self.cache_writes).try_acquire_many_owned(blocks.len() as u32)
+        {
+            let inner = Arc::clone(&self);
+            self.tasks.spawn(async move {
+                let written = spawn_blocking(move || inner.cache.write_sealed(&chunk.layout, blocks, &sealed));
+                if let Err(error) = written.await {
+                    tracing::error!(%error, "writing to the disk cache failed");
+                }
+                drop(permit);
+            });
+        }
         Ok(opened)
     }
 
@@ -241,7 +285,7 @@ impl Inner {
         self: &Arc<Self>,
         chunk: &Arc<Chunk>,
         blocks: Range<usize>,
-    ) -> Result<(Vec<Bytes>, Option<Vec<Bytes>>), Error> {
+    ) -> Result<(Bytes, Option<Vec<Bytes>>), Error> {
         if let Some(plain) = self.open_cached(chunk, blocks.clone()).await {
             return Ok((plain, None));
         }
@@ -250,11 +294,7 @@ impl Inner {
     }
 
     /// Blocks of a chunk from consumers, and as they are sealed. Shards that are bad are noted, whatever comes of it.
-    async fn gather(
-        self: &Arc<Self>,
-        chunk: &Arc<Chunk>,
-        blocks: Range<usize>,
-    ) -> Result<(Vec<Bytes>, Vec<Bytes>), Error> {
+    async fn gather(self: &Arc<Self>, chunk: &Arc<Chunk>, blocks: Range<usize>) -> Result<(Bytes, Vec<Bytes>), Error> {
         let (inner, record, wanted) = (Arc::clone(self), Arc::clone(chunk), blocks.clone());
         let open = move |sealed: Vec<Bytes>| {
             let opened = coding::open_blocks(&inner.key, &record.layout, wanted.clone(), &sealed)?;
@@ -281,7 +321,7 @@ impl Inner {
     }
 
     /// Blocks from the disk tier, verified; None when they are not there or damaged.
-    async fn open_cached(self: &Arc<Self>, chunk: &Arc<Chunk>, blocks: Range<usize>) -> Option<Vec<Bytes>> {
+    async fn open_cached(self: &Arc<Self>, chunk: &Arc<Chunk>, blocks: Range<usize>) -> Option<Bytes> {
         if !self.cache.has_sealed(&chunk.layout, &blocks) {
             return None;
         }
@@ -298,12 +338,6 @@ impl Inner {
             .await
     }
 
-    fn remember_blocks(&self, id: ChunkId, blocks: &Range<usize>, opened: &[Bytes]) {
-        for (index, block) in blocks.clone().zip(opened) {
-            self.cache.insert(id, index as u16, block.clone());
-        }
-    }
-
     /// What lies within the length of so many chunks behind an offset, but what staged bytes hide; not all of it where it is
     /// in small pieces.
     fn extents_ahead(&self, ino: Ino, offset: u64, chunks: u64) -> Vec<(u64, Extent)> {
@@ -318,8 +352,9 @@ impl Inner {
     /// Fetches the chunks of some extents in the background.
     fn read_ahead(self: &Arc<Self>, extents: impl IntoIterator<Item = (u64, Extent)>) {
         for (_, extent) in extents {
-            let last_block = ((extent.chunk_offset + extent.bytes.saturating_sub(1)) as usize) / limits::BLOCK_BYTES;
-            let is_there = self.cache.get(extent.chunk, last_block as u16).is_some();
+            let end = bytes_of(&extent).end;
+            let last_block = end.saturating_sub(1) / limits::BLOCK_BYTES;
+            let is_there = self.cache.get(extent.chunk, end.saturating_sub(1)..end).is_some();
             let brings_it = |(id, _, end): &(ChunkId, usize, usize)| *id == extent.chunk && *end > last_block;
             if is_there || !self.flights.keys(brings_it).is_empty() {
                 continue;
@@ -362,35 +397,23 @@ impl Inner {
 
     /// Whether a part of a chunk is in the memory cache.
     fn is_cached(&self, part: &Extent) -> bool {
-        blocks_of(part).all(|block| self.cache.get(part.chunk, block as u16).is_some())
+        let Range { mut start, end } = bytes_of(part);
+        while start < end {
+            let Some(piece) = self.cache.get(part.chunk, start..end) else { return false };
+            start += piece.len();
+        }
+        true
     }
-}
-
-/// Copies a part of a chunk from its blocks; None when they do not have all of it.
-fn copy_blocks(fetched: &Fetched, part: &Extent, target: &mut [u8]) -> Option<()> {
-    let mut filled = 0;
-    for index in blocks_of(part) {
-        let ((id, first), blocks) = fetched.range(..=(part.chunk, index)).next_back()?;
-        let block = blocks.get(index - first).filter(|_| *id == part.chunk)?;
-        let start = (index * limits::BLOCK_BYTES) as u32;
-        let from = part.chunk_offset.saturating_sub(start) as usize;
-        let to = ((part.chunk_offset + part.bytes - start) as usize).min(block.len());
-        let source = block.get(from..to)?;
-        target.get_mut(filled..filled + source.len())?.copy_from_slice(source);
-        filled += source.len();
-    }
-    (filled == target.len()).then_some(())
 }
 
 impl Bucket {
     /// Reads when everything is staged, a hole, or in memory; what has begun otherwise is for [`Bucket::read_on`].
     pub fn read_now(&self, ino: Ino, offset: u64, len: u32) -> Result<Result<Bytes, Begun>, Error> {
         let mut plan = self.inner.plan(ino, offset, len)?;
-        plan.remote.retain(|(place, part)| !self.inner.copy_cached(part, &mut plan.bytes[place.clone()]));
-        if plan.remote.is_empty() {
-            return Ok(Ok(plan.bytes.freeze()));
+        match self.inner.take_cached(&mut plan) {
+            Some(bytes) => Ok(Ok(bytes)),
+            None => Ok(Err(Begun { ino, offset, len, plan })),
         }
-        Ok(Err(Begun { ino, offset, len, plan }))
     }
 
     /// Reads, from consumers if need be; fewer bytes only at the end of the file. Ends within the read timeout.
@@ -438,9 +461,8 @@ impl Bucket {
             } else if ahead > 1 {
                 inner.read_ahead(inner.extents_ahead(ino, next, ahead - 1).into_iter().take(ahead as usize));
             }
-            let remote = std::mem::take(&mut plan.remote);
-            match inner.fill_all(&remote, ahead > 0 && !is_shattered, &mut plan.bytes).await {
-                Ok(()) => return Ok(plan.bytes.freeze()),
+            match inner.carry_out(plan, ahead > 0 && !is_shattered).await {
+                Ok(bytes) => return Ok(bytes),
                 Err((chunk, _)) if inner.chunk(chunk)?.is_none() && replaced.insert(chunk) => {
                     plan = inner.plan(ino, offset, len)?;
                 }

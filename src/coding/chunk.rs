@@ -166,7 +166,7 @@ fn data_shards(layout: &Layout, shards: Vec<Option<Bytes>>) -> Result<Vec<Bytes>
 }
 
 /// Opens consecutive blocks from their sealed bytes, in one piece or more: exactly those of
-/// [`Layout::sealed_range`]. Returns the plain bytes of each block, each in memory of its own.
+/// [`Layout::sealed_range`]. Returns their plain bytes, in memory of their own.
 ///
 /// # Errors
 /// [`Error::Request`] when the blocks or the bytes are not there;
@@ -176,7 +176,7 @@ pub fn open_blocks(
     layout: &Layout,
     blocks: Range<usize>,
     sealed: &[impl AsRef<[u8]>],
-) -> Result<Vec<Bytes>, Error> {
+) -> Result<Bytes, Error> {
     layout.validate()?;
     if blocks.start > blocks.end || blocks.end > layout.blocks.len() {
         return Err(Error::Request(format!("blocks {blocks:?} of a chunk of {}", layout.blocks.len())));
@@ -187,14 +187,12 @@ pub fn open_blocks(
         return Err(Error::Request(format!("{given} sealed bytes for blocks {blocks:?}, which have {range:?}")));
     }
     let mut opener = Opener::new(key, layout, sealed)?;
-    let mut opened = Vec::with_capacity(blocks.len());
+    // Each tag comes with its block, and goes again.
+    let mut plain = Vec::with_capacity(layout.plain_range(blocks.clone()).len() + SEAL_OVERHEAD_BYTES);
     for index in blocks {
-        // The tag comes with the block, and goes again.
-        let mut plain = Vec::with_capacity(layout.block_len(index) + SEAL_OVERHEAD_BYTES);
         opener.open(index, &mut plain)?;
-        opened.push(plain.into());
     }
-    Ok(opened)
+    Ok(plain.into())
 }
 
 /// Sealed bytes in their order, in pieces of any lengths.

@@ -119,7 +119,7 @@ fn every_bit_of_a_sealed_block_counts() {
         assert_eq!(open_blocks(&key(), &layout, 0..1, &[&sealed]), Err(Error::Unsealed { block: 0 }), "bit {bit}");
         sealed[bit / 8] ^= 1 << (bit % 8);
     }
-    assert_eq!(open_blocks(&key(), &layout, 0..1, &[&sealed]), Ok(vec![Bytes::from_static(b"a block")]));
+    assert_eq!(open_blocks(&key(), &layout, 0..1, &[&sealed]), Ok(Bytes::from_static(b"a block")));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_block_opens_only_under_its_key_and_in_its_place() {
     let refused = |layout: &Layout, key: &BucketKey, sealed: &[u8]| {
         assert!(matches!(open_blocks(key, layout, 0..3, &[sealed]), Err(Error::Unsealed { .. })));
     };
-    assert_eq!(open_blocks(&key(), layout, 0..3, &[&sealed]).unwrap().concat(), plain);
+    assert_eq!(open_blocks(&key(), layout, 0..3, &[&sealed]).unwrap(), plain);
     refused(layout, &BucketKey::new([4; 32]), &sealed);
     let mut other = layout.clone();
     other.chunk.0[31] ^= 1;
@@ -196,7 +196,7 @@ fn what_is_not_there_is_not_opened() {
         let opened = open_blocks(&key(), &encoded.layout, blocks.clone(), &[bytes]);
         assert!(matches!(opened, Err(Error::Request(_))), "{blocks:?}");
     }
-    assert_eq!(open_blocks(&key(), &encoded.layout, 1..1, &[[]]), Ok(Vec::new()));
+    assert_eq!(open_blocks(&key(), &encoded.layout, 1..1, &[[]]), Ok(Bytes::new()));
     let short = vec![Some(encoded.shards[0].slice(1..)); 6];
     assert!(matches!(decode(&key(), &encoded.layout, short), Err(Error::ShardLength { index: 0, .. })));
 }
@@ -294,7 +294,7 @@ proptest! {
             let skip = slice.range.start as usize - widened.start;
             gathered.push(part.slice(skip..skip + slice.range.len()));
         }
-        let opened = open_blocks(&key(), &layout, blocks.clone(), &gathered).unwrap().concat();
+        let opened = open_blocks(&key(), &layout, blocks.clone(), &gathered).unwrap();
         let held = layout.plain_range(blocks);
         prop_assert!(opened[..] == bytes[held.start as usize..held.end as usize]);
     }

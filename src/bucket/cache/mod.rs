@@ -38,13 +38,13 @@ impl BlockCache {
         Ok(Self { memory: Memory::new(memory_bytes), sealed: Sealed::open(disk, disk_bytes)? })
     }
 
-    /// A decoded block, from memory. Never waits for a disk.
-    pub fn get(&self, chunk: ChunkId, block: u16) -> Option<Bytes> {
-        self.memory.get(chunk, block)
+    /// Decoded bytes of a chunk, from memory: the first of these or more, as many as lie in one piece. Never waits for a disk.
+    pub fn get(&self, chunk: ChunkId, bytes: Range<usize>) -> Option<Bytes> {
+        self.memory.get(chunk, bytes)
     }
 
-    /// Keeps a decoded block in memory; it should own its buffer alone.
-    pub fn insert(&self, chunk: ChunkId, block: u16, plain: Bytes) {
+    /// Keeps decoded blocks in memory, the first of which is this one; they should own their buffer alone.
+    pub fn insert(&self, chunk: ChunkId, block: usize, plain: &Bytes) {
         self.memory.insert(chunk, block, plain);
     }
 

@@ -157,7 +157,7 @@ impl Sealed {
     }
 
     /// Room, an entry and a file for these blocks; None when they are there or do not fit.
-    fn reserve(&self, layout: &Layout, mask: u64) -> Option<(Arc<dyn DiskFile>, u64)> {
+    pub(super) fn reserve(&self, layout: &Layout, mask: u64) -> Option<(Arc<dyn DiskFile>, u64)> {
         let mut state = self.state.lock();
         if state.is_off {
             return None;
@@ -169,7 +169,7 @@ impl Sealed {
         let mut old = old;
         loop {
             let (reserved, charged) = old.map_or((0, 0), |entry| (entry.reserved, entry.header.charged));
-            if !self.make_room(&mut state, u64::from(charge(layout, reserved | mask) - charged)) {
+            if !self.make_room(&mut state, u64::from(charge(layout, reserved | mask).saturating_sub(charged))) {
                 return None;
             }
             // Making room may have taken the entry itself, when it was the last: once more without it.
@@ -190,7 +190,8 @@ impl Sealed {
         let (stamp, generation) = (state.counter, old.map_or(state.counter, |entry| entry.generation));
         let (reserved, charged) = old.map_or((0, 0), |entry| (entry.reserved, entry.header.charged));
         let (reserved, present) = (reserved | mask, old.map_or(0, |entry| entry.header.present));
-        let charge = charge(layout, reserved);
+        // A run that ended early may have been charged for more than it left, and have written some of it.
+        let charge = charge(layout, reserved).max(charged);
         let header = Header { chunk: layout.chunk, present, sealed_len: layout.sealed_len(), stamp, charged: charge };
         state.bytes += u64::from(charge - charged);
         state.put(Entry { header, reserved, generation });

@@ -51,8 +51,13 @@ fn chunks(count: u64) -> Vec<Chunk> {
 }
 
 fn open(directory: &Path, disk_bytes: u64) -> BlockCache {
+    open_with(directory, 4, disk_bytes)
+}
+
+/// With so many blocks in memory.
+fn open_with(directory: &Path, memory_blocks: u64, disk_bytes: u64) -> BlockCache {
     let disk = Arc::new(RealDisk::new(directory).expect("a directory"));
-    BlockCache::open(disk, 4 * BLOCK_BYTES as u64, disk_bytes).expect("a cache")
+    BlockCache::open(disk, memory_blocks * BLOCK_BYTES as u64, disk_bytes).expect("a cache")
 }
 
 /// Bytes of the file system under a directory, the directories themselves not counted.
@@ -70,8 +75,8 @@ fn allocated(directory: &Path) -> u64 {
 enum Op {
     Write(usize, usize, usize),
     Read(usize, usize, usize),
-    Insert(usize, usize),
-    Get(usize, usize),
+    Insert(usize, usize, usize),
+    Get(usize, usize, usize),
     Forget(usize),
     Damaged(usize),
     Evict(usize),
@@ -83,11 +88,12 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let chunk = 0..6usize;
     let blocks = (0..BLOCKS, 1..=BLOCKS).prop_map(|(start, length)| (start, (start + length).min(BLOCKS)));
+    let bytes = (0..BLOCKS * BLOCK_BYTES, 1..3 * BLOCK_BYTES).prop_map(|(start, length)| (start, start + length));
     prop_oneof![
         6 => (chunk.clone(), blocks.clone()).prop_map(|(c, (a, b))| Op::Write(c, a, b)),
-        6 => (chunk.clone(), blocks).prop_map(|(c, (a, b))| Op::Read(c, a, b)),
-        3 => (chunk.clone(), 0..BLOCKS).prop_map(|(c, b)| Op::Insert(c, b)),
-        3 => (chunk.clone(), 0..BLOCKS).prop_map(|(c, b)| Op::Get(c, b)),
+        6 => (chunk.clone(), blocks.clone()).prop_map(|(c, (a, b))| Op::Read(c, a, b)),
+        4 => (chunk.clone(), blocks).prop_map(|(c, (a, b))| Op::Insert(c, a, b)),
+        4 => (chunk.clone(), bytes).prop_map(|(c, (a, b))| Op::Get(c, a, b)),
         1 => chunk.clone().prop_map(Op::Forget),
         1 => chunk.clone().prop_map(Op::Damaged),
         1 => chunk.clone().prop_map(Op::Evict),
@@ -108,22 +114,26 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn never_wrong_never_too_much(ops in proptest::collection::vec(op(), 1..60), pages in 10..4 * CHUNK_PAGES) {
+    fn never_wrong_never_too_much(
+        ops in proptest::collection::vec(op(), 1..60),
+        pages in 10..4 * CHUNK_PAGES,
+        memory in 0..60u64,
+    ) {
         let all = chunks(6);
         let directory = tempfile::tempdir().expect("a temporary directory");
         let limit = pages * 4096;
-        let (mut cache, mut model) = (open(directory.path(), limit), Model::default());
+        let (mut cache, mut model) = (open_with(directory.path(), memory, limit), Model::default());
         for op in ops {
             match op {
                 Op::Restart => {
-                    cache = open(directory.path(), limit);
+                    cache = open_with(directory.path(), memory, limit);
                     model.pinned.iter().for_each(|c| cache.set_pinned(all[*c].id(), true));
                 }
                 op => step(&cache, &all, &mut model, op),
             }
             prop_assert!(cache.disk_bytes() <= limit);
             prop_assert!(allocated(directory.path()) <= cache.disk_bytes());
-            prop_assert!(cache.memory_bytes() <= 4 * BLOCK_BYTES as u64);
+            prop_assert!(cache.memory_bytes() <= memory * BLOCK_BYTES as u64);
             for (c, blocks) in &model.kept {
                 for b in blocks {
                     let read = cache.read_sealed(&all[*c].layout, *b..b + 1);
@@ -151,14 +161,20 @@ fn step(cache: &BlockCache, all: &[Chunk], model: &mut Model, op: Op) {
                 assert_eq!(read, all[c].part(a..b));
             }
         }
-        Op::Insert(c, b) => {
-            let plain = Bytes::copy_from_slice(all[c].part(b..b + 1));
-            cache.insert(all[c].id(), b as u16, plain.clone());
-            assert_eq!(cache.get(all[c].id(), b as u16), Some(plain));
+        Op::Insert(c, a, b) => {
+            let bytes = a * BLOCK_BYTES..b * BLOCK_BYTES;
+            let (before, limit) = (cache.memory_bytes(), cache.memory.limit());
+            cache.insert(all[c].id(), a, &Bytes::copy_from_slice(&all[c].sealed[bytes.clone()]));
+            let most = ((b - a) * BLOCK_BYTES) as u64 + BLOCKS as u64 * memory::ENTRY_BYTES;
+            let has = |at: usize| cache.get(all[c].id(), at..at + 1).is_some();
+            assert!(most > limit || bytes.step_by(BLOCK_BYTES).all(has), "what fits is there");
+            // Runs that had some of it may have gone, others only for want of room.
+            let mut had = (0..BLOCKS * BLOCK_BYTES).step_by(BLOCK_BYTES);
+            assert!(before + most > limit || most > limit / 8 || had.any(has));
         }
-        Op::Get(c, b) => {
-            if let Some(plain) = cache.get(all[c].id(), b as u16) {
-                assert_eq!(plain, all[c].part(b..b + 1));
+        Op::Get(c, a, b) => {
+            if let Some(plain) = cache.get(all[c].id(), a..b) {
+                assert!(!plain.is_empty() && plain == all[c].sealed[a..a + plain.len()] && plain.len() <= b - a);
             }
         }
         Op::Forget(c) => {
@@ -205,7 +221,7 @@ fn fits(cache: &BlockCache, blocks: Range<usize>) -> bool {
 }
 
 fn assert_gone(cache: &BlockCache, chunk: &Chunk) {
-    assert!((0..BLOCKS).all(|b| cache.get(chunk.id(), b as u16).is_none()));
+    assert!((0..BLOCKS * BLOCK_BYTES).step_by(100).all(|at| cache.get(chunk.id(), at..at + 100).is_none()));
     assert!((0..BLOCKS).all(|b| cache.read_sealed(&chunk.layout, b..b + 1).is_none()));
 }
 
@@ -376,6 +392,52 @@ fn a_full_disk_costs_a_part_and_another_error_the_tier() {
     assert!(!has(&cache, 3), "off");
     write(&cache, 0);
     assert!(!has(&cache, 0));
-    cache.insert(all[0].id(), 0, Bytes::from_static(b"x"));
-    assert_eq!(cache.get(all[0].id(), 0), None, "no memory was allowed");
+    cache.insert(all[0].id(), 0, &Bytes::from_static(b"x"));
+    assert_eq!(cache.get(all[0].id(), 0..1), None, "no memory was allowed");
+}
+
+#[test]
+fn runs_stay_whole_where_there_is_room_and_blocks_where_there_is_not() {
+    let all = chunks(1);
+    let (id, directory) = (all[0].id(), tempfile::tempdir().expect("a temporary directory"));
+    let plain = |blocks: Range<usize>| {
+        Bytes::copy_from_slice(&all[0].sealed[blocks.start * BLOCK_BYTES..blocks.end * BLOCK_BYTES])
+    };
+    let cache = open_with(directory.path(), 64, 1 << 20);
+    let run = plain(1..4);
+    cache.insert(id, 1, &run);
+    let piece = cache.get(id, BLOCK_BYTES + 10..9 * BLOCK_BYTES).expect("there");
+    assert_eq!((piece.as_ptr(), piece.len()), (run[10..].as_ptr(), run.len() - 10), "not copied, up to its end");
+    assert!(cache.get(id, 0..9 * BLOCK_BYTES).is_none() && cache.get(id, 4 * BLOCK_BYTES..5 * BLOCK_BYTES).is_none());
+    // What it has already does not take its place; what has more does.
+    cache.insert(id, 2, &plain(2..3));
+    assert_eq!(cache.get(id, BLOCK_BYTES..2 * BLOCK_BYTES).map(|piece| piece.as_ptr()), Some(run.as_ptr()));
+    cache.insert(id, 0, &plain(0..5));
+    assert_eq!(cache.memory_bytes(), 5 * BLOCK_BYTES as u64 + memory::ENTRY_BYTES);
+
+    // An eighth of the room is more than a run may have.
+    let cache = open_with(directory.path(), 8, 1 << 20);
+    cache.insert(id, 0, &plain(0..5));
+    assert_eq!(cache.get(id, 0..5 * BLOCK_BYTES), Some(plain(0..1)));
+    assert_eq!(cache.memory_bytes(), 5 * (BLOCK_BYTES as u64 + memory::ENTRY_BYTES));
+}
+
+#[test]
+fn what_an_earlier_run_was_charged_for_is_not_charged_again() {
+    let all = chunks(1);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let cache = open(directory.path(), CHUNK_PAGES * 4096);
+    // As a run leaves it that ended between two writes: all is charged for, and one block is there.
+    let whole = cache.sealed.reserve(&all[0].layout, 0b11111).expect("there is room");
+    cache.write_sealed(&all[0].layout, 1..2, &[all[0].part(1..2)]);
+    drop((whole, cache));
+    let cache = open(directory.path(), CHUNK_PAGES * 4096);
+    let charged = cache.disk_bytes();
+    assert!(charged > 3 * BLOCK_BYTES as u64);
+    cache.write_sealed(&all[0].layout, 3..4, &[all[0].part(3..4)]);
+    assert_eq!(cache.disk_bytes(), charged);
+    for block in [1, 3] {
+        let read = cache.read_sealed(&all[0].layout, block..block + 1);
+        assert_eq!(read.as_deref(), Some(all[0].part(block..block + 1)));
+    }
 }
