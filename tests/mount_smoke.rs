@@ -187,6 +187,47 @@ fn large_directories_are_listed_whole() {
 }
 
 #[test]
+fn a_listing_ends_for_who_changes_what_is_listed() {
+    const COUNT: usize = 3000;
+    let Some(fixture) = Fixture::new(|_| {}) else { return };
+    let dir = fixture.path("many");
+    fs::create_dir(&dir).unwrap();
+    for index in 0..COUNT {
+        fs::write(dir.join(format!("{index}")), "old").unwrap();
+    }
+    // Shown once each, whatever becomes of them, and nothing that was not there.
+    let each = |change: &dyn Fn(&Path)| {
+        let mut seen = BTreeSet::new();
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            change(&path);
+            assert!(seen.insert(path) && seen.len() <= COUNT);
+        }
+        assert_eq!(seen.len(), COUNT);
+    };
+    each(&|path| fs::rename(path, path.with_extension("renamed")).unwrap());
+    each(&|path| {
+        fs::write(dir.join("new"), "new").unwrap();
+        fs::rename(dir.join("new"), path).unwrap();
+    });
+    each(&|path| {
+        fs::write(path.with_extension("beside"), "new").unwrap();
+        fs::remove_file(path).unwrap();
+    });
+    // One that begins anew shows what there is then.
+    let mut listing = rustix::fs::Dir::new(File::open(&dir).unwrap()).unwrap();
+    let mut count =
+        || listing.by_ref().filter(|entry| entry.as_ref().unwrap().file_name().to_bytes()[0] != b'.').count();
+    assert_eq!(count(), COUNT);
+    drop(count);
+    File::create(dir.join("late")).unwrap();
+    listing.rewind();
+    assert_eq!(listing.filter(|entry| entry.as_ref().unwrap().file_name().to_bytes()[0] != b'.').count(), COUNT + 1);
+    drop(fs::remove_dir_all(&dir));
+    fixture.unmount();
+}
+
+#[test]
 fn attributes_are_kept() {
     let Some(fixture) = Fixture::new(|_| {}) else { return };
     let file = fixture.path("file");

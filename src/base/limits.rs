@@ -59,6 +59,9 @@ pub const FILE_BYTES: u64 = 1 << 53;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One request to a peer, its data included, at most.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// Data adds so much to that: a link of which a stream gets less than this is of no use, and one of which it gets little more
+/// is used.
+pub const SLOWEST_BYTES_PER_SECOND: usize = 16 << 10;
 /// A read through the mount, at most, unless configured.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A stream with no request on it is closed after this.
@@ -122,6 +125,12 @@ pub const DELETES_PER_BATCH: usize = 16 << 10;
 pub const REAP_LINGER: Duration = Duration::from_millis(50);
 /// Unlinked inodes that are removed in one batch, at most.
 pub const INODES_PER_BATCH: usize = 64;
+/// A chunk that could not be had is not asked for again for so long.
+pub const UNREADABLE_TIME: Duration = Duration::from_secs(5);
+/// If it took so long to find that out.
+pub const UNREADABLE_AFTER: Duration = Duration::from_secs(1);
+/// Chunks of which that is remembered, at most.
+pub const UNREADABLE_CHUNKS: usize = 1024;
 /// Bytes that the collector rewrites in a second, at most.
 pub const COLLECT_BYTES_PER_SECOND: u64 = 32 << 20;
 /// The same while files are uploaded.
@@ -130,6 +139,14 @@ pub const COLLECT_BUSY_BYTES_PER_SECOND: u64 = 4 << 20;
 pub const COLLECT_LINGER: Duration = Duration::from_secs(5);
 /// A stream of reads that is answered from memory looks so often whether there is more to fetch ahead.
 pub const AHEAD_STEP_BYTES: u64 = 1 << 20;
+/// A chunk that was on its way for so long or less lets one more go at the same time.
+pub const QUICK_CHUNK: Duration = Duration::from_secs(4);
+/// After one that was on its way for so long or longer, one less goes.
+pub const SLOW_CHUNK: Duration = Duration::from_secs(8);
+/// A few blocks that were on their way for less say nothing of that.
+pub const TELLING_TIME: Duration = Duration::from_secs(1);
+/// Chunks on their way at a time at first.
+pub const FIRST_FLIGHTS: usize = 3;
 /// Chunks fetched ahead at a time, of all readers.
 pub const AHEAD_FETCHES: usize = 4;
 /// Blocks that are being written to the disk cache at a time, some chunks of them. What comes beyond them is not kept there.
@@ -144,6 +161,10 @@ pub const FSCK_PAGE: usize = 1024;
 pub const FSCK_INODES: usize = 1 << 18;
 /// Shards that a check compares with what consumers list in one pass over all chunks.
 pub const FSCK_SHARDS: u64 = 1 << 18;
+/// Shards that a consumer may list in one pass beside twice those that it is to have.
+pub const FSCK_UNKNOWN_SHARDS: usize = 1 << 18;
+/// A consumer has told what it has within this, in one pass.
+pub const FSCK_LIST_TIME: Duration = Duration::from_secs(600);
 /// Consumers that a check asks at a time.
 pub const FSCK_CONSUMERS: usize = 8;
 /// Problems that a check lists; more are only counted.
@@ -204,6 +225,8 @@ pub const RPC_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const RPC_TIMEOUT: Duration = Duration::from_secs(60);
 /// Starting or stopping a process of a devnet, at most: a mount that stops uploads first.
 pub const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(120);
+/// A daemon that does not even answer a ping for so long hangs.
+pub const RPC_PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Calls of the daemon's API that are still running at its stop are given this.
 pub const RPC_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Calls on one connection of the daemon's API at a time.
@@ -245,6 +268,8 @@ pub const EXCLUDED_PEERS: usize = 1024;
 pub const LIST_SHARDS: usize = 4 << 20;
 /// Shard bytes in the memory of a shard server at a time; a request waits for its part.
 pub const SERVED_BYTES: usize = 128 << 20;
+/// The same for one owner.
+pub const SERVED_BYTES_OF_ONE: usize = SERVED_BYTES / 4;
 /// Idle streams a client keeps to one peer.
 pub const IDLE_STREAMS_PER_PEER: usize = 8;
 /// Idle streams a client keeps to all peers.
@@ -287,6 +312,8 @@ pub const SCATTER_TAIL: Duration = Duration::from_secs(15);
 pub const STALL_FLOOR: Duration = Duration::from_millis(500);
 /// A put is slow after this when no third has finished.
 pub const STALL_CEILING: Duration = Duration::from_secs(3);
+/// A put is not slow while its shard could still come at this rate, as long as no others have.
+pub const STALL_BYTES_PER_SECOND: usize = 256 << 10;
 /// Consumers that are tried for one shard, at most.
 pub const PLACE_TRIES: usize = 4;
 /// Times that every consumer of a chunk is asked before a read fails.
@@ -369,6 +396,11 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When the cache's disk is full, the cache gives back this part of its bytes: 1 / 8.
 pub const CACHE_FULL_SHARE: u64 = 8;
+
+/// A request with so many bytes of data, from the first byte sent to the last received.
+pub fn request_timeout(bytes: usize) -> Duration {
+    REQUEST_TIMEOUT + Duration::from_secs((bytes / SLOWEST_BYTES_PER_SECOND) as u64)
+}
 
 /// Connections being made at a time, in each direction.
 pub const PENDING_CONNECTIONS: u32 = 256;

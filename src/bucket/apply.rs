@@ -21,6 +21,9 @@ const FILES_PAGE: usize = 256;
 /// Extents of a file that are looked at in one step.
 const EXTENTS_PAGE: usize = 256;
 
+/// What was applied to a file: its scheme, and whether it is pinned; None when there is no file any more.
+type Applied = Option<(Scheme, bool)>;
+
 impl Inner {
     /// Whether a changed policy is not applied to all data of a file yet.
     pub(super) fn is_policy_queued(&self, ino: Ino) -> Result<bool, Error> {
@@ -63,14 +66,11 @@ impl Inner {
             for (key, _) in &page {
                 let ino = Ino(u64::from_be_bytes(key.as_slice().try_into().map_err(|_| Error::Stale)?));
                 match self.apply_to(ino).await {
-                    Ok(true) => {
-                        let mut batch = Batch::new();
-                        batch.delete(Table::Policy, &[key]);
-                        self.database.commit(batch)?;
+                    Ok(Some(applied)) if self.end_line(ino, applied)? => {
                         tracing::info!(op = "policy", file = ino.0, "the changed policy is applied");
                         self.note_change();
                     }
-                    Ok(false) => left += 1,
+                    Ok(_) => left += 1,
                     // The next one may have better luck.
                     Err(error) => outcome = Err(error),
                 }
@@ -82,23 +82,43 @@ impl Inner {
         }
     }
 
-    /// Applies its policy to one file; true when there is nothing left to do.
-    async fn apply_to(self: &Arc<Self>, ino: Ino) -> Result<bool, Error> {
+    /// Takes a file out of the line to which this was applied, unless it was changed again meanwhile.
+    fn end_line(&self, ino: Ino, applied: Applied) -> Result<bool, Error> {
+        let cell = match self.cell(ino) {
+            Ok(cell) => Some(cell),
+            Err(Error::Stale) => None,
+            Err(error) => return Err(error),
+        };
+        // Held until the line is ended: whoever changes the policy puts the file into it under the same lock.
+        let state = cell.as_ref().map(|cell| cell.lock());
+        if let (Some(state), Some(applied)) = (&state, applied)
+            && (self.scheme_of(&state.inode), state.inode.is_pinned) != applied
+        {
+            return Ok(false);
+        }
+        let mut batch = Batch::new();
+        batch.delete(Table::Policy, &[&ino.0.to_be_bytes()]);
+        self.database.commit(batch)?;
+        Ok(true)
+    }
+
+    /// Applies its policy to one file; what it was when there is nothing left to do.
+    async fn apply_to(self: &Arc<Self>, ino: Ino) -> Result<Option<Applied>, Error> {
         let cell = match self.cell(ino) {
             Ok(cell) => cell,
-            Err(Error::Stale) => return Ok(true),
+            Err(Error::Stale) => return Ok(Some(None)),
             Err(error) => return Err(error),
         };
         // A chunk that is on its way may still be coded as before; those that follow are not.
         let (scheme, is_pinned, is_uploading) = {
             let state = cell.lock();
             if state.inode.kind != FileKind::File {
-                return Ok(true);
+                return Ok(Some(None));
             }
             (self.scheme_of(&state.inode), state.inode.is_pinned, state.dirty.carried_bytes() > 0)
         };
         if !self.restage_other(&cell, scheme).await? || is_uploading {
-            return Ok(false);
+            return Ok(None);
         }
         match self.keep_or_let_go(ino, is_pinned).await {
             // It stays marked, and is kept when there is room and somebody reads it; nobody is to wait for that.
@@ -107,7 +127,7 @@ impl Inner {
             }
             outcome => outcome?,
         }
-        Ok(true)
+        Ok(Some(Some((scheme, is_pinned))))
     }
 
     /// Stages again what lies in chunks of other schemes; true when nothing does any more.
@@ -185,5 +205,28 @@ impl Inner {
             return Err(Error::Full(why.to_owned()));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::promises::{file, open, write};
+    use crate::bucket::XattrMode;
+
+    #[tokio::test]
+    async fn a_policy_that_is_changed_while_it_is_applied_is_applied_again() {
+        let directory = tempfile::tempdir().expect("made");
+        let bucket = open(directory.path());
+        let (inner, ino) = (&bucket.inner, file(&bucket, b"a"));
+        write(&bucket, ino, 0, b"data");
+        let pin = |value: &[u8]| bucket.setxattr(ino, b"user.openbucket.pinned", value, XattrMode::Set).expect("set");
+        let scheme = inner.scheme_of(&inner.cell(ino).expect("there").lock().inode);
+        pin(b"1");
+        // While the chunks were fetched for that:
+        pin(b"0");
+        assert!(!inner.end_line(ino, Some((scheme, true))).expect("readable"));
+        assert!(inner.is_policy_queued(ino).expect("readable"), "it is applied once more");
+        assert!(inner.end_line(ino, Some((scheme, false))).expect("readable"));
+        assert!(!inner.is_policy_queued(ino).expect("readable"));
     }
 }

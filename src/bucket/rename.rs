@@ -149,7 +149,13 @@ impl Inner {
             self.drop_link(target.ino, &mut locked, namespace, &mut batch);
         }
         self.delete_entry(&mut batch, moved.from.ino, moved.name, &moved.source);
-        let entry = Entry { cookie: namespace.id(), ..moved.source.clone() };
+        // A listing shows it once, and a name that is there all the time where it was.
+        let cookie = match &target {
+            Some(target) => target.cookie,
+            None if moved.from.ino == moved.to.ino => moved.source.cookie,
+            None => namespace.id(),
+        };
+        let entry = Entry { cookie, ..moved.source.clone() };
         self.put_entry(&mut batch, moved.to.ino, moved.new_name, &entry);
         self.reparent(moved.source.ino, moved.to.ino, &mut locked, &mut batch);
         let lost = i32::from(is_directory && target.is_some());
@@ -174,8 +180,8 @@ impl Inner {
         let mut locked = Locked::new([&moved.from, &moved.to].into_iter().chain(&cells));
         self.delete_entry(&mut batch, moved.from.ino, moved.name, &moved.source);
         self.delete_entry(&mut batch, moved.to.ino, moved.new_name, &target);
-        let there = Entry { cookie: namespace.id(), ..moved.source.clone() };
-        let here = Entry { cookie: namespace.id(), ..target.clone() };
+        let there = Entry { cookie: target.cookie, ..moved.source.clone() };
+        let here = Entry { cookie: moved.source.cookie, ..target.clone() };
         self.put_entry(&mut batch, moved.to.ino, moved.new_name, &there);
         self.put_entry(&mut batch, moved.from.ino, moved.name, &here);
         self.reparent(moved.source.ino, moved.to.ino, &mut locked, &mut batch);

@@ -378,7 +378,7 @@ mod tests {
         let shards = || (0..100).map(|number| ShardId([number; 32])).collect::<Vec<_>>();
         let begun = Instant::now();
         let slow = |_| async {
-            tokio::time::sleep(limits::REQUEST_TIMEOUT - Duration::from_secs(1)).await;
+            tokio::time::sleep(limits::REQUEST_TIMEOUT - Duration::from_secs(1)).await; // virtual time
             Ok(())
         };
         assert_eq!(delete_some(shards(), slow).await, (shards()[..1].to_vec(), true));

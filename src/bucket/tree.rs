@@ -247,6 +247,11 @@ impl Bucket {
         }
     }
 
+    /// No cookie is higher than this one yet.
+    pub fn newest_cookie(&self) -> u64 {
+        self.inner.namespace.lock().newest().0
+    }
+
     /// Up to `limit` entries after a cookie (0: from the start), without `.` and `..`.
     pub fn readdir(&self, ino: Ino, after: u64, limit: usize) -> Result<Vec<DirItem>, Error> {
         let directory = ino.0.to_be_bytes();

@@ -20,7 +20,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Invalidator, Options, caller::Caller, convert, lines::Lines};
+use super::{Invalidator, Options, caller::Caller, convert, lines::Lines, listings::Listings};
 use crate::{
     base::{ErrorKind, Ino, Kinded, Mutex, limits},
     bucket::{self, Attr, Bucket, NewInode},
@@ -43,6 +43,7 @@ pub(super) struct Door {
     pub lines: Lines<Waiting>,
     /// The bytes that may join them.
     pub line_room: Arc<Semaphore>,
+    pub listings: Listings,
 }
 
 /// What is asked, for the log, and who waits for the answer.
@@ -436,6 +437,7 @@ mod tests {
             flushes: Semaphore::new(1),
             lines: Lines::default(),
             line_room: Arc::new(Semaphore::new(300_000)),
+            listings: Listings::default(),
         };
         let ino = door.bucket.make(Ino::ROOT, b"file", new(FileKind::File)).expect("made").ino;
         let joins = |bytes: usize| door.place_in_line(ino.0, &vec![0; bytes]).is_some();

@@ -17,7 +17,7 @@ use super::{
     door::{Door, Refuse, Request},
     privileges::{change, keeps_set_id, strip},
     ranges::{allocation, flush_kernel, seek},
-    work::{GENERATION, may_write, new_inode, note_written, rename_mode, send_attr, send_xattr, wanted},
+    work::{GENERATION, may_write, new_inode, note_written, send_attr, send_xattr, wanted},
 };
 use crate::{
     base::limits,
@@ -162,20 +162,8 @@ impl Filesystem for Door {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let request = Request::new("rename", parent);
-        let (source, target) = (convert::ino(parent), convert::ino(new_parent));
-        let now = self.attempt(request, |bucket| {
-            bucket.rename_now(source, name.as_bytes(), target, new_name.as_bytes(), rename_mode(flags)?)
-        });
-        match now {
-            Ok(Some(())) => reply.ok(),
-            Ok(None) => {
-                let (name, new_name) = (name.as_bytes().to_vec(), new_name.as_bytes().to_vec());
-                let work = move |bucket: &Bucket| bucket.rename(source, &name, target, &new_name, rename_mode(flags)?);
-                self.answer_blocking(request, reply, work, |reply, ()| reply.ok());
-            }
-            Err(errno) => reply.refuse(errno),
-        }
+        let (from, to) = ((convert::ino(parent), name), (convert::ino(new_parent), new_name));
+        self.rename_entry(Request::new("rename", parent), from, to, flags, reply);
     }
 
     fn link(&self, _: &fuser::Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -313,13 +301,12 @@ impl Filesystem for Door {
     }
 
     fn opendir(&self, _: &fuser::Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        // Cookies are stable, so a directory stream has no state here.
-        reply.opened(FileHandle(0), FopenFlags::empty());
+        reply.opened(FileHandle(self.listings.open()), FopenFlags::empty());
     }
 
-    fn readdir(&self, _: &fuser::Request, ino: INodeNo, _: FileHandle, after: u64, mut reply: ReplyDirectory) {
+    fn readdir(&self, _: &fuser::Request, ino: INodeNo, handle: FileHandle, after: u64, mut reply: ReplyDirectory) {
         let outcome = self.attempt(Request::new("readdir", ino), |_| {
-            self.list(convert::ino(ino), after, |item| {
+            self.list((convert::ino(ino), handle.0), after, |item| {
                 let name = OsStr::from_bytes(&item.name);
                 Ok(reply.add(convert::number(item.ino), item.cookie, convert::file_type(item.kind), name))
             })
@@ -330,9 +317,16 @@ impl Filesystem for Door {
         }
     }
 
-    fn readdirplus(&self, _: &fuser::Request, ino: INodeNo, _: FileHandle, after: u64, mut reply: ReplyDirectoryPlus) {
+    fn readdirplus(
+        &self,
+        _: &fuser::Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        after: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
         let outcome = self.attempt(Request::new("readdirplus", ino), |_| {
-            self.list(convert::ino(ino), after, |item| self.add_plus(&mut reply, item))
+            self.list((convert::ino(ino), handle.0), after, |item| self.add_plus(&mut reply, item))
         });
         match outcome {
             Ok(()) => reply.ok(),
@@ -340,7 +334,8 @@ impl Filesystem for Door {
         }
     }
 
-    fn releasedir(&self, _: &fuser::Request, _: INodeNo, _: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+    fn releasedir(&self, _: &fuser::Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.listings.close(handle.0);
         reply.ok();
     }
 

@@ -13,7 +13,7 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-use super::{Error, Options, attach, check, door::Door, lines::Lines, table};
+use super::{Error, Options, attach, check, door::Door, lines::Lines, listings::Listings, table};
 use crate::{
     base::{Ino, limits},
     bucket::Bucket,
@@ -78,6 +78,7 @@ pub fn mount(bucket: Bucket, mut options: Options, tasks: Tasks, runtime: Handle
         flushes,
         lines,
         line_room,
+        listings: Listings::default(),
     };
     let started = Session::from_fd(door, device, acl, config).map_err(fail).and_then(|session| {
         let notifier = session.notifier();

@@ -68,13 +68,15 @@ impl Door {
         }
     }
 
-    /// Calls `add` for each entry after the cookie, until it says that the reply is full.
+    /// Calls `add` for each entry after the cookie that this listing of a directory shows, until it says that the reply is
+    /// full.
     pub(super) fn list(
         &self,
-        ino: Ino,
+        (ino, listing): (Ino, u64),
         after: u64,
         mut add: impl FnMut(&DirItem) -> Result<bool, Error>,
     ) -> Result<(), Error> {
+        let last_shown = self.listings.last(listing, after < FIRST_COOKIE, || self.bucket.newest_cookie());
         let dot = |cookie, ino, name: &[u8]| DirItem { cookie, ino, kind: FileKind::Directory, name: name.to_vec() };
         if after < SELF_COOKIE && add(&dot(SELF_COOKIE, ino, b"."))? {
             return Ok(());
@@ -88,7 +90,7 @@ impl Door {
             let Some(last) = items.last() else { return Ok(()) };
             after = last.cookie;
             for item in &items {
-                if add(item)? {
+                if item.cookie > last_shown || add(item)? {
                     return Ok(());
                 }
             }

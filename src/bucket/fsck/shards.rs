@@ -68,18 +68,20 @@ fn prefix(shard: &ShardId) -> u64 {
 }
 
 impl Inner {
-    /// Calls `visit` for each chunk that can be read.
-    fn each_chunk(&self, mut visit: impl FnMut(Chunk)) -> Result<(), Error> {
-        let mut from = Vec::new();
+    /// Calls `visit` for each chunk that can be read; returns how many cannot.
+    fn each_chunk(&self, mut visit: impl FnMut(Chunk)) -> Result<u64, Error> {
+        let (mut from, mut unreadable) = (Vec::new(), 0);
         loop {
             if self.tasks.shutdown().is_started() {
                 return Err(Error::Closed);
             }
             let page = self.database.scan(Table::Chunk, b"", &from, limits::FSCK_PAGE)?;
-            page.iter().filter_map(|(_, value)| Chunk::decode(value).ok()).for_each(&mut visit);
+            for (_, value) in &page {
+                Chunk::decode(value).map_or_else(|_| unreadable += 1, &mut visit);
+            }
             match page.last() {
                 Some((last, _)) if page.len() == limits::FSCK_PAGE => from = [&last[..], &[0]].concat(),
-                _ => return Ok(()),
+                _ => return Ok(unreadable),
             }
         }
     }
@@ -102,21 +104,28 @@ impl Inner {
         Ok(expected)
     }
 
-    /// Takes out of these shards on consumers what this bucket knows of, in the order of a shard's life.
+    /// Takes out of these shards on consumers what this bucket knows of, in the order of a shard's life: all of them when it
+    /// cannot read all that it knows.
     fn drop_known(&self, unknown: &mut HashSet<(PeerId, ShardId)>) -> Result<(), Error> {
-        let mut earlier = HashSet::new();
+        let (mut earlier, mut unreadable) = (HashSet::new(), 0);
         for (key, value) in self.database.scan(Table::Attempt, b"", b"", usize::MAX)? {
             match key.get(32..).and_then(split_attempt) {
                 Some(announced) => drop(unknown.remove(&announced)),
-                None => earlier.extend(Attempt::decode(&value).into_iter().flat_map(|attempt| attempt.roots)),
+                None => match Attempt::decode(&value) {
+                    Ok(attempt) => earlier.extend(attempt.roots),
+                    Err(_) => unreadable += 1,
+                },
             }
         }
         unknown.retain(|(_, shard)| !earlier.contains(shard));
-        self.each_chunk(|chunk| {
+        unreadable += self.each_chunk(|chunk| {
             for (placement, root) in chunk.placements.iter().zip(&chunk.roots) {
                 placement.consumer.map(|consumer| unknown.remove(&(consumer, *root)));
             }
         })?;
+        if unreadable > 0 {
+            unknown.clear();
+        }
         let mut left = HashSet::new();
         for (consumer, shard) in unknown.drain() {
             if self.database.get(Table::Delete, &[consumer.as_bytes(), shard.as_bytes()])?.is_none() {
@@ -128,11 +137,23 @@ impl Inner {
     }
 }
 
-/// What a consumer has of a part of the ids.
-async fn list(dispatcher: &Dispatcher, consumer: PeerId, window: Window) -> Result<Listed, dispatch::Error> {
+/// What a consumer has of a part of the ids, of which it is to have so many. A list that goes on long after these is not
+/// believed.
+async fn list(
+    dispatcher: &Dispatcher,
+    consumer: PeerId,
+    window: Window,
+    expected: usize,
+) -> Result<Listed, dispatch::Error> {
     let mut listed = Listed::new();
     let mut after = window.before();
+    let most = expected.saturating_mul(2).saturating_add(limits::FSCK_UNKNOWN_SHARDS);
+    let end = tokio::time::Instant::now() + limits::FSCK_LIST_TIME;
     loop {
+        if listed.len() > most || tokio::time::Instant::now() >= end {
+            let why = "its list does not end".to_owned();
+            return Err(dispatch::Error::Invalid(why));
+        }
         let page = dispatcher.list_page(consumer, after).await?;
         after = page.shards.last().map(|stat| stat.shard);
         let is_last = page.is_last || after.is_none_or(|last| !window.has(&last));
@@ -155,8 +176,8 @@ impl Check {
             let asked: Vec<PeerId> = expected.keys().filter(|peer| !silent.contains(*peer)).copied().collect();
             let dispatcher = self.inner.dispatcher.clone();
             let lists = asked.into_iter().map(|peer| {
-                let dispatcher = &dispatcher;
-                async move { (peer, list(dispatcher, peer, window).await) }
+                let (dispatcher, most) = (&dispatcher, expected[&peer].len());
+                async move { (peer, list(dispatcher, peer, window, most).await) }
             });
             let mut lists = futures::stream::iter(lists).buffer_unordered(limits::FSCK_CONSUMERS);
             let (mut absent, mut unknown) = (Vec::new(), HashSet::new());
@@ -244,5 +265,35 @@ impl Check {
                 self.blocking(move |check| check.note(Finding::new(FsckKind::UnknownShard, what, why, mend))).await?;
         }
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::promises::open;
+
+    #[tokio::test]
+    async fn what_a_record_may_know_that_cannot_be_read_is_not_judged() {
+        let directory = tempfile::tempdir().expect("made");
+        let bucket = open(directory.path());
+        let inner = &*bucket.inner;
+        let shard = (PeerId([1; 32]), ShardId([2; 32]));
+        let unknown = || {
+            let mut unknown = HashSet::from([shard]);
+            inner.drop_known(&mut unknown).expect("readable");
+            unknown
+        };
+        assert_eq!(unknown(), HashSet::from([shard]));
+        for (table, key) in [(Table::Chunk, &[8; 32]), (Table::Attempt, &[9; 32])] {
+            let mut batch = Batch::new();
+            batch.put(table, &[key], b"of a later release".to_vec());
+            inner.database.commit(batch).expect("committed");
+            assert_eq!(unknown(), HashSet::new());
+            let mut batch = Batch::new();
+            batch.delete(table, &[key]);
+            inner.database.commit(batch).expect("committed");
+            assert_eq!(unknown(), HashSet::from([shard]));
+        }
     }
 }
