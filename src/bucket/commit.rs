@@ -63,9 +63,16 @@ impl Inner {
         let chunk = Chunk { layout: encoded.layout.clone(), roots: encoded.roots.clone(), placements: Vec::new() };
         let announced = self.announce(chunk.layout.chunk);
         let data_shards = encoded.shards[..chunk.layout.scheme.k()].to_vec();
+        let (begun, blocks) = (Instant::now(), chunk.layout.blocks.len());
         let scattered = match self.dispatcher.scatter(encoded, announced.announcer()).await {
-            Ok(scattered) => scattered,
+            Ok(scattered) => {
+                self.uploader.pace.note(blocks, begun.elapsed());
+                scattered
+            }
             Err(failure) => {
+                if begun.elapsed() >= limits::SLOW_CHUNK {
+                    self.uploader.pace.note(blocks, begun.elapsed());
+                }
                 drop(announced);
                 self.wake_tenders();
                 return Err(failure.into());

@@ -6,9 +6,9 @@
 //!
 //! - `tree` and `rename`: names and directories; `attributes`: stat and extended attributes; `acl`: access control lists
 //! - `write`: write, fsync and the intent log; `staging` and `staged`: the files or the memory below that; `ranges`: what is staged
-//! - `upload`: what goes to consumers next; `commit` and `land`: how it gets there; `pressure`: when it yields; `room` and
+//! - `upload`: what goes to consumers next; `commit` and `land`: how it gets there; `pressure` and `pace`: when it yields; `room` and
 //!   `awaited` and `arriving`: who waits for it; `waste`: how its space comes back
-//! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers
+//! - `read`: staged bytes, cache, consumers; `cache`: the LRU in two tiers; `unreadable`: what could not be had
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
 //! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
 //! - `sparse`: which chunks hold more than is needed; `collect`: what becomes of them
@@ -45,6 +45,7 @@ mod land;
 mod local;
 mod open;
 mod own_files;
+mod pace;
 mod policy;
 mod pressure;
 #[cfg(test)]
@@ -62,6 +63,7 @@ mod staged;
 mod staging;
 mod tend;
 mod tree;
+mod unreadable;
 mod upload;
 mod waste;
 mod write;
@@ -129,8 +131,14 @@ struct Inner {
     delete: Notify,
     /// Wakes who completes chunks.
     complete: Notify,
+    /// Nothing drains, as somebody has found.
+    stall: room::Stall,
+    /// Chunks that cannot be had now.
+    unreadable: unreadable::Unreadable,
     /// Read-ahead fetches at a time.
     ahead: Arc<Semaphore>,
+    /// How many of them the network brings in good time.
+    ahead_pace: pace::Pace,
     /// Blocks that are being written to the disk cache at a time.
     cache_writes: Arc<Semaphore>,
     /// Counts what changed: states of files, placements.

@@ -11,7 +11,8 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
     ACCOUNTS_RANK, Bucket, Error, Inner, NAMESPACE_RANK, cache, collect::Collector, commit::blocking, handles::Handles,
-    reap::Reaper, records::Counters, staging::Staging, tree::Namespace, upload::Uploader, write::WriteBack,
+    pace::Pace, reap::Reaper, records::Counters, room::Stall, staging::Staging, tree::Namespace,
+    unreadable::Unreadable, upload::Uploader, write::WriteBack,
 };
 use crate::{
     base::{BucketId, Ino, Mutex, PeerId, Record, Scheme, limits},
@@ -100,9 +101,12 @@ impl Bucket {
             collector: Collector::default(),
             apply: Notify::new(),
             announced: Mutex::default(),
+            stall: Stall::default(),
+            unreadable: Unreadable::default(),
             delete: Notify::new(),
             complete: Notify::new(),
             ahead: Arc::new(Semaphore::new(limits::AHEAD_FETCHES)),
+            ahead_pace: Pace::new(1, 0, limits::AHEAD_FETCHES),
             cache_writes: Arc::new(Semaphore::new(limits::CACHE_WRITE_BLOCKS)),
             changes: watch::Sender::new(0),
             _lock: lock,

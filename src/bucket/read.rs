@@ -8,6 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
+use tokio::time::Instant;
 
 use super::{
     Bucket, Error, FileKind, Inner,
@@ -301,7 +302,15 @@ impl Inner {
             Ok((opened, sealed))
         };
         let suspects = |found: &[usize]| self.note_suspects(chunk, found);
-        Ok(self.dispatcher.gather_blocks(chunk.shards(&suspects), blocks, open).await?)
+        let gathered = async {
+            let (begun, count) = (Instant::now(), blocks.len());
+            let gathered = self.dispatcher.gather_blocks(chunk.shards(&suspects), blocks, open).await;
+            if gathered.is_ok() || begun.elapsed() >= limits::SLOW_CHUNK {
+                self.ahead_pace.note(count, begun.elapsed());
+            }
+            Ok(gathered?)
+        };
+        self.unless_unreadable(chunk.layout.chunk, gathered).await
     }
 
     /// Brings a whole chunk into the disk tier and waits until it is there.
@@ -347,6 +356,16 @@ impl Inner {
         let mut extents = self.extents(ino, ahead, 16).unwrap_or_default();
         extents.retain(|(at, extent)| !state.dirty.covers(*at..*at + u64::from(extent.bytes)));
         extents
+    }
+
+    /// Notes a read and says how many chunks to fetch whole, this one first, as far as the network brings them in good time.
+    fn note_reading(&self, handle: u64, offset: u64, len: u32) -> u64 {
+        let wanted = self.handles.note(handle, offset, u64::from(len));
+        match self.ahead_pace.allowed() as u64 {
+            // Not even one: what is asked for, and no more.
+            0 => 0,
+            allowed => wanted.min(1 + allowed),
+        }
     }
 
     /// Fetches the chunks of some extents in the background.
@@ -425,7 +444,7 @@ impl Bucket {
     /// Notes a read that is answered at once. If it belongs to a stream, what to do behind it.
     pub fn note_read(&self, ino: Ino, handle: u64, offset: u64, len: u32) -> Option<Further> {
         let end = offset.saturating_add(u64::from(len));
-        let ahead = self.inner.handles.note(handle, offset, u64::from(len));
+        let ahead = self.inner.note_reading(handle, offset, len);
         let is_due = ahead > 1 && offset / limits::AHEAD_STEP_BYTES != end / limits::AHEAD_STEP_BYTES;
         is_due.then(|| Further { ino, offset: end, chunks: ahead - 1 })
     }
@@ -451,7 +470,7 @@ impl Bucket {
     async fn read_unbounded(&self, begun: Begun, handle: u64) -> Result<Bytes, Error> {
         let inner = &self.inner;
         let Begun { ino, offset, len, mut plan } = begun;
-        let ahead = inner.handles.note(handle, offset, u64::from(len));
+        let ahead = inner.note_reading(handle, offset, len);
         // A chunk may be replaced between the plan and its reading: then plan anew. It does not come back.
         let mut replaced = BTreeSet::new();
         loop {

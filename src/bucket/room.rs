@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Error, Inner, cell::Flight, commit::blocking};
-use crate::base::{format_bytes, limits};
+use crate::base::{Mutex, format_bytes, limits};
 
 /// How long somebody has waited without anything drained.
 struct Patience {
@@ -38,9 +38,26 @@ impl Patience {
     }
 }
 
+/// Where the drain stands when somebody has waited in vain: until it gets on, others need not wait as long for the same.
+#[derive(Default)]
+pub(super) struct Stall(Mutex<Option<u64>>);
+
+impl Stall {
+    /// Something has happened that may have it drain again.
+    pub fn end(&self) {
+        *self.0.lock() = None;
+    }
+}
+
 impl Inner {
+    /// Whether somebody has waited in vain, and nothing has drained since.
+    fn is_stalled(&self) -> bool {
+        *self.stall.0.lock() == Some(self.staging.drained_bytes())
+    }
+
     /// Waits until `attempt` finds room for so many more bytes. Fails with `Full` when nothing drained for
-    /// `limits::STAGING_TIMEOUT` and no chunk is under way any more that was then.
+    /// `limits::STAGING_TIMEOUT` and no chunk is under way any more that was then; at once when that was so for another and
+    /// nothing has drained since, because all that a program writes beyond comes here piece by piece.
     pub(super) async fn wait_for_room<T>(
         self: &Arc<Self>,
         bytes: u64,
@@ -53,7 +70,13 @@ impl Inner {
             if let Some(found) = attempt()? {
                 return Ok(found);
             }
+            if self.is_stalled() {
+                // Consumers may be back before anybody has noticed.
+                self.uploader.release();
+                return Err(self.full(bytes));
+            }
             if patience.is_over(self) {
+                *self.stall.0.lock() = Some(self.staging.drained_bytes());
                 return Err(self.full(bytes));
             }
             // Consumers may be back before anybody has noticed.
@@ -211,6 +234,33 @@ pub(super) mod tests {
             let error = begin_write(&bucket, ino).await.expect("no panic").expect_err("no space");
             assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::Full, 30));
             assert!(error.to_string().contains("the disk of the state directory is nearly full"), "{error}");
+        });
+    }
+
+    #[test]
+    fn what_is_behind_a_write_that_found_no_room_does_not_wait_as_long_again() {
+        in_virtual_time(async {
+            let directory = tempfile::tempdir().expect("made");
+            let (bucket, _) = open(directory.path(), MIB);
+            let ino = file(&bucket, b"a");
+            write(&bucket, ino, 0, &vec![1; MIB as usize]);
+            let begun = Instant::now();
+            assert_eq!(
+                begin_write(&bucket, ino).await.expect("no panic").expect_err("no room").kind(),
+                ErrorKind::Full
+            );
+            assert_eq!(begun.elapsed().as_secs(), 30);
+            for _ in 0..100 {
+                begin_write(&bucket, ino).await.expect("no panic").expect_err("no room");
+            }
+            assert_eq!(begun.elapsed().as_secs(), 30, "one waits for all");
+            // What drains gives hope to the next, and so does a consumer that returns.
+            bucket.inner.staging.account(10, 0);
+            begin_write(&bucket, ino).await.expect("no panic").expect_err("no room");
+            assert_eq!(begun.elapsed().as_secs(), 60);
+            bucket.inner.stall.end();
+            begin_write(&bucket, ino).await.expect("no panic").expect_err("no room");
+            assert_eq!(begun.elapsed().as_secs(), 90);
         });
     }
 

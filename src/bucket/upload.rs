@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     Error, Inner,
     cell::{Cell, Flight},
+    pace::Pace,
     pressure::{Drain, Pressure},
 };
 use crate::{
@@ -36,6 +37,8 @@ pub(super) struct Uploader {
     is_hurried: AtomicBool,
     next_flight: AtomicU64,
     flights: Arc<Semaphore>,
+    /// How many of them the network takes in good time.
+    pub pace: Pace,
     under_way: Mutex<BTreeSet<Flight>>,
     /// What failed before this is tried again before its time.
     released_at: Mutex<Option<Instant>>,
@@ -77,6 +80,7 @@ impl Uploader {
             is_hurried: AtomicBool::new(false),
             next_flight: AtomicU64::new(1),
             flights: Arc::new(Semaphore::new(limits::FLIGHTS)),
+            pace: Pace::new(limits::FIRST_FLIGHTS, 1, limits::FLIGHTS),
             under_way: Mutex::default(),
             released_at: Mutex::new(None),
             pressure: Pressure::default(),
@@ -163,7 +167,11 @@ impl Inner {
                 biased;
                 () = self.tasks.shutdown().started() => return,
                 () = self.uploader.wake.notified() => {}
-                Ok(()) = returned.changed() => self.uploader.release(),
+                Ok(()) = returned.changed() => {
+                    self.stall.end();
+                    self.unreadable.clear();
+                    self.uploader.release();
+                }
                 () = tokio::time::sleep(TICK) => {}
             }
             if self.uploader.is_hurried.swap(false, Ordering::Relaxed) {
@@ -176,6 +184,9 @@ impl Inner {
                     permit = Arc::clone(&self.uploader.flights).acquire_owned() => permit,
                 };
                 let permit = permit.expect("the flights are never closed");
+                if self.uploader.under_way.lock().len() >= self.uploader.pace.allowed() {
+                    break;
+                }
                 match self.next_job() {
                     Ok(Some(job)) => {
                         self.uploader.begun(job.flight);

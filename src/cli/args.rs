@@ -105,6 +105,17 @@ pub enum Command {
     /// Print the completions of a shell
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
+    /// Have the kernel write back what it holds of a mount
+    #[command(hide = true)]
+    WriteBack(WriteBackArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct WriteBackArgs {
+    /// The mount
+    pub root: PathBuf,
+    /// What in it is waited for
+    pub path: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -262,6 +273,7 @@ pub struct StatusArgs {
 }
 
 /// Exit code 0: nothing is wrong, or not any more; 1: something is. The bucket may be in use meanwhile.
+/// Consumers are asked which shards they have, and how long these are; their bytes are verified whenever they are read.
 #[derive(Debug, Args)]
 pub struct FsckArgs {
     /// A path in the mount

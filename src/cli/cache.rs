@@ -4,13 +4,13 @@ use anyhow::Context as _;
 
 use super::{
     args::{Global, PathArgs},
-    locate, output,
+    locate, output, write_back,
 };
 use crate::{base::format_bytes, bucket::CacheReport};
 
 pub async fn evict(global: &Global, args: PathArgs) -> anyhow::Result<()> {
     let target = locate::connect(global, &args.path, &args.daemon).await?;
-    locate::write_back(&target).await?;
+    write_back::glance(&target).await;
     let json = target.client.evict(target.path).await.with_context(|| output::path(&args.path))?;
     show(&json, args.json, "dropped")
 }

@@ -24,6 +24,8 @@ const STANDARD: &str = "-";
 pub fn upload(args: &UploadArgs) -> anyhow::Result<()> {
     let is_standard = args.source == Path::new(STANDARD);
     let target = final_path(&args.target, (!is_standard).then_some(args.source.as_path()))?;
+    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::metadata(directory).with_context(|| format!("cannot write to {}", directory.display()))?;
     if locate::find_mount(&target)?.is_none() {
         bail!("{} is not inside a mounted bucket: mount one first (openbucket mount DIR)", target.display());
     }

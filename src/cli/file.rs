@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::{
     args::{Global, ListArgs, PathArgs},
-    locate, output,
+    locate, output, write_back,
 };
 use crate::{
     base::format_bytes,
@@ -16,7 +16,7 @@ const TABLE_ROWS: usize = 1000;
 
 pub async fn list(global: &Global, args: ListArgs) -> anyhow::Result<()> {
     let target = locate::connect(global, &args.path, &args.daemon).await?;
-    locate::write_back(&target).await?;
+    write_back::glance(&target).await;
     let words = || output::path(&args.path);
     let mut documents = target.client.list_files(target.path, args.recursive).await.with_context(words)?;
     if args.json {
@@ -56,7 +56,7 @@ fn row(file: &FileSummary) -> Vec<String> {
 
 pub async fn stat(global: &Global, args: PathArgs) -> anyhow::Result<()> {
     let target = locate::connect(global, &args.path, &args.daemon).await?;
-    locate::write_back(&target).await?;
+    write_back::glance(&target).await;
     let json = target.client.stat_file(target.path).await.with_context(|| output::path(&args.path))?;
     if args.json {
         return output::line(&json);

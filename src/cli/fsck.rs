@@ -7,7 +7,10 @@ use super::{
     locate, output,
     progress::Spinner,
 };
-use crate::{bucket::FsckReport, rpc::FsckRequest};
+use crate::{
+    bucket::{FsckKind, FsckReport},
+    rpc::FsckRequest,
+};
 
 pub async fn run(global: &Global, args: FsckArgs) -> anyhow::Result<()> {
     let client = locate::connect_daemon(global, args.path.as_deref(), &args.daemon).await?;
@@ -42,7 +45,11 @@ pub async fn run(global: &Global, args: FsckArgs) -> anyhow::Result<()> {
 fn words(report: &FsckReport) -> String {
     let mut lines = Vec::new();
     for problem in &report.problems {
-        let repaired = if problem.repaired { " (repaired)" } else { "" };
+        let repaired = match (problem.repaired, problem.kind) {
+            (true, FsckKind::AbsentShard) => " (is being rebuilt: openbucket sync waits for it)",
+            (true, _) => " (repaired)",
+            (false, _) => "",
+        };
         lines.push(output::printable(&format!("{}: {}: {}{repaired}", problem.kind, problem.what, problem.why)));
     }
     if report.unlisted_problems > 0 {
@@ -55,7 +62,12 @@ fn words(report: &FsckReport) -> String {
         lines.push(format!("shards that the bucket does not know were not looked for: {why}"));
     }
     let FsckReport { inodes, names, chunks, shards, .. } = report;
-    let verdict = if report.is_clean() { "clean" } else { "checked" };
+    let is_all_asked = report.silent_consumers.is_empty() && report.unknown_shards_unjudged.is_none();
+    let verdict = match (report.is_clean(), is_all_asked) {
+        (true, true) => "clean",
+        (true, false) => "clean as far as could be asked",
+        (false, _) => "checked",
+    };
     lines.push(format!("{verdict}: {inodes} inodes, {names} names, {chunks} chunks, {shards} shards"));
     lines.join("\n")
 }

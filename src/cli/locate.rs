@@ -158,26 +158,6 @@ fn bucket_path(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(parts.join(&b'/'))
 }
 
-/// Makes the kernel write back what it holds of the path's mount, so that the daemon knows all of it.
-pub async fn write_back(target: &Target) -> anyhow::Result<()> {
-    let Some(mount) = target.mount.clone() else { return Ok(()) };
-    let work = move || -> io::Result<()> {
-        rustix::fs::syncfs(fs::File::open(&mount.root)?)?;
-        // For a file that is open elsewhere: syncfs does not wait for the pages of a FUSE file, fsync does.
-        match fs::symlink_metadata(&mount.absolute) {
-            Ok(meta) if meta.is_file() => match fs::File::open(&mount.absolute) {
-                Ok(file) => file.sync_all(),
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-                Err(error) => Err(error),
-            },
-            _ => Ok(()),
-        }
-    };
-    let done = tokio::time::timeout(crate::base::limits::RPC_TIMEOUT, tokio::task::spawn_blocking(work)).await;
-    let done = done.context("the kernel did not write back in time: the mount does not answer")?;
-    done.context("the write-back was interrupted")?.context("cannot write back what the kernel holds")
-}
-
 /// Absolute, with every directory on the way resolved; a final symbolic link stays one.
 fn resolve(path: &Path) -> anyhow::Result<PathBuf> {
     let words = || format!("{}", path.display());

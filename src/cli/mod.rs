@@ -29,6 +29,7 @@ mod status;
 mod sync;
 mod umount;
 mod wallet;
+mod write_back;
 
 use std::{ffi::OsString, future::Future, process::ExitCode};
 
@@ -147,6 +148,7 @@ fn start(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
         Command::Contract { command } => client(chain::run_contract(&global, command)),
         Command::Wallet { command } => wallet::run(&global, command),
         Command::Version => output::line(&format!("openbucket {}", env!("CARGO_PKG_VERSION"))),
+        Command::WriteBack(args) => write_back::run(&args),
         Command::Completions { shell } => complete::print(shell),
         Command::Man { directory } => manual::print(directory.as_deref()),
     }

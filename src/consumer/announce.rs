@@ -96,13 +96,13 @@ impl Announcer {
     }
 }
 
-/// The time to the next beat: the usual one; after failures from a fraction of it up to `TRACKER_RETRY`, with jitter so
-/// that not all come back at once.
+/// The time to the next beat: the usual one; after failures from a fraction of it up to that, with jitter so that not all
+/// come back at once.
 fn pause(failures: u32, chance: &dyn Chance) -> Duration {
     if failures == 0 {
         return limits::BEAT_INTERVAL;
     }
-    let longest = (limits::BEAT_INTERVAL / 8 * 2u32.pow((failures - 1).min(10))).min(limits::TRACKER_RETRY);
+    let longest = (limits::BEAT_INTERVAL / 8 * 2u32.pow((failures - 1).min(10))).min(limits::BEAT_INTERVAL);
     let half = u64::try_from(longest.as_millis()).expect("seconds") / 2;
     Duration::from_millis(half + chance.below(half + 1))
 }
@@ -116,9 +116,10 @@ mod tests {
     fn pauses_grow_to_their_bound_and_differ() {
         let chance = SeededChance::new(1);
         assert_eq!(pause(0, &chance), limits::BEAT_INTERVAL);
-        assert!(pause(1, &chance) < limits::BEAT_INTERVAL);
+        let longest = |failures| (0..50).map(|_| pause(failures, &chance)).max().expect("some");
+        assert!(longest(1) < longest(2) && longest(2) < longest(3) && longest(3) < limits::BEAT_INTERVAL);
         let late: Vec<Duration> = (0..20).map(|_| pause(1000, &chance)).collect();
-        assert!(late.iter().all(|pause| *pause <= limits::TRACKER_RETRY && *pause >= limits::TRACKER_RETRY / 2));
+        assert!(late.iter().all(|pause| *pause <= limits::BEAT_INTERVAL && *pause >= limits::BEAT_INTERVAL / 2));
         assert!(late.iter().any(|pause| *pause != late[0]));
     }
 }

@@ -58,7 +58,8 @@ impl Fetch {
             }
             Err(error) => {
                 inner.counting.failed(error);
-                if error.kind() == ErrorKind::Unavailable {
+                // Who refuses is there.
+                if matches!(error, net::Error::Unreachable { .. } | net::Error::TimedOut { .. }) {
                     inner.directory.rest(self.consumer);
                 }
                 tracing::debug!(op = "fetch", peer = %self.consumer, shard = %self.shard, %error);

@@ -189,7 +189,7 @@ impl Scatter {
                     chosen.push((index, candidate));
                 }
             }
-            if !self.is_short() || !self.take_fallback() {
+            if !self.is_short(false) || !self.take_fallback() {
                 break;
             }
         }
@@ -246,16 +246,20 @@ impl Scatter {
         }
     }
 
-    /// Shards with no holder and nobody on the way.
+    /// Shards with no holder and nobody on the way, or only who is slow.
     fn is_idle_somewhere(&self) -> bool {
-        (0..self.holders.len())
-            .any(|index| self.holders[index].is_none() && !self.flights.iter().any(|flight| flight.index == index))
+        (0..self.holders.len()).any(|index| !self.is_hopeful(index, false))
     }
 
-    /// With everybody known and well the threshold cannot be reached.
-    fn is_short(&self) -> bool {
-        let hopeful = (0..self.holders.len())
-            .filter(|index| self.holders[*index].is_some() || self.flights.iter().any(|flight| flight.index == *index));
+    /// Whether a shard has a holder, or is on its way to one; with `even_slow` also to one that is slow.
+    fn is_hopeful(&self, index: usize, even_slow: bool) -> bool {
+        let comes = |flight: &Flight| flight.index == index && (even_slow || !flight.is_slow);
+        self.holders[index].is_some() || self.flights.iter().any(comes)
+    }
+
+    /// With everybody known and well the threshold cannot be reached; with `even_slow`, nor with those that are slow.
+    fn is_short(&self, even_slow: bool) -> bool {
+        let hopeful = (0..self.holders.len()).filter(|index| self.is_hopeful(*index, even_slow));
         matches!(self.refresh, Refresh::Done) && self.chooser.left() == 0 && hopeful.count() < self.threshold()
     }
 
@@ -271,7 +275,7 @@ impl Scatter {
         let is_all_held = self.holders.iter().all(Option::is_some);
         let is_hopeless = self.flights.is_empty() && !matches!(self.refresh, Refresh::Asking(_));
         // Below the threshold with nothing that could still reach it: the flights need not be awaited.
-        is_all_held || is_hopeless || self.failure.is_some() || (!self.has_threshold && self.is_short())
+        is_all_held || is_hopeless || self.failure.is_some() || (!self.has_threshold && self.is_short(true))
     }
 
     async fn next_event(&mut self) -> Event {
@@ -297,7 +301,10 @@ impl Scatter {
     fn patience(&self) -> Duration {
         let third = self.holders.len().saturating_sub(1).clamp(1, 3);
         let pace = self.finished.get(third - 1).map(|third| *third * 2 + limits::STALL_FLOOR);
-        pace.map_or(limits::STALL_CEILING, |pace| pace.min(limits::STALL_CEILING))
+        // Where all are slow nobody is: to send the same to others too makes them slower.
+        let length = self.encoded.layout.shard_len as usize;
+        let alone = limits::STALL_CEILING + Duration::from_secs((length / limits::STALL_BYTES_PER_SECOND) as u64);
+        pace.map_or(alone, |pace| pace.min(alone))
     }
 
     fn next_slow(&self) -> Option<Instant> {

@@ -131,6 +131,30 @@ async fn a_slow_consumer_is_replaced_and_its_late_shard_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_that_hang_are_replaced_by_those_that_failed_a_moment_ago() {
+    let scene = Scene::new(8, 9);
+    scene.nodes.iter().for_each(|node| slow_put(node, Duration::from_millis(100)));
+    scene.nodes[..2].iter().for_each(|node| slow_put(node, Duration::from_secs(18)));
+    // With these two set aside the other six are chosen, the hanging ones among them.
+    scene.nodes[6..].iter().for_each(|node| scene.dispatcher.inner.directory.back_off(node.peer));
+    let start = Instant::now();
+    let scattered = scene.scatter(scene.chunk(100_000, Scheme::BASIC)).await.expect("enough others");
+    assert!(held(&scattered.now) >= 5 && start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert_eq!(held(&settle(scattered).await), 6);
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+}
+
+/// On a slow link all are slow: what is on its way is not sent to others beside.
+#[tokio::test(start_paused = true)]
+async fn where_all_are_slow_nobody_is_replaced() {
+    let scene = Scene::new(12, 10);
+    scene.nodes.iter().for_each(|node| slow_put(node, Duration::from_secs(6)));
+    let scattered = scene.scatter(scene.chunk(4 << 20, Scheme::BASIC)).await.expect("all is well");
+    assert_eq!(held(&settle(scattered).await), 6);
+    assert_eq!(scene.announced.lock().len(), 6, "each shard went to one consumer");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_threshold_commits_and_the_rest_is_named_missing() {
     let scene = Scene::new(6, 4);
     scene.fault(scene.nodes[2].peer, FaultPlan { is_hanging: true, ..FaultPlan::default() });

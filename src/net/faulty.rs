@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Sleep,
+    time::{Instant, Sleep},
 };
 
 use super::{BoxStream, Contact, Error, Incoming, Network, Protocol};
@@ -34,6 +34,8 @@ pub struct FaultPlan {
     pub stall_after_bytes: Option<u64>,
     /// Received bytes are wrong from here on.
     pub corrupt_from_byte: Option<u64>,
+    /// No more than so many bytes are received in a second.
+    pub bytes_per_second: Option<u64>,
 }
 
 /// A network with faults. Streams that are open when a plan changes keep the old one.
@@ -111,7 +113,7 @@ struct FaultyStream {
 impl AsyncRead for FaultyStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.plan.delay.is_zero() {
+        if !this.plan.delay.is_zero() || this.plan.bytes_per_second.is_some() {
             ready!(this.delay.as_mut().poll(cx));
         }
         let left = |limit: Option<u64>| limit.map_or(u64::MAX, |limit| limit.saturating_sub(this.received));
@@ -132,6 +134,9 @@ impl AsyncRead for FaultyStream {
         bytes[good..length].iter_mut().for_each(|byte| *byte ^= 0x55);
         buffer.put_slice(&bytes[..length]);
         this.received += length as u64;
+        if let Some(rate) = this.plan.bytes_per_second {
+            this.delay.as_mut().reset(Instant::now() + Duration::from_micros(length as u64 * 1_000_000 / rate));
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -147,6 +147,11 @@ pub(super) async fn dial(socket: &Path) -> Result<(Channel, Arc<OwnedFd>), Error
     }
     let endpoint =
         Endpoint::from_shared(format!("unix://{dialled}")).map_err(|error| unreachable(error.to_string()))?;
+    // A call may take its time; a daemon that hangs is told from one that works.
+    let endpoint = endpoint
+        .http2_keep_alive_interval(limits::RPC_PING_TIMEOUT)
+        .keep_alive_timeout(limits::RPC_PING_TIMEOUT)
+        .keep_alive_while_idle(true);
     match tokio::time::timeout(limits::RPC_CONNECT_TIMEOUT, endpoint.connect()).await {
         Ok(Ok(channel)) => Ok((channel, Arc::new(directory))),
         Ok(Err(error)) => Err(unreachable(deepest(&error))),

@@ -1,6 +1,10 @@
 //! Too few consumers, and consumers without room: data waits here, says why, and goes on when it can.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use crate::{
     fixture::{Cluster, eventually, text},
@@ -73,5 +77,32 @@ fn full_consumers_refuse_and_keep_what_they_have() {
     cluster.sync();
     cluster.evict("");
     check("with more room");
+    cluster.down();
+}
+
+#[test]
+fn a_full_staging_area_fails_writers_once_and_commands_answer_in_time() {
+    let Some(mut cluster) = Cluster::start(3, &["--tier", "4+2", "-o", "staging-size=20MB"]) else { return };
+    let (mount, file) = (text(&cluster.mount()), cluster.file("file"));
+    let source = cluster.path("source");
+    fs::write(&source, noise(1, 40_000_000)).unwrap();
+    let begun = Instant::now();
+    // Twenty pieces more than there is room for: they do not wait one after the other. In a process of its own: whatever this
+    // one starts would close the file, too, and wait for it.
+    let mut writer = Command::new("dd");
+    writer.args([format!("if={}", text(&source)), format!("of={}", text(&file)), "bs=1M".into(), "conv=fsync".into()]);
+    let writer = writer.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let is_full = || cluster.status()["staged_bytes"].as_u64() > Some(15_000_000);
+    eventually("the staging area is full", Duration::from_secs(20), is_full);
+    let asked = Instant::now();
+    cluster.refused(&["sync", &text(&file), "--timeout", "2"], &["wait for room"]);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    let ls = cluster.run(&["file", "ls", &mount], b"");
+    assert!(ls.status.success() && String::from_utf8_lossy(&ls.stdout).contains("file"), "{}", ls.stderr);
+    assert!(asked.elapsed() < Duration::from_secs(25), "{:?}", asked.elapsed());
+    let ended = writer.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && words.contains("No space left on device"), "{words}");
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     cluster.down();
 }

@@ -258,12 +258,12 @@ impl Supervisor {
 
     async fn stop(&mut self, process: &Process) -> anyhow::Result<()> {
         let deadline = if process.role == Role::Mount { MOUNT_STOP } else { NODE_STOP };
-        if let Some(running) = self.running.remove(&process.name) {
-            let stopped = running.stop(deadline).await;
-            self.note_ended(&process.name)?;
-            if !stopped.with_context(|| format!("{} does not stop", process.name))? {
-                tracing::warn!(op = "stop", "{} did not stop in time and was killed", process.name);
-            }
+        // What is not running any more may have been mounted by somebody else since.
+        let Some(running) = self.running.remove(&process.name) else { return Ok(()) };
+        let stopped = running.stop(deadline).await;
+        self.note_ended(&process.name)?;
+        if !stopped.with_context(|| format!("{} does not stop", process.name))? {
+            tracing::warn!(op = "stop", "{} did not stop in time and was killed", process.name);
         }
         let Some(mountpoint) = &process.mountpoint else { return Ok(()) };
         if occupant(mountpoint)? == Some(Occupant::Bucket) {
@@ -277,7 +277,8 @@ impl Supervisor {
         match status {
             Ok(status) => tracing::warn!(
                 op = "reap",
-                "{name} ended: {status}; openbucket devnet start {name} --state STATE starts it again"
+                "{name} ended: {status}; openbucket devnet start {name} --state {} starts it again",
+                self.plan.state.display()
             ),
             Err(error) => tracing::error!(op = "reap", %error, "{name} cannot be waited for"),
         }

@@ -113,17 +113,20 @@ impl Calls {
         }
     }
 
-    /// Gives a whole request its deadline. After it, no kept stream to this peer is trusted any more.
+    /// Gives a whole request, with so many bytes of data, its deadline. After it, no kept stream to this peer is trusted any
+    /// more.
     pub async fn within_deadline<T>(
         &self,
         to: PeerId,
+        bytes: usize,
         request: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(limits::REQUEST_TIMEOUT, request).await {
+        let timeout = limits::request_timeout(bytes);
+        match tokio::time::timeout(timeout, request).await {
             Ok(result) => result,
             Err(_) => {
                 self.kept.lock().remove(&to);
-                Err(Error::TimedOut { to: to.to_string(), seconds: limits::REQUEST_TIMEOUT.as_secs() })
+                Err(Error::TimedOut { to: to.to_string(), seconds: timeout.as_secs() })
             }
         }
     }

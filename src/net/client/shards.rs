@@ -20,7 +20,7 @@ use crate::{
 
 /// Puts shards on consumers and gets them back.
 ///
-/// Every call ends within `limits::REQUEST_TIMEOUT` and may be cancelled by dropping it. Errors are
+/// Every call ends within `limits::request_timeout` of its data and may be cancelled by dropping it. Errors are
 /// [`Error::Refused`] (the consumer said no), [`Error::Unreachable`], [`Error::TimedOut`], and
 /// [`Error::Misbehaved`] when the consumer lies: wrong bytes, too many, too few, a receipt that is none.
 pub struct ShardClient {
@@ -38,7 +38,7 @@ impl ShardClient {
 
     /// Connects now, so that the next request need not; keeps the stream as after a request.
     pub async fn connect(&self, to: &Contact) -> Result<(), Error> {
-        self.calls.within_deadline(to.peer, self.calls.connect(to)).await
+        self.calls.within_deadline(to.peer, 0, self.calls.connect(to)).await
     }
 
     /// Stores a shard. The receipt is the consumer's word that it is on its disk, flushed. After an error the consumer
@@ -50,7 +50,7 @@ impl ShardClient {
         assert!(!data.is_empty() && data.len() <= limits::SHARD_BYTES, "a shard has 1 to SHARD_BYTES bytes");
         let bytes = u32::try_from(data.len()).expect("SHARD_BYTES is below 2^32");
         self.calls
-            .within_deadline(to.peer, async {
+            .within_deadline(to.peer, data.len(), async {
                 let (mut session, answer) = self.calls.call(to, &ShardRequest::Put { shard, bytes }).await?;
                 let receipt = match answer {
                     ShardAnswer::Ready => {
@@ -97,13 +97,14 @@ impl ShardClient {
             true => ShardRequest::Get { shard },
             false => ShardRequest::GetLeaves { shard, first: leaves.start, end: leaves.end },
         };
+        let expected = range_bytes(&leaves, shard_len);
         self.calls
-            .within_deadline(from.peer, async {
+            .within_deadline(from.peer, expected as usize, async {
                 let (mut session, answer) = self.timed_call(from, &request).await?;
                 let ShardAnswer::Data { bytes } = answer else {
                     return Err(self.not_expected(from.peer, session, answer));
                 };
-                check_length(&session, bytes, range_bytes(&leaves, shard_len))?;
+                check_length(&session, bytes, expected)?;
                 let data = session.receive_data(bytes).await?;
                 self.calls.keep(from.peer, session);
                 Ok(data)
@@ -127,7 +128,7 @@ impl ShardClient {
         let request = ShardRequest::GetRange { shard, first: leaves.start, end: leaves.end };
         let expected = range_bytes(&leaves, shard_len);
         self.calls
-            .within_deadline(from.peer, async {
+            .within_deadline(from.peer, expected as usize, async {
                 let (mut session, answer) = self.timed_call(from, &request).await?;
                 let ShardAnswer::Range { bytes, leaves: count, proof } = answer else {
                     return Err(self.not_expected(from.peer, session, answer));
@@ -150,7 +151,7 @@ impl ShardClient {
     /// What the consumer says of a shard.
     pub async fn stat(&self, from: &Contact, shard: ShardId) -> Result<ShardStat, Error> {
         self.calls
-            .within_deadline(from.peer, async {
+            .within_deadline(from.peer, 0, async {
                 let (session, answer) = self.calls.call(from, &ShardRequest::Stat { shard }).await?;
                 match answer {
                     ShardAnswer::Stat(stat) if stat.shard == shard => {
@@ -166,7 +167,7 @@ impl ShardClient {
     /// Makes the consumer forget a shard, durably. One that is not there is fine.
     pub async fn delete(&self, from: &Contact, shard: ShardId) -> Result<(), Error> {
         self.calls
-            .within_deadline(from.peer, async {
+            .within_deadline(from.peer, 0, async {
                 let (session, answer) = self.calls.call(from, &ShardRequest::Delete { shard }).await?;
                 match answer {
                     ShardAnswer::Deleted => {
@@ -201,7 +202,7 @@ impl ShardClient {
     /// The next of these shards, above an id.
     pub async fn list_page(&self, from: &Contact, after: Option<ShardId>) -> Result<ShardPage, Error> {
         self.calls
-            .within_deadline(from.peer, async {
+            .within_deadline(from.peer, 0, async {
                 let (session, answer) = self.calls.call(from, &ShardRequest::List { after }).await?;
                 let ShardAnswer::Page(page) = answer else {
                     return Err(self.not_expected(from.peer, session, answer));

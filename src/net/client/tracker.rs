@@ -107,7 +107,7 @@ impl TrackerClient {
         let contact = Contact { peer, addresses: vec![tracker.address.clone()] };
         let answer = self
             .calls
-            .within_deadline(peer, async {
+            .within_deadline(peer, 0, async {
                 let (session, answer) = self.calls.call(&contact, request).await?;
                 self.calls.keep(peer, session);
                 Ok((peer, answer))

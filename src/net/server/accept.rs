@@ -1,6 +1,6 @@
 //! What both servers share: the accept loop with its bounds, hello, and the loop over a stream's requests.
 
-use std::{collections::HashMap, future::Future, io, sync::Arc};
+use std::{collections::HashMap, future::Future, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
@@ -42,6 +42,11 @@ pub(super) trait Answerer: Send + Sync + 'static {
     const ROLES: &'static [Role];
 
     fn identity(&self) -> &ServerIdentity;
+
+    /// How long the answer to a request may take.
+    fn timeout(_: &Self::Request) -> Duration {
+        limits::REQUEST_TIMEOUT
+    }
 
     /// Answers on the stream, whole. An error closes the stream.
     async fn answer(&self, stream: &mut BoxStream, client: Client, request: Self::Request) -> io::Result<()>;
@@ -114,7 +119,7 @@ async fn converse<A: Answerer>(answerer: &A, peer: PeerId, mut stream: BoxStream
         return Ok(());
     };
     loop {
-        let request = match timeout(limits::IDLE_TIMEOUT, read_frame(&mut stream)).await {
+        let request: A::Request = match timeout(limits::IDLE_TIMEOUT, read_frame(&mut stream)).await {
             Ok(Ok((request, _))) => request,
             Ok(Err(FrameError::Invalid(why))) => {
                 let refusal = (ErrorKind::Invalid, why.to_owned());
@@ -124,11 +129,11 @@ async fn converse<A: Answerer>(answerer: &A, peer: PeerId, mut stream: BoxStream
             Ok(Err(FrameError::Broken(error))) => return Err(error),
             Ok(Err(FrameError::Ended(_))) | Err(_) => return Ok(()),
         };
-        within(limits::REQUEST_TIMEOUT, answerer.answer(&mut stream, client, request)).await?;
+        within(A::timeout(&request), answerer.answer(&mut stream, client, request)).await?;
     }
 }
 
-async fn within<T>(limit: std::time::Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+async fn within<T>(limit: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     match timeout(limit, step).await {
         Ok(result) => result,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),

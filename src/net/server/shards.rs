@@ -1,17 +1,23 @@
 //! The server of `/openbucket/shard/1`: checks who asks and what comes, signs receipts.
 
-use std::{io, ops::Range, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    ops::Range,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::{
     io::AsyncWriteExt,
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
 };
 
 use super::accept::{Answerer, Client, ServerIdentity, serve};
 use crate::{
-    base::{ErrorKind, OwnerId, ShardId, limits},
+    base::{ErrorKind, Mutex, OwnerId, ShardId, limits},
     coding::merkle::{self, Subtrees},
     keys::Role,
     net::{
@@ -37,7 +43,7 @@ pub fn serve_shards(
     tasks: &Tasks,
 ) -> Result<(), Error> {
     let memory = Semaphore::new(limits::SERVED_BYTES / KIB);
-    let server = ShardServer { service, identity, cpu: CpuPool::for_this_machine(), memory };
+    let server = ShardServer { service, identity, cpu: CpuPool::for_this_machine(), memory, shares: Mutex::default() };
     serve(network.as_ref(), Protocol::Shard, Arc::new(server), tasks.clone())
 }
 
@@ -47,13 +53,21 @@ struct ShardServer {
     cpu: CpuPool,
     /// KiB of shard data that may be in memory at a time.
     memory: Semaphore,
+    /// What of it each owner may have who has some, so that one who takes long leaves room for the others.
+    shares: Mutex<HashMap<OwnerId, Weak<Semaphore>>>,
+}
+
+/// Memory for shard data.
+struct Memory<'a> {
+    _all: SemaphorePermit<'a>,
+    _share: OwnedSemaphorePermit,
 }
 
 /// Leaves that may be sent, and the memory that they take.
 struct Part<'a> {
     data: Bytes,
     proof: Vec<[u8; 32]>,
-    _memory: SemaphorePermit<'a>,
+    _memory: Memory<'a>,
 }
 
 #[async_trait]
@@ -64,6 +78,18 @@ impl Answerer for ShardServer {
 
     fn identity(&self) -> &ServerIdentity {
         &self.identity
+    }
+
+    fn timeout(request: &ShardRequest) -> Duration {
+        let bytes = match request {
+            ShardRequest::Put { bytes, .. } => *bytes as usize,
+            ShardRequest::Get { .. } => limits::SHARD_BYTES,
+            ShardRequest::GetRange { first, end, .. } | ShardRequest::GetLeaves { first, end, .. } => {
+                (end.saturating_sub(*first) as usize).saturating_mul(limits::LEAF_BYTES)
+            }
+            ShardRequest::Stat { .. } | ShardRequest::Delete { .. } | ShardRequest::List { .. } => 0,
+        };
+        limits::request_timeout(bytes.min(limits::SHARD_BYTES))
     }
 
     async fn answer(&self, stream: &mut BoxStream, client: Client, request: ShardRequest) -> io::Result<()> {
@@ -99,7 +125,7 @@ impl ShardServer {
             let why = format!("a shard has 1 to {} bytes, not {bytes}", limits::SHARD_BYTES);
             return self.refuse(stream, (ErrorKind::Invalid, why)).await;
         }
-        let _memory = self.take_memory(length).await;
+        let _memory = self.take_memory(owner, length).await;
         let space = match self.service.reserve(owner, shard, bytes).await {
             Ok(Reserved::Space(space)) => space,
             Ok(Reserved::Held) => return send(stream, &ShardAnswer::Held(self.receipt(owner, shard, bytes))).await,
@@ -128,7 +154,7 @@ impl ShardServer {
             Ok(stat) => stat,
             Err(refusal) => return self.refuse(stream, refusal).await,
         };
-        let _memory = self.take_memory(stat.bytes as usize).await;
+        let _memory = self.take_memory(owner, stat.bytes as usize).await;
         match self.service.get(owner, shard).await {
             Ok(data) => {
                 write_frame(stream, &ShardAnswer::Data { bytes: length_of(&data) }).await?;
@@ -170,7 +196,7 @@ impl ShardServer {
             Err(refusal) => return self.refuse(stream, refusal).await,
         };
         let bytes = bytes_of(&leaves, length);
-        let _memory = self.take_memory(bytes.len()).await;
+        let _memory = self.take_memory(key.0, bytes.len()).await;
         match self.service.get_part(key.0, key.1, bytes).await {
             Ok(data) => {
                 write_frame(stream, &ShardAnswer::Data { bytes: length_of(&data) }).await?;
@@ -196,7 +222,7 @@ impl ShardServer {
     async fn read_part(&self, key: Key, leaves: &Range<u32>, length: usize) -> Option<Part<'_>> {
         let tree = self.read_tree(key, length).await?;
         let (wanted, within) = (bytes_of(leaves, length), bytes_of(&tree.around(leaves), length));
-        let memory = self.take_memory(within.len()).await;
+        let memory = self.take_memory(key.0, within.len()).await;
         let around = self.service.get_part(key.0, key.1, within.clone()).await.ok();
         let (read, leaves) = (around.clone(), leaves.clone());
         let proof = self.cpu.run_over(within.len(), move || tree.range_proof(leaves, &read?)).await;
@@ -217,7 +243,7 @@ impl ShardServer {
 
     /// Leaves of a shard that is read and hashed as a whole.
     async fn read_whole(&self, key: Key, leaves: &Range<u32>, length: usize) -> Result<Part<'_>, Refusal> {
-        let memory = self.take_memory(length).await;
+        let memory = self.take_memory(key.0, length).await;
         let whole = self.service.get(key.0, key.1).await?;
         if whole.len() != length {
             return Err((ErrorKind::Corrupt, "the shard is damaged here".into()));
@@ -235,10 +261,22 @@ impl ShardServer {
         }
     }
 
-    /// Waits for memory for so many bytes. The request's deadline bounds the wait.
-    async fn take_memory(&self, bytes: usize) -> SemaphorePermit<'_> {
-        let kib = u32::try_from(bytes.min(limits::SERVED_BYTES).div_ceil(KIB)).expect("bounded by SERVED_BYTES");
-        self.memory.acquire_many(kib).await.expect("the semaphore is never closed")
+    /// Waits for memory for so many bytes: in its owner's line, then in that of all. The request's deadline bounds the wait.
+    async fn take_memory(&self, owner: OwnerId, bytes: usize) -> Memory<'_> {
+        let kib = u32::try_from(bytes.min(limits::SERVED_BYTES_OF_ONE).div_ceil(KIB)).expect("bounded by the limit");
+        let share = self.share(owner).acquire_many_owned(kib).await.expect("the semaphore is never closed");
+        Memory { _all: self.memory.acquire_many(kib).await.expect("the semaphore is never closed"), _share: share }
+    }
+
+    fn share(&self, owner: OwnerId) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock();
+        if let Some(share) = shares.get(&owner).and_then(Weak::upgrade) {
+            return share;
+        }
+        shares.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(limits::SERVED_BYTES_OF_ONE / KIB));
+        shares.insert(owner, Arc::downgrade(&share));
+        share
     }
 
     fn receipt(&self, owner: OwnerId, shard: ShardId, bytes: u32) -> Receipt {

@@ -277,3 +277,55 @@ async fn unknown_requests_are_refused_and_the_stream_closed() {
     assert!(matches!(answer, ShardAnswer::Refused(refused) if refused.code == 3));
     assert!(read_frame::<ShardAnswer>(&mut stream).await.is_err());
 }
+
+/// What moves is waited for longer than what does not.
+#[tokio::test(start_paused = true)]
+async fn a_slow_link_has_the_time_that_it_needs() {
+    const BYTES: u32 = 1 << 20;
+    let world = world();
+    let node = world.join(key(3).peer_id()) as Arc<dyn Network>;
+    let (tasks, to) = (tasks(), contact(&node));
+    serve_shards(&node, MemoryNode::new(4 << 20), identity(3, Role::Consumer), &tasks).unwrap();
+    let faulty = Arc::new(FaultyNetwork::new(world.join(key(1).peer_id())));
+    let client = ShardClient::new(faulty.clone(), certificate(1, 1, Role::Producer));
+    let (id, data) = shard(BYTES as usize, 7);
+    client.put(&to, id, data.clone()).await.unwrap();
+    for (rate, is_enough) in [(32 << 10, true), (8 << 10, false)] {
+        faulty.set(to.peer, FaultPlan { bytes_per_second: Some(rate), ..FaultPlan::default() });
+        // A kept stream has the old plan.
+        let client = ShardClient::new(faulty.clone(), certificate(1, 1, Role::Producer));
+        let start = Instant::now();
+        let got = client.get(&to, id, BYTES, 0..1024).await;
+        if is_enough {
+            assert_eq!(got.unwrap(), data);
+            assert!(start.elapsed() > limits::REQUEST_TIMEOUT);
+        } else {
+            assert_timed_out(got, start, limits::request_timeout(BYTES as usize));
+        }
+    }
+}
+
+/// Who announces much and sends nothing leaves the memory of the server to others.
+#[tokio::test(start_paused = true)]
+async fn one_owner_does_not_take_all_memory() {
+    let world = world();
+    let (client, other) = (world.join(key(1).peer_id()), world.join(key(2).peer_id()) as Arc<dyn Network>);
+    let node = world.join(key(3).peer_id()) as Arc<dyn Network>;
+    let (tasks, to) = (tasks(), contact(&node));
+    serve_shards(&node, MemoryNode::new(1 << 30), identity(3, Role::Consumer), &tasks).unwrap();
+    let mut stalling = Vec::new();
+    for number in 0..limits::STREAMS_PER_PEER {
+        let mut stream = client.open(&to, Protocol::Shard).await.unwrap();
+        write_frame(&mut stream, &Hello { certificate: certificate(1, 1, Role::Producer) }).await.unwrap();
+        let put = ShardRequest::Put { shard: shard(LEN as usize, number as u8).0, bytes: limits::SHARD_BYTES as u32 };
+        write_frame(&mut stream, &put).await.unwrap();
+        stalling.push(stream);
+    }
+    let _: (HelloAnswer, usize) = read_frame(&mut stalling[0]).await.unwrap();
+    assert!(matches!(read_frame(&mut stalling[0]).await, Ok((ShardAnswer::Ready, _))));
+    let (start, (id, data)) = (Instant::now(), good());
+    let client = ShardClient::new(other, certificate(2, 2, Role::Producer));
+    client.put(&to, id, data.clone()).await.unwrap();
+    assert_eq!(whole(&client, &to, id, LEN).await.unwrap(), data);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
