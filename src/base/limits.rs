@@ -127,8 +127,6 @@ pub const REAP_LINGER: Duration = Duration::from_millis(50);
 pub const INODES_PER_BATCH: usize = 64;
 /// A chunk that could not be had is not asked for again for so long.
 pub const UNREADABLE_TIME: Duration = Duration::from_secs(5);
-/// If it took so long to find that out.
-pub const UNREADABLE_AFTER: Duration = Duration::from_secs(1);
 /// Chunks of which that is remembered, at most.
 pub const UNREADABLE_CHUNKS: usize = 1024;
 /// Bytes that the collector rewrites in a second, at most.
@@ -222,7 +220,9 @@ pub const STORE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connecting to the daemon's socket, at most.
 pub const RPC_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence of the daemon within a call, at most.
-pub const RPC_TIMEOUT: Duration = Duration::from_secs(60);
+pub const RPC_TIMEOUT: Duration = Duration::from_secs(600);
+/// Bytes of one answer of the daemon's API: what is said of a file has a kilobyte for each chunk.
+pub const REPORT_BYTES: usize = 1 << 30;
 /// Starting or stopping a process of a devnet, at most: a mount that stops uploads first.
 pub const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(120);
 /// A daemon that does not even answer a ping for so long hangs.

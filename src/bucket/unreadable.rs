@@ -52,14 +52,15 @@ impl Drop for Try<'_> {
     fn drop(&mut self) {
         // Given up by a reader for want of time, not by one that was interrupted.
         let timeout = self.inner.options.read_timeout;
-        if !self.is_over && self.begun.elapsed() + limits::UNREADABLE_AFTER >= timeout {
+        if !self.is_over && self.begun.elapsed() >= timeout * 9 / 10 {
             self.inner.unreadable.note(self.chunk, format!("no answer from consumers within {} s", timeout.as_secs()));
         }
     }
 }
 
 impl Inner {
-    /// Does what has a chunk from consumers, unless that failed a moment ago, after a while.
+    /// Does what has a chunk from consumers, unless that failed a moment ago after a quarter of the read timeout or more: what
+    /// fails sooner may be tried again within it.
     pub(super) async fn unless_unreadable<T>(
         &self,
         chunk: ChunkId,
@@ -72,7 +73,7 @@ impl Inner {
         let result = work.await;
         once.is_over = true;
         if let Err(error) = &result
-            && once.begun.elapsed() >= limits::UNREADABLE_AFTER
+            && once.begun.elapsed() >= self.options.read_timeout / 4
         {
             self.unreadable.note(chunk, error.to_string());
         }
@@ -105,7 +106,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("made");
         let bucket = open(directory.path());
         let inner = &*bucket.inner;
-        let (quick, slow) = (Duration::from_millis(900), Duration::from_secs(7));
+        let (quick, slow) = (limits::READ_TIMEOUT / 5, limits::READ_TIMEOUT / 3);
         assert_eq!(attempt(inner, quick, false).await, (false, quick));
         assert_eq!(attempt(inner, slow, true).await, (true, slow), "what fails at once may be tried again");
         assert_eq!(attempt(inner, slow, false).await, (false, slow));

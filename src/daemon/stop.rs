@@ -75,10 +75,17 @@ async fn unmount_for_good(mounted: Option<&Mounted>) -> Result<(), Error> {
 /// Unmounts because a command said so, after the drain; false when the mount stays.
 async fn unmount_on_call(bucket: &Bucket, mounted: Option<&Mounted>, call: StopCall) -> bool {
     if let Some(mounted) = mounted {
-        let unmounted = match mounted.unmount().await {
-            Err(_) if call.is_lazy => mounted.unmount_lazily().await,
-            other => other,
-        };
+        let unmounted = mounted.unmount().await;
+        if unmounted.is_err() && call.is_lazy {
+            // Whoever uses it goes on, and this process with them.
+            let detached = mounted.detach().await;
+            tell(
+                &call,
+                detached.map(|()| Progress { is_done: true, ..Progress::default() }).map_err(|it| it.to_string()),
+            )
+            .await;
+            return false;
+        }
         if let Err(error) = unmounted {
             tell(&call, Err(who_or(error).await)).await;
             return false;

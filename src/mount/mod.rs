@@ -27,7 +27,6 @@ mod listings;
 mod options;
 mod privileges;
 mod ranges;
-mod renames;
 mod session;
 mod table;
 mod work;

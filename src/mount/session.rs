@@ -175,6 +175,12 @@ impl Mounted {
         self.take_off(true).await
     }
 
+    /// Takes the mount out of the tree at once, and waits for nobody who still uses it.
+    pub async fn detach(&self) -> Result<(), Error> {
+        let place = Arc::clone(&self.place);
+        blocking(move || place.detach(true)).await
+    }
+
     async fn take_off(&self, lazily: bool) -> Result<(), Error> {
         let place = Arc::clone(&self.place);
         let work = async {

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::base::limits;
 
+/// How hyper says that a ping was not answered.
+const UNANSWERED_PING: &str = "keep-alive timed out";
+
 /// A connection to one daemon.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -33,7 +36,7 @@ impl Client {
     /// Connects to a daemon's socket, within `limits::RPC_CONNECT_TIMEOUT`.
     pub async fn connect(socket: &Path) -> Result<Client, Error> {
         let (channel, directory) = dial(socket).await?;
-        let inner = DaemonClient::new(channel);
+        let inner = DaemonClient::new(channel).max_decoding_message_size(limits::REPORT_BYTES);
         Ok(Client { socket: socket.to_path_buf(), inner, _directory: directory })
     }
 
@@ -172,9 +175,17 @@ pub(super) async fn within_time<T>(
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Error> {
     match tokio::time::timeout(deadline, call).await {
-        Ok(answer) => answer.map_err(|status| Error::Status(Box::new(status))),
+        Ok(answer) => answer.map_err(|status| explain(socket, status)),
         Err(_) => Err(Error::TimedOut { socket: socket.to_path_buf(), seconds: deadline.as_secs() }),
     }
+}
+
+/// What a status says that may not be the daemon's.
+fn explain(socket: &Path, status: Status) -> Error {
+    if deepest(&status) == UNANSWERED_PING {
+        return Error::TimedOut { socket: socket.to_path_buf(), seconds: 2 * limits::RPC_PING_TIMEOUT.as_secs() };
+    }
+    Error::Status(Box::new(status))
 }
 
 /// The socket through its opened directory: a socket address holds 107 bytes only.

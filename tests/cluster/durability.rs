@@ -77,24 +77,6 @@ fn an_fsync_with_network_durability_means_that_consumers_have_it() {
 }
 
 #[test]
-fn a_file_that_is_still_open_takes_anothers_name_with_its_data() {
-    let Some(mut cluster) = Cluster::start(2, &["--tier", "1+1"]) else { return };
-    let (target, made) = (cluster.file("target"), cluster.file("made"));
-    fs::write(&target, b"old").unwrap();
-    File::open(&target).unwrap().sync_all().unwrap();
-    // The kernel alone has its bytes, for as long as nobody makes it write them back.
-    let mut file = File::create(&made).unwrap();
-    file.write_all(&noise(1, 10_000)).unwrap();
-    fs::rename(&made, &target).unwrap();
-    cluster.kill("mount");
-    drop(file);
-    cluster.revive("mount");
-    let found = fs::read(&target).unwrap();
-    assert!(found == noise(1, 10_000), "{} bytes that are neither the old ones nor the new", found.len());
-    cluster.down();
-}
-
-#[test]
 fn a_sync_ends_beside_a_program_that_never_stops_writing() {
     let Some(mut cluster) = Cluster::start(6, &[]) else { return };
     let busy = cluster.file("busy");

@@ -160,3 +160,37 @@ fn a_signal_ends_a_write_that_waits_for_room_and_an_fsync_that_waits_for_consume
     cluster.sync();
     cluster.down();
 }
+
+#[test]
+fn a_command_is_told_in_time_that_the_daemon_hangs() {
+    let Some(mut cluster) = Cluster::start(2, &["--tier", "1+1"]) else { return };
+    let mount = cluster.process("mount");
+    let (pid, socket) = (mount["pid"].as_i64().expect("it runs") as i32, mount["socket"].as_str().unwrap().to_owned());
+    signal(pid, Signal::STOP);
+    eventually("the mount has stopped", STOPPED, || is_stopped(pid));
+    for words in [&["status", "--socket", &socket][..], &["cache", "evict", "--socket", &socket, "/"]] {
+        let begun = Instant::now();
+        cluster.refused(words, &["did not answer within 10 s"]);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{words:?} after {:?}", begun.elapsed());
+    }
+    signal(pid, Signal::CONT);
+    cluster.ok(&["status", "--socket", &socket]);
+    cluster.down();
+}
+
+#[test]
+fn a_lazy_unmount_of_a_busy_mount_is_done_at_once() {
+    let Some(mut cluster) = Cluster::start(2, &["--tier", "1+1"]) else { return };
+    fs::write(cluster.file("used"), "still there").unwrap();
+    let file = fs::File::open(cluster.file("used")).unwrap();
+    let begun = Instant::now();
+    cluster.ok(&["umount", "--lazy", &text(&cluster.mount())]);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(!cluster.file("used").exists());
+    assert_eq!(std::io::read_to_string(&file).unwrap(), "still there");
+    drop(file);
+    eventually("the daemon ends with its last user", Duration::from_secs(30), || {
+        cluster.process("mount")["pid"].is_null()
+    });
+    cluster.down();
+}

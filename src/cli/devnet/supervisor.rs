@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     base::{ErrorKind, Kinded},
-    cli::output,
+    cli::{locate, output},
     mount::{Occupant, detach_lazily, occupant},
     rpc::{Client, Socket, SupervisorService, serve_supervisor},
     runtime::Shutdown,
@@ -258,15 +258,19 @@ impl Supervisor {
 
     async fn stop(&mut self, process: &Process) -> anyhow::Result<()> {
         let deadline = if process.role == Role::Mount { MOUNT_STOP } else { NODE_STOP };
-        // What is not running any more may have been mounted by somebody else since.
-        let Some(running) = self.running.remove(&process.name) else { return Ok(()) };
-        let stopped = running.stop(deadline).await;
-        self.note_ended(&process.name)?;
-        if !stopped.with_context(|| format!("{} does not stop", process.name))? {
-            tracing::warn!(op = "stop", "{} did not stop in time and was killed", process.name);
+        let running = self.running.remove(&process.name);
+        let is_ours = running.is_some();
+        if let Some(running) = running {
+            let stopped = running.stop(deadline).await;
+            self.note_ended(&process.name)?;
+            if !stopped.with_context(|| format!("{} does not stop", process.name))? {
+                tracing::warn!(op = "stop", "{} did not stop in time and was killed", process.name);
+            }
         }
         let Some(mountpoint) = &process.mountpoint else { return Ok(()) };
-        if occupant(mountpoint)? == Some(Occupant::Bucket) {
+        // What was not running any more may have been mounted by somebody else since; the remains of a crash are taken off.
+        let is_dead = || locate::find_mount(mountpoint).is_err_and(|error| !error.is::<locate::Silent>());
+        if occupant(mountpoint)? == Some(Occupant::Bucket) && (is_ours || is_dead()) {
             detach_lazily(mountpoint)?;
         }
         Ok(())

@@ -20,7 +20,9 @@ use super::{
 };
 use crate::{base::limits, net::Error};
 
-const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// A connection that is dead without a word is found so after some of these: until then no other is made to its peer.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
@@ -75,7 +77,7 @@ fn behaviour(options: &Libp2pOptions, keypair: &Keypair, accepting: Accepting) -
     Ok(Behaviour {
         limits: connection_limits::Behaviour::new(connection_limits),
         identify: identify::Behaviour::new(identify),
-        ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),
+        ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
         mdns: mdns.into(),
         kademlia: kademlia(options, peer)?,
         streams: Streams::new(accepting),

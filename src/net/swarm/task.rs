@@ -262,7 +262,9 @@ impl SwarmTask {
             let _ = self.swarm.disconnect_peer_id(peer);
             return;
         }
-        let addresses = info.listen_addrs.into_iter().take(limits::ADDRESSES);
+        // Those that it says at first: one that goes on saying others would fill the table.
+        let is_known = self.members.contains(&peer);
+        let addresses = info.listen_addrs.into_iter().take(if is_known { 0 } else { limits::ADDRESSES });
         for address in addresses.filter(|address| address.len() <= limits::ADDRESS_BYTES) {
             self.swarm.behaviour_mut().kademlia.add_address(&peer, address);
         }
