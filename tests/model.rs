@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use fixture::{Fixture, READ_TIMEOUT};
 use openbucket::{
-    base::{ErrorKind, Ino, Kinded, ShardId},
+    base::{ErrorKind, Ino, Kinded, ShardId, limits},
     bucket::{Allocation, FileKind, FileState, FsckKind, NewInode, SetAttr, XattrMode},
     coding::merkle,
 };
@@ -107,6 +107,7 @@ async fn with_fewer_than_k_a_read_fails_in_time_and_works_again_after() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(start.elapsed() < READ_TIMEOUT * 2, "{:?}", start.elapsed());
     (0..3).for_each(|node| fixture.set_up(node, true));
+    tokio::time::sleep(limits::UNREADABLE_TIME).await; // for so long the same is not tried again
     assert!(whole(&fixture, ino).await == data);
 }
 

@@ -216,14 +216,14 @@ fn a_listing_ends_for_who_changes_what_is_listed() {
     });
     // One that begins anew shows what there is then.
     let mut listing = rustix::fs::Dir::new(File::open(&dir).unwrap()).unwrap();
-    let mut count =
-        || listing.by_ref().filter(|entry| entry.as_ref().unwrap().file_name().to_bytes()[0] != b'.').count();
-    assert_eq!(count(), COUNT);
-    drop(count);
+    let count = |listing: &mut rustix::fs::Dir| {
+        listing.filter(|entry| entry.as_ref().unwrap().file_name().to_bytes()[0] != b'.').count()
+    };
+    assert_eq!(count(&mut listing), COUNT);
     File::create(dir.join("late")).unwrap();
     listing.rewind();
-    assert_eq!(listing.filter(|entry| entry.as_ref().unwrap().file_name().to_bytes()[0] != b'.').count(), COUNT + 1);
-    drop(fs::remove_dir_all(&dir));
+    assert_eq!(count(&mut listing), COUNT + 1);
+    fs::remove_dir_all(&dir).unwrap();
     fixture.unmount();
 }
 

@@ -126,7 +126,7 @@ pub const REAP_LINGER: Duration = Duration::from_millis(50);
 /// Unlinked inodes that are removed in one batch, at most.
 pub const INODES_PER_BATCH: usize = 64;
 /// A chunk that could not be had is not asked for again for so long.
-pub const UNREADABLE_TIME: Duration = Duration::from_secs(5);
+pub const UNREADABLE_TIME: Duration = Duration::from_secs(1);
 /// Chunks of which that is remembered, at most.
 pub const UNREADABLE_CHUNKS: usize = 1024;
 /// Bytes that the collector rewrites in a second, at most.

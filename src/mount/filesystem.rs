@@ -17,7 +17,7 @@ use super::{
     door::{Door, Refuse, Request},
     privileges::{change, keeps_set_id, strip},
     ranges::{allocation, flush_kernel, seek},
-    work::{GENERATION, may_write, new_inode, note_written, rename_mode, send_attr, send_xattr, wanted},
+    work::{GENERATION, may_write, new_inode, note_written, send_attr, send_xattr, wanted},
 };
 use crate::{
     base::limits,
@@ -162,20 +162,8 @@ impl Filesystem for Door {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let request = Request::new("rename", parent);
-        let (source, target) = (convert::ino(parent), convert::ino(new_parent));
-        let now = self.attempt(request, |bucket| {
-            bucket.rename_now(source, name.as_bytes(), target, new_name.as_bytes(), rename_mode(flags)?)
-        });
-        match now {
-            Ok(Some(())) => reply.ok(),
-            Ok(None) => {
-                let (name, new_name) = (name.as_bytes().to_vec(), new_name.as_bytes().to_vec());
-                let work = move |bucket: &Bucket| bucket.rename(source, &name, target, &new_name, rename_mode(flags)?);
-                self.answer_blocking(request, reply, work, |reply, ()| reply.ok());
-            }
-            Err(errno) => reply.refuse(errno),
-        }
+        let places = [(convert::ino(parent), name), (convert::ino(new_parent), new_name)];
+        self.rename_entry(Request::new("rename", parent), places, flags, reply);
     }
 
     fn link(&self, _: &fuser::Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {

@@ -3,7 +3,8 @@
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use fuser::{
-    Errno, Generation, INodeNo, InitFlags, RenameFlags, ReplyAttr, ReplyDirectoryPlus, ReplyEntry, ReplyXattr,
+    Errno, Generation, INodeNo, InitFlags, RenameFlags, ReplyAttr, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyXattr,
 };
 use rustix::fs::{OFlags, XattrFlags};
 
@@ -11,7 +12,7 @@ use super::{
     Options,
     caller::Caller,
     convert,
-    door::{Door, Request},
+    door::{Door, Refuse, Request},
     privileges::{has_acls, keeps_set_id, strip},
 };
 use crate::{
@@ -35,6 +36,29 @@ impl Door {
     pub(super) fn make_node(&self, request: Request, name: &OsStr, new: NewInode, reply: ReplyEntry) {
         let work = |_: &Bucket| self.make(INodeNo(request.file), name.as_bytes(), new);
         self.answer(request, reply, work, |reply, attr| self.entry(reply, &attr));
+    }
+
+    /// Renames, on a thread that may wait for the disk where that is needed.
+    pub(super) fn rename_entry(
+        &self,
+        request: Request,
+        [(parent, name), (new_parent, new_name)]: [(Ino, &OsStr); 2],
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let (name, new_name) = (name.as_bytes(), new_name.as_bytes());
+        let now =
+            self.attempt(request, |bucket| bucket.rename_now(parent, name, new_parent, new_name, rename_mode(flags)?));
+        match now {
+            Ok(Some(())) => reply.ok(),
+            Ok(None) => {
+                let (name, new_name) = (name.to_vec(), new_name.to_vec());
+                let work =
+                    move |bucket: &Bucket| bucket.rename(parent, &name, new_parent, &new_name, rename_mode(flags)?);
+                self.answer_blocking(request, reply, work, |reply, ()| reply.ok());
+            }
+            Err(errno) => reply.refuse(errno),
+        }
     }
 
     /// Opens, truncating if asked to.

@@ -182,7 +182,8 @@ pub(super) async fn within_time<T>(
 
 /// What a status says that may not be the daemon's.
 fn explain(socket: &Path, status: Status) -> Error {
-    if deepest(&status) == UNANSWERED_PING {
+    let chain = std::iter::successors(Some(&status as &dyn std::error::Error), |error| error.source());
+    if chain.skip(1).any(|error| error.to_string() == UNANSWERED_PING) {
         return Error::TimedOut { socket: socket.to_path_buf(), seconds: 2 * limits::RPC_PING_TIMEOUT.as_secs() };
     }
     Error::Status(Box::new(status))
