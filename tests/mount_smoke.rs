@@ -223,6 +223,7 @@ fn a_listing_ends_for_who_changes_what_is_listed() {
     File::create(dir.join("late")).unwrap();
     listing.rewind();
     assert_eq!(count(&mut listing), COUNT + 1);
+    drop(listing);
     fs::remove_dir_all(&dir).unwrap();
     fixture.unmount();
 }
