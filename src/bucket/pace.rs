@@ -28,17 +28,18 @@ impl Pace {
         self.allowed.load(Ordering::Relaxed)
     }
 
-    /// So many of the blocks of a chunk were on their way for so long. Few of them tell little: they may have waited for
-    /// nothing but the distance.
+    /// So many of the blocks of a chunk were on their way for so long. Few of them that were slow tell little: they may have
+    /// waited for nothing but the distance. Where none goes ahead they may be all that is asked for: then one is tried.
     pub fn note(&self, blocks: usize, took: Duration) {
-        let is_telling = blocks >= limits::CHUNK_BLOCKS / 4 || took >= limits::TELLING_TIME;
-        if blocks == 0 || !is_telling {
+        if blocks == 0 {
             return;
         }
+        let is_telling = blocks >= limits::CHUNK_BLOCKS / 4 || took >= limits::TELLING_TIME;
         let whole = took * u32::try_from(limits::CHUNK_BLOCKS / blocks.min(limits::CHUNK_BLOCKS)).expect("few");
-        let step = |allowed: usize| match whole {
+        let step = |allowed: usize| match allowed {
+            0 if took <= limits::TELLING_TIME / 4 => Some(1),
             _ if whole <= limits::QUICK_CHUNK => Some((allowed + 1).min(self.most)),
-            _ if whole >= limits::SLOW_CHUNK => Some(allowed.saturating_sub(1).max(self.least)),
+            _ if whole >= limits::SLOW_CHUNK && is_telling => Some(allowed.saturating_sub(1).max(self.least)),
             _ => None,
         };
         // The closure answers for every value, or for none: either is fine.
@@ -67,7 +68,12 @@ mod tests {
         assert_eq!(pace.allowed(), 2);
         (0..10).for_each(|_| pace.note(2, limits::TELLING_TIME));
         assert_eq!(pace.allowed(), 0);
-        pace.note(whole / 4, Duration::from_millis(100));
+        // A reader of few blocks at a time is not slow for ever, however far away the consumers are.
+        pace.note(2, limits::TELLING_TIME / 4 + Duration::from_millis(1));
+        assert_eq!(pace.allowed(), 0);
+        (0..3).for_each(|_| pace.note(2, limits::TELLING_TIME / 4));
         assert_eq!(pace.allowed(), 1);
+        (0..9).for_each(|_| pace.note(2, Duration::from_millis(50)));
+        assert_eq!(pace.allowed(), 4);
     }
 }

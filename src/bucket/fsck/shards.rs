@@ -151,7 +151,8 @@ async fn list(
     let end = tokio::time::Instant::now() + limits::FSCK_LIST_TIME;
     loop {
         if listed.len() > most || tokio::time::Instant::now() >= end {
-            let why = "its list does not end".to_owned();
+            let why =
+                format!("it lists far more shards than the {expected} that are to be there, or takes too long for it");
             return Err(dispatch::Error::Invalid(why));
         }
         let page = dispatcher.list_page(consumer, after).await?;
