@@ -6,6 +6,7 @@
 use std::{fs, io, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, bail};
+use rustix::io::retry_on_intr;
 
 use super::{
     args::WriteBackArgs,
@@ -59,12 +60,15 @@ pub fn run(args: &WriteBackArgs) -> anyhow::Result<()> {
     })
 }
 
+/// A program that is killed while the kernel flushes the times of a file it removes leaves EINTR as the error of the whole
+/// mount (`fuse_flush_time_update` in Linux 6.18). It speaks of no data, and is told once.
 fn write_back(root: &Path, path: &Path) -> io::Result<()> {
-    rustix::fs::syncfs(fs::File::open(root)?)?;
+    let root = fs::File::open(root)?;
+    retry_on_intr(|| rustix::fs::syncfs(&root))?;
     // For a file that is open elsewhere: syncfs does not wait for the pages of a FUSE file, fsync does.
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_file() => match fs::File::open(path) {
-            Ok(file) => file.sync_all(),
+            Ok(file) => Ok(retry_on_intr(|| rustix::fs::fsync(&file))?),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             Err(error) => Err(error),
         },
