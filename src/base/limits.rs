@@ -125,7 +125,7 @@ pub const DELETES_PER_BATCH: usize = 16 << 10;
 pub const REAP_LINGER: Duration = Duration::from_millis(50);
 /// Unlinked inodes that are removed in one batch, at most.
 pub const INODES_PER_BATCH: usize = 64;
-/// A chunk that could not be had is not asked for again for so long.
+/// A chunk that could not be had is for so long asked for with no more than this time.
 pub const UNREADABLE_TIME: Duration = Duration::from_secs(1);
 /// Chunks of which that is remembered, at most.
 pub const UNREADABLE_CHUNKS: usize = 1024;

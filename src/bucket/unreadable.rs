@@ -1,11 +1,11 @@
-//! Chunks that could not be had a moment ago: whoever asks again is told so at once.
+//! Chunks that could not be had a moment ago: whoever asks again waits for them no more than a moment.
 //!
 //! The kernel asks twice: when what it reads ahead fails, it reads each page once more. Without this a program would wait for
-//! two timeouts.
+//! two timeouts. They are asked for again nevertheless: their consumers may be back.
 
 use std::collections::HashMap;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Error, Inner};
 use crate::base::{ChunkId, Mutex, limits};
@@ -59,15 +59,15 @@ impl Drop for Try<'_> {
 }
 
 impl Inner {
-    /// Does what has a chunk from consumers, unless that failed a moment ago after a quarter of the read timeout or more: what
-    /// fails sooner may be tried again within it.
+    /// Does what has a chunk from consumers, for [`limits::UNREADABLE_TIME`] at most if that failed a moment ago after a quarter
+    /// of the read timeout or more: what fails sooner may be tried again within it.
     pub(super) async fn unless_unreadable<T>(
         &self,
         chunk: ChunkId,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         if let Some(why) = self.unreadable.why(chunk) {
-            return Err(Error::Unreadable(why));
+            return timeout(limits::UNREADABLE_TIME, work).await.unwrap_or(Err(Error::Unreadable(why)));
         }
         let mut once = Try { inner: self, chunk, begun: Instant::now(), is_over: false };
         let result = work.await;
@@ -110,7 +110,10 @@ mod tests {
         assert_eq!(attempt(inner, quick, false).await, (false, quick));
         assert_eq!(attempt(inner, slow, true).await, (true, slow), "what fails at once may be tried again");
         assert_eq!(attempt(inner, slow, false).await, (false, slow));
-        assert_eq!(attempt(inner, slow, true).await, (false, Duration::ZERO));
+        let moment = limits::UNREADABLE_TIME;
+        assert_eq!(attempt(inner, slow, true).await, (false, moment), "not for so long again");
+        assert_eq!(attempt(inner, slow, false).await, (false, slow), "for a slow network, all its time");
+        assert_eq!(attempt(inner, moment / 2, true).await, (true, moment / 2), "its consumers are back");
         inner.unreadable.clear();
         assert_eq!(attempt(inner, quick, true).await, (true, quick));
 
@@ -118,8 +121,8 @@ mod tests {
         assert!(timeout(Duration::from_secs(3), attempt(inner, slow, true)).await.is_err());
         assert_eq!(attempt(inner, quick, true).await, (true, quick));
         assert!(timeout(limits::READ_TIMEOUT, attempt(inner, 2 * limits::READ_TIMEOUT, true)).await.is_err());
-        assert_eq!(attempt(inner, quick, true).await, (false, Duration::ZERO));
-        sleep(limits::UNREADABLE_TIME).await; // virtual time
+        assert_eq!(attempt(inner, quick, true).await, (false, moment));
+        sleep(moment).await; // virtual time
         assert_eq!(attempt(inner, quick, true).await, (true, quick));
     }
 }
