@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     net::{Ipv4Addr, TcpListener},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::runtime::{Chance, SystemChance};
 
 const FILE: &str = "devnet.json";
+/// Ports that are looked at for new processes: no program needs a privilege for them, and most have no name.
+const PORTS: Range<u16> = 10_240..32_768;
+/// Ports that are tried, at most.
+const TRIES: usize = 64;
 /// Consumers of a new devnet.
 const CONSUMERS: u16 = 8;
 
@@ -160,15 +165,27 @@ impl Plan {
     }
 }
 
-/// A free port of this machine; the listeners in `taken` keep it from being found twice.
+/// A free port of this machine; the listeners in `taken` keep it from being found twice. Not one of those that the kernel gives
+/// to connections (ip(7)): it is to be free whenever the process starts again.
 fn free_address(taken: &mut Vec<TcpListener>) -> anyhow::Result<String> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    let port = listener.local_addr().context("no free port")?.port();
-    if port == 0 {
-        bail!("no free port");
+    let chance = SystemChance::default();
+    let fixed = PORTS.start..first_of_connections().unwrap_or(PORTS.end).clamp(PORTS.start + 1, PORTS.end);
+    let drawn = (0..TRIES).map(|_| fixed.start + chance.below(fixed.len() as u64) as u16);
+    // Where the machine has kept all of them for connections, any.
+    for port in drawn.chain([0]) {
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            let port = listener.local_addr().context("no free port")?.port();
+            taken.push(listener);
+            return Ok(format!("/ip4/127.0.0.1/tcp/{port}"));
+        }
     }
-    taken.push(listener);
-    Ok(format!("/ip4/127.0.0.1/tcp/{port}"))
+    bail!("no free port")
+}
+
+/// The first port that the kernel gives to connections.
+fn first_of_connections() -> Option<u16> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    range.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
