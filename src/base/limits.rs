@@ -298,6 +298,8 @@ pub const TRACKER_WAIT: Duration = Duration::from_secs(5);
 pub const CONNECTED_AHEAD: usize = 32;
 /// Consumers that a producer remembers.
 pub const KNOWN_CONSUMERS: usize = 4096;
+/// A consumer that neither the tracker has named nor an answer has shown for so long is not taken to be online any more.
+pub const CONSUMER_UNHEARD: Duration = Duration::from_secs(600);
 /// A consumer that was unreachable or slow is asked last for so long.
 pub const CONSUMER_REST: Duration = Duration::from_secs(5);
 /// A consumer that failed to take a shard gets no new ones for so long, unless there are no others.

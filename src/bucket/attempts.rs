@@ -252,7 +252,7 @@ mod tests {
             uptime_permille: 0,
             is_online: false,
         });
-        bucket.inner.dispatcher.learn(known.to_vec());
+        bucket.inner.dispatcher.learn(known.map(Into::into).to_vec());
         for _ in 0..2 {
             bucket.inner.settle_cut_attempts().expect("settled");
         }

@@ -12,8 +12,8 @@
 //! - `extents`: which bytes lie in which chunk; `carve`: holes, truncate; `share`: copies that move no data
 //! - `policy`: how a file is to be kept; `apply`: to what is there already; `reap`: what goes when a file goes
 //! - `sparse`: which chunks hold more than is needed; `collect`: what becomes of them
-//! - `attempts`: shards on their way; `tend`: late shards, queued deletions; `inspect` and `local`: what the commands ask
-//! - `fsck`: the check of all of it
+//! - `attempts`: shards on their way; `tend`: late shards, queued deletions; `consumers`: who they are
+//! - `inspect` and `local`: what the commands ask; `fsck`: the check of all of it
 //!
 //! Locks, in the order in which they may be taken: the namespace, cells by
 //! inode, the chunk accounts, the database. Builds with debug assertions see to it, but for the database's.
@@ -34,6 +34,7 @@ mod carve;
 mod cell;
 mod collect;
 mod commit;
+mod consumers;
 mod error;
 mod extents;
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Opening and closing a bucket.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -15,12 +14,11 @@ use super::{
     unreadable::Unreadable, upload::Uploader, write::WriteBack,
 };
 use crate::{
-    base::{BucketId, Ino, Mutex, PeerId, Record, Scheme, limits},
+    base::{BucketId, Ino, Mutex, Record, Scheme, limits},
     coding::BucketKey,
     dispatch::Dispatcher,
-    net::{Candidate, Contact},
     runtime::{Chance, Clock, CpuPool, Tasks},
-    store::{self, Batch, Database, Disk, RealDisk, StagingFiles, StateLock, Table},
+    store::{self, Database, Disk, RealDisk, StagingFiles, StateLock, Table},
 };
 
 /// How a bucket is kept.
@@ -140,13 +138,7 @@ impl Bucket {
 impl Inner {
     /// Takes up what the last run left: staged files, orphans, uploads cut short, known consumers.
     fn recover(&self) -> Result<(), Error> {
-        let known: Vec<Candidate> = self
-            .database
-            .scan(Table::Consumer, b"", b"", limits::KNOWN_CONSUMERS)?
-            .into_iter()
-            .filter_map(|(_, value)| postcard::from_bytes(value.get(1..)?).ok())
-            .collect();
-        self.dispatcher.learn(known);
+        self.recall_consumers()?;
         for (ino, stored) in self.stored_ranges()? {
             let bytes = stored.covered_bytes();
             let cell = self.cell_with(ino, || stored)?;
@@ -181,31 +173,6 @@ impl Inner {
         self.tasks.spawn(Arc::clone(self).collect_until_shutdown());
         self.tasks.spawn(Arc::clone(self).write_back_until_shutdown());
         self.tasks.spawn(Arc::clone(self).remember_consumers_until_shutdown());
-    }
-
-    /// Stores who the consumers are, so that the bucket can be read with the tracker away.
-    async fn remember_consumers_until_shutdown(self: Arc<Self>) {
-        let mut changed = self.dispatcher.changed();
-        // The tracker may have answered before this began.
-        changed.mark_changed();
-        let mut stored: HashMap<PeerId, Contact> = HashMap::new();
-        loop {
-            tokio::select! {
-                biased;
-                () = self.tasks.shutdown().started() => return,
-                result = changed.changed() => if result.is_err() { return },
-            }
-            let mut batch = Batch::new();
-            let known = self.dispatcher.known();
-            for candidate in known.iter().filter(|it| stored.get(&it.contact.peer) != Some(&it.contact)) {
-                let value = postcard::to_extend(candidate, vec![1]).expect("candidates serialise");
-                batch.put(Table::Consumer, &[candidate.contact.peer.as_bytes()], value);
-            }
-            match self.database.commit(batch) {
-                Ok(_) => stored = known.into_iter().map(|it| (it.contact.peer, it.contact)).collect(),
-                Err(error) => tracing::warn!(%error, "cannot remember the consumers"),
-            }
-        }
     }
 
     /// Tells whoever waits that a state has changed.

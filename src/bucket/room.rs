@@ -339,7 +339,7 @@ pub(super) mod tests {
             assert!(next - failed > limits::RETRY_MAX / 2, "{:?}", next - failed);
             sleep(Duration::from_secs(5)).await; // virtual time
             let returned = Instant::now();
-            bucket.inner.dispatcher.learn(vec![Candidate {
+            let candidate = Candidate {
                 contact: Contact { peer: PeerId([9; 32]), addresses: Vec::new() },
                 owner: OwnerId([1; 32]),
                 limit_bytes: MIB,
@@ -347,7 +347,8 @@ pub(super) mod tests {
                 last_beat: UnixMillis(1),
                 uptime_permille: 1000,
                 is_online: true,
-            }]);
+            };
+            bucket.inner.dispatcher.learn(vec![candidate.into()]);
             let tried = next_failure(&bucket, ino).await.expect("it is one of those that are needed");
             assert!(tried - returned < Duration::from_secs(20), "{:?}", tried - returned);
         });

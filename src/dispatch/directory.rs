@@ -1,7 +1,7 @@
 //! Which consumers there are, and which of them are better left alone for a moment.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -12,13 +12,49 @@ use tokio::{
 
 use crate::{
     base::{Mutex, PeerId, UnixMillis, limits},
-    net::{Candidate, CandidateQuery, Contact, TrackerClient},
+    net::{Candidate, CandidateQuery, Contact, ShardClient, TrackerClient},
     runtime::Tasks,
 };
 
+/// A consumer that is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The address where it answered last comes first.
+    pub candidate: Candidate,
+    /// Whether it has ever answered this producer: it may hold shards, and is not forgotten for one that never did.
+    pub has_answered: bool,
+}
+
+impl From<Candidate> for Remembered {
+    /// One that has not answered yet.
+    fn from(candidate: Candidate) -> Self {
+        Self { candidate, has_answered: false }
+    }
+}
+
+struct Consumer {
+    candidate: Arc<Candidate>,
+    has_answered: bool,
+    /// Where it answered last: not given up for what a tracker says.
+    proven: Option<String>,
+    /// When the tracker has named it, or it has answered.
+    heard: Instant,
+}
+
+impl Consumer {
+    /// Where it may be reached if a tracker says so.
+    fn contact(&self, said: &Contact) -> Contact {
+        let proven = self.proven.iter();
+        let others = said.addresses.iter().filter(|address| Some(*address) != self.proven.as_ref());
+        Contact { peer: said.peer, addresses: proven.chain(others).take(limits::ADDRESSES).cloned().collect() }
+    }
+}
+
 #[derive(Default)]
 struct State {
-    consumers: BTreeMap<PeerId, Arc<Candidate>>,
+    consumers: BTreeMap<PeerId, Consumer>,
+    /// Not known, or not where they were: the tracker is asked for them.
+    sought: BTreeSet<PeerId>,
     /// Unreachable a moment ago: asked last until then.
     resting: BTreeMap<PeerId, Instant>,
     /// Slower than the others a moment ago: read from last until then.
@@ -30,9 +66,68 @@ struct State {
     is_informed: bool,
 }
 
+impl State {
+    fn candidates(&self) -> impl Iterator<Item = &Arc<Candidate>> {
+        self.consumers.values().map(|known| &known.candidate)
+    }
+
+    /// Takes in a new one, in the place of another when there are too many: of one that never answered before one that did, of
+    /// one that is away before one that is there, of the longest unheard first. Not in that of one that has answered and is
+    /// there.
+    fn take_in(&mut self, new: Consumer) {
+        if self.consumers.len() >= limits::KNOWN_CONSUMERS {
+            let rank = |known: &Consumer| (known.has_answered, known.candidate.is_online, known.heard);
+            let Some(least) = self.consumers.values().min_by_key(|known| rank(known)) else { return };
+            if (least.has_answered, least.candidate.is_online) == (true, true) {
+                return;
+            }
+            let peer = least.candidate.contact.peer;
+            self.consumers.remove(&peer);
+        }
+        self.consumers.insert(new.candidate.contact.peer, new);
+    }
+
+    /// A peer has answered. Whether something is known now that was not.
+    fn answered(&mut self, peer: PeerId, client: &ShardClient) -> bool {
+        let Some(known) = self.consumers.get_mut(&peer) else { return false };
+        known.heard = Instant::now();
+        if known.has_answered {
+            return false;
+        }
+        known.has_answered = true;
+        known.proven = client.reached_at(peer);
+        let contact = known.contact(&known.candidate.contact);
+        Arc::make_mut(&mut known.candidate).contact = contact;
+        true
+    }
+
+    fn seek(&mut self, peer: PeerId) {
+        if self.sought.len() < limits::CANDIDATES {
+            self.sought.insert(peer);
+        }
+    }
+}
+
+/// What may concern others.
+#[derive(Default)]
+struct News {
+    is_changed: bool,
+    is_returned: bool,
+}
+
+impl News {
+    fn note(&mut self, known: Option<&Arc<Candidate>>, new: &Candidate) {
+        let is_same = |known: &&Arc<Candidate>| known.contact == new.contact && known.owner == new.owner;
+        self.is_changed |= known.filter(is_same).is_none();
+        let was_online = known.filter(is_same).is_some_and(|known| known.is_online);
+        self.is_returned |= new.is_online && !was_online;
+    }
+}
+
 /// The consumers that this process knows. Shared.
 pub(super) struct Directory {
     state: Mutex<State>,
+    client: Arc<ShardClient>,
     tracker: Option<Arc<TrackerClient>>,
     changed: watch::Sender<u64>,
     returned: watch::Sender<u64>,
@@ -42,9 +137,9 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    pub(super) fn new(tracker: Option<Arc<TrackerClient>>) -> Arc<Self> {
+    pub(super) fn new(client: Arc<ShardClient>, tracker: Option<Arc<TrackerClient>>) -> Arc<Self> {
         let (changed, returned, asked) = (watch::Sender::new(0), watch::Sender::new(0), watch::Sender::new(0));
-        Arc::new(Self { state: Mutex::default(), tracker, changed, returned, asked, wanted: Notify::new() })
+        Arc::new(Self { state: Mutex::default(), client, tracker, changed, returned, asked, wanted: Notify::new() })
     }
 
     /// Keeps asking the tracker until shutdown.
@@ -76,7 +171,10 @@ impl Directory {
         let query = CandidateQuery { count: 0, free_bytes: 0, exclude: Vec::new() };
         match tracker.candidates(&query).await {
             Ok(candidates) => {
-                self.merge(candidates, true);
+                let named = candidates.iter().map(|candidate| candidate.contact.peer).collect();
+                self.merge(candidates);
+                self.seek(tracker, &named).await;
+                self.forget_unheard();
                 self.state.lock().is_informed = true;
                 if self.state.lock().problem.take().is_some() {
                     tracing::info!(op = "candidates", "the tracker answers again");
@@ -106,30 +204,77 @@ impl Directory {
         let _either = tokio::time::timeout(limits::TRACKER_WAIT, asked.changed()).await;
     }
 
-    /// Takes in consumers; with `is_fresh` they replace what was known of them.
-    pub(super) fn merge(&self, candidates: Vec<Candidate>, is_fresh: bool) {
+    /// Asks for those that are sought and were not named just now: an answer names some of the consumers only.
+    async fn seek(&self, tracker: &TrackerClient, named: &BTreeSet<PeerId>) {
+        let sought = std::mem::take(&mut self.state.lock().sought);
+        let sought: Vec<PeerId> = sought.difference(named).copied().collect();
+        if sought.is_empty() {
+            return;
+        }
+        match tracker.find(sought).await {
+            Ok(found) => self.merge(found),
+            // They are sought again by whoever needs them.
+            Err(error) => tracing::debug!(op = "find", %error),
+        }
+    }
+
+    /// Those of whom nothing was heard for long are not taken to be there any more. Only while the tracker answers.
+    fn forget_unheard(&self) {
+        for consumer in self.state.lock().consumers.values_mut() {
+            if consumer.candidate.is_online && consumer.heard.elapsed() >= limits::CONSUMER_UNHEARD {
+                Arc::make_mut(&mut consumer.candidate).is_online = false;
+            }
+        }
+    }
+
+    /// Takes in consumers remembered from earlier, those that have answered first; what is known of one already stays.
+    pub(super) fn learn(&self, mut remembered: Vec<Remembered>) {
+        remembered.sort_by_key(|it| !it.has_answered);
+        let mut news = News::default();
         let mut state = self.state.lock();
-        let (mut is_changed, mut is_returned) = (false, false);
-        for candidate in candidates {
-            let peer = candidate.contact.peer;
-            let known = state.consumers.get(&peer);
-            if known.is_some() && !is_fresh {
+        for Remembered { candidate, has_answered } in remembered {
+            if state.consumers.contains_key(&candidate.contact.peer) {
                 continue;
             }
-            if known.is_none() && state.consumers.len() >= limits::KNOWN_CONSUMERS {
-                forget_oldest(&mut state);
-            }
-            let is_same = |known: &Arc<Candidate>| known.contact == candidate.contact && known.owner == candidate.owner;
-            is_changed |= !state.consumers.get(&peer).is_some_and(is_same);
-            let was_online = state.consumers.get(&peer).is_some_and(|known| known.is_online && is_same(known));
-            is_returned |= candidate.is_online && !was_online;
-            state.consumers.insert(peer, Arc::new(candidate));
+            let proven = candidate.contact.addresses.first().filter(|_| has_answered).cloned();
+            news.note(None, &candidate);
+            state.take_in(Consumer { candidate: Arc::new(candidate), has_answered, proven, heard: Instant::now() });
         }
         drop(state);
-        if is_changed {
+        self.tell(news);
+    }
+
+    /// Takes in what a tracker says of consumers. It replaces what was known of them, but for where they have answered.
+    fn merge(&self, candidates: Vec<Candidate>) {
+        let mut news = News::default();
+        let mut state = self.state.lock();
+        for mut candidate in candidates {
+            let Some(known) = state.consumers.get_mut(&candidate.contact.peer) else {
+                news.note(None, &candidate);
+                let heard = Instant::now();
+                let candidate = Arc::new(candidate);
+                state.take_in(Consumer { candidate, has_answered: false, proven: None, heard });
+                continue;
+            };
+            let mut contact = known.contact(&candidate.contact);
+            if contact != known.candidate.contact && known.has_answered {
+                known.proven = self.client.reached_at(contact.peer).or(known.proven.take());
+                contact = known.contact(&candidate.contact);
+            }
+            candidate.contact = contact;
+            news.note(Some(&known.candidate), &candidate);
+            known.candidate = Arc::new(candidate);
+            known.heard = Instant::now();
+        }
+        drop(state);
+        self.tell(news);
+    }
+
+    fn tell(&self, news: News) {
+        if news.is_changed {
             self.changed.send_modify(|version| *version += 1);
         }
-        if is_returned {
+        if news.is_returned {
             self.note_returned();
         }
     }
@@ -139,7 +284,17 @@ impl Directory {
     }
 
     pub(super) fn known(&self) -> Vec<Candidate> {
-        self.state.lock().consumers.values().map(|candidate| Candidate::clone(candidate)).collect()
+        self.state.lock().consumers.values().map(|known| Candidate::clone(&known.candidate)).collect()
+    }
+
+    /// What [`Self::learn`] is to be told at the next start.
+    pub(super) fn remembered(&self) -> Vec<Remembered> {
+        let state = self.state.lock();
+        let remembered = state.consumers.values().map(|known| Remembered {
+            candidate: Candidate::clone(&known.candidate),
+            has_answered: known.has_answered,
+        });
+        remembered.collect()
     }
 
     pub(super) fn changed(&self) -> watch::Receiver<u64> {
@@ -165,7 +320,7 @@ impl Directory {
     /// (total, free) bytes of the consumers that are there.
     pub(super) fn space(&self) -> (u64, u64) {
         let state = self.state.lock();
-        let online = state.consumers.values().filter(|candidate| candidate.is_online);
+        let online = state.candidates().filter(|candidate| candidate.is_online);
         online.fold((0, 0), |(total, free): (u64, u64), candidate| {
             (total.saturating_add(candidate.limit_bytes), free.saturating_add(candidate.free_bytes))
         })
@@ -173,12 +328,18 @@ impl Directory {
 
     /// Where a consumer may be reached; without addresses when it is not known here.
     pub(super) fn contact(&self, peer: PeerId) -> Contact {
-        let known = self.state.lock().consumers.get(&peer).map(|candidate| candidate.contact.clone());
-        known.unwrap_or_else(|| Contact { peer, addresses: Vec::new() })
+        let mut state = self.state.lock();
+        match state.consumers.get(&peer) {
+            Some(known) => known.candidate.contact.clone(),
+            None => {
+                state.seek(peer);
+                Contact { peer, addresses: Vec::new() }
+            }
+        }
     }
 
     pub(super) fn candidate(&self, peer: PeerId) -> Option<Arc<Candidate>> {
-        self.state.lock().consumers.get(&peer).cloned()
+        self.state.lock().consumers.get(&peer).map(|known| Arc::clone(&known.candidate))
     }
 
     /// Consumers that may take a shard of so many bytes: (the good ones, those that failed a moment ago).
@@ -197,12 +358,12 @@ impl Directory {
             let until = |map: &BTreeMap<PeerId, Instant>| map.get(peer).is_some_and(|until| *until > now);
             until(&state.backing_off) || until(&state.resting)
         };
-        state.consumers.values().filter(fits).cloned().partition(|candidate| !is_bad(candidate))
+        state.candidates().filter(fits).cloned().partition(|candidate| !is_bad(candidate))
     }
 
     /// How many consumers are online, for messages.
     pub(super) fn online(&self) -> usize {
-        self.state.lock().consumers.values().filter(|candidate| candidate.is_online).count()
+        self.state.lock().candidates().filter(|candidate| candidate.is_online).count()
     }
 
     /// It took a shard: it is there, and has so much less space.
@@ -210,22 +371,21 @@ impl Directory {
         let mut state = self.state.lock();
         let mut is_returned = state.resting.remove(&peer).is_some();
         state.backing_off.remove(&peer);
+        let is_changed = state.answered(peer, &self.client);
         if let Some(known) = state.consumers.get_mut(&peer) {
-            let known = Arc::make_mut(known);
+            let known = Arc::make_mut(&mut known.candidate);
             known.free_bytes = known.free_bytes.saturating_sub(bytes);
             known.last_beat = known.last_beat.max(now);
             is_returned |= !std::mem::replace(&mut known.is_online, true);
         }
         drop(state);
-        if is_returned {
-            self.note_returned();
-        }
+        self.tell(News { is_changed, is_returned });
     }
 
     /// It is full: no shards for it until the tracker says otherwise.
     pub(super) fn is_full(&self, peer: PeerId) {
         if let Some(known) = self.state.lock().consumers.get_mut(&peer) {
-            Arc::make_mut(known).free_bytes = 0;
+            Arc::make_mut(&mut known.candidate).free_bytes = 0;
         }
     }
 
@@ -241,7 +401,9 @@ impl Directory {
 
     /// It was unreachable: asked last for a while.
     pub(super) fn rest(&self, peer: PeerId) {
-        note(&mut self.state.lock().resting, peer, limits::CONSUMER_REST);
+        let mut state = self.state.lock();
+        note(&mut state.resting, peer, limits::CONSUMER_REST);
+        state.seek(peer);
     }
 
     /// It answered.
@@ -249,10 +411,9 @@ impl Directory {
         let mut state = self.state.lock();
         let is_returned = state.resting.remove(&peer).is_some();
         state.lagging.remove(&peer);
+        let is_changed = state.answered(peer, &self.client);
         drop(state);
-        if is_returned {
-            self.note_returned();
-        }
+        self.tell(News { is_changed, is_returned });
     }
 
     /// Whether reads should rather go elsewhere for a moment.
@@ -273,13 +434,5 @@ fn note(map: &mut BTreeMap<PeerId, Instant>, peer: PeerId, length: std::time::Du
     }
     if map.len() < limits::KNOWN_CONSUMERS {
         map.insert(peer, now + length);
-    }
-}
-
-/// Makes room: offline before online, the longest unheard first.
-fn forget_oldest(state: &mut State) {
-    let oldest = state.consumers.values().min_by_key(|candidate| (candidate.is_online, candidate.last_beat));
-    if let Some(peer) = oldest.map(|candidate| candidate.contact.peer) {
-        state.consumers.remove(&peer);
     }
 }

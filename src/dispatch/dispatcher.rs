@@ -9,7 +9,7 @@ use super::{
     Announce, Counters, Error,
     choose::Chooser,
     counters::{Counting, count},
-    directory::Directory,
+    directory::{Directory, Remembered},
     pace::Pace,
 };
 use crate::{
@@ -66,7 +66,7 @@ pub(super) struct Inner {
 impl Dispatcher {
     /// A dispatcher that knows nobody yet; it begins to ask the tracker at once. Call within a tokio runtime.
     pub fn new(parts: Parts, options: Options) -> Self {
-        let directory = Directory::new(parts.tracker);
+        let directory = Directory::new(Arc::clone(&parts.client), parts.tracker);
         let mut changed = directory.changed();
         directory.start(&parts.tasks);
         let inner = Arc::new(Inner {
@@ -92,11 +92,16 @@ impl Dispatcher {
     }
 
     /// Consumers remembered from earlier; what the tracker said since is not replaced.
-    pub fn learn(&self, candidates: Vec<Candidate>) {
-        self.inner.directory.merge(candidates, false);
+    pub fn learn(&self, remembered: Vec<Remembered>) {
+        self.inner.directory.learn(remembered);
     }
 
-    /// All consumers known, to be remembered.
+    /// What [`Self::learn`] is to be told at the next start.
+    pub fn remembered(&self) -> Vec<Remembered> {
+        self.inner.directory.remembered()
+    }
+
+    /// All consumers known.
     pub fn known(&self) -> Vec<Candidate> {
         self.inner.directory.known()
     }
@@ -195,13 +200,14 @@ impl Dispatcher {
 }
 
 impl Inner {
-    /// Connects to some of the consumers that are known first, those that were heard of last, so that a read need not.
+    /// Connects to some of the consumers that are known first, so that a read need not: those that have answered earlier, then
+    /// those that were heard of last.
     async fn connect_ahead(&self) {
-        let mut known = self.directory.known();
-        known.sort_by_key(|candidate| (!candidate.is_online, Reverse(candidate.last_beat)));
-        let connecting = known.into_iter().take(limits::CONNECTED_AHEAD).map(|candidate| async move {
-            if let Err(error) = self.client.connect(&candidate.contact).await {
-                tracing::debug!(op = "connect", peer = %candidate.contact.peer, %error);
+        let mut known = self.directory.remembered();
+        known.sort_by_key(|it| (!it.candidate.is_online, !it.has_answered, Reverse(it.candidate.last_beat)));
+        let connecting = known.into_iter().take(limits::CONNECTED_AHEAD).map(|it| async move {
+            if let Err(error) = self.client.connect(&it.candidate.contact).await {
+                tracing::debug!(op = "connect", peer = %it.candidate.contact.peer, %error);
             }
         });
         futures::future::join_all(connecting).await;

@@ -27,6 +27,7 @@ mod testing;
 mod tests;
 
 pub use counters::Counters;
+pub use directory::Remembered;
 pub use dispatcher::{Dispatcher, Options, Parts};
 pub use error::Error;
 pub use gather::{Rebuilt, Shards};

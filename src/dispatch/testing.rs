@@ -111,7 +111,11 @@ impl ShardService for Service {
     }
 }
 
-struct Directory(Arc<Mutex<Vec<Candidate>>>);
+/// A tracker that knows the listed, and does not name the unnamed by itself.
+struct Directory {
+    listed: Arc<Mutex<Vec<Candidate>>>,
+    unnamed: Arc<Mutex<HashSet<PeerId>>>,
+}
 
 #[async_trait]
 impl TrackerService for Directory {
@@ -125,7 +129,15 @@ impl TrackerService for Directory {
         Ok(())
     }
     async fn candidates(&self, _: CandidateQuery) -> Result<Vec<Candidate>, Refusal> {
-        Ok(self.0.lock().clone())
+        let mut named = self.listed.lock().clone();
+        let unnamed = self.unnamed.lock();
+        named.retain(|candidate| !unnamed.contains(&candidate.contact.peer));
+        Ok(named)
+    }
+    async fn find(&self, peers: Vec<PeerId>) -> Result<Vec<Candidate>, Refusal> {
+        let mut found = self.listed.lock().clone();
+        found.retain(|candidate| peers.contains(&candidate.contact.peer));
+        Ok(found)
     }
 }
 
@@ -143,6 +155,7 @@ pub(super) struct Scene {
     pub(super) nodes: Vec<Node>,
     pub(super) tracker: PeerId,
     pub(super) listed: Arc<Mutex<Vec<Candidate>>>,
+    pub(super) unnamed: Arc<Mutex<HashSet<PeerId>>>,
     pub(super) dispatcher: Dispatcher,
     pub(super) tasks: Tasks,
     /// Who may have which shard, as its caller is told.
@@ -170,7 +183,8 @@ impl Scene {
         let tracker = identity_of_tracker.peer_key.peer_id();
         let tracker_network: Arc<dyn Network> = world.join(tracker);
         let listed = Arc::new(Mutex::new(nodes.iter().map(|node| node.candidate.clone()).collect::<Vec<_>>()));
-        let service = Arc::new(Directory(Arc::clone(&listed)));
+        let unnamed = Arc::default();
+        let service = Arc::new(Directory { listed: Arc::clone(&listed), unnamed: Arc::clone(&unnamed) });
         serve_tracker(&tracker_network, service, identity_of_tracker, &tasks).expect("the only tracker");
 
         let producer = identity(&owner, 202, Role::Producer);
@@ -187,7 +201,7 @@ impl Scene {
             pool: CpuPool::new(2),
         };
         let dispatcher = Dispatcher::new(parts, Options::default());
-        Self { world, faults, nodes, tracker, listed, dispatcher, tasks, announced: Arc::default(), chance }
+        Self { world, faults, nodes, tracker, listed, unnamed, dispatcher, tasks, announced: Arc::default(), chance }
     }
 
     /// A chunk of so many random bytes.

@@ -259,7 +259,7 @@ async fn a_put_that_is_late_ends_before_the_rest_is_told() {
 async fn it_works_from_memory_while_the_tracker_is_down() {
     let scene = Scene::new(6, 7);
     scene.world.set_up(scene.tracker, false);
-    scene.dispatcher.learn(scene.nodes.iter().map(|node| node.candidate.clone()).collect());
+    scene.dispatcher.learn(scene.nodes.iter().map(|node| node.candidate.clone().into()).collect());
     let (encoded, placements) = stored(&scene, 50_000).await;
     assert!(scene.dispatcher.tracker_problem().is_some());
     let (got, _) = scene.gather((&encoded, &placements), 0..1).await;
@@ -276,6 +276,80 @@ async fn it_works_from_memory_while_the_tracker_is_down() {
     assert_eq!(scene.dispatcher.known().len(), 7);
     assert!(scene.dispatcher.tracker_problem().is_none());
     assert_eq!(scene.dispatcher.network_space(), (7 * (10 << 30), scene.dispatcher.network_space().1));
+}
+
+/// Waits for the next answers of the tracker.
+async fn hear(scene: &Scene) {
+    for _ in 0..2 {
+        scene.dispatcher.inner.directory.refresh().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_consumer_has_answered_is_not_given_up_for_what_a_tracker_says() {
+    let scene = Scene::new(6, 8);
+    stored(&scene, 50_000).await;
+    let peer = scene.nodes[0].peer;
+    let contact = || scene.dispatcher.inner.directory.contact(peer).addresses;
+    let proven = contact().first().cloned().expect("it was reached");
+    assert!(proven.starts_with("/memory/"), "{proven}");
+    for lie in ["/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/1"] {
+        let lies = || std::iter::once(lie.to_owned()).chain((3..30).map(|port| format!("/ip4/192.0.2.9/tcp/{port}")));
+        scene.listed.lock()[0].contact.addresses = lies().take(limits::ADDRESSES).collect();
+        hear(&scene).await;
+        assert_eq!(
+            contact(),
+            std::iter::once(proven.clone()).chain(lies()).take(limits::ADDRESSES).collect::<Vec<_>>()
+        );
+    }
+    // Nor at the next start.
+    let remembered = scene.dispatcher.remembered();
+    let next = Scene::new(6, 8);
+    next.world.set_up(next.tracker, false);
+    next.dispatcher.learn(remembered);
+    let known = next.dispatcher.remembered();
+    let known = known.iter().find(|it| it.candidate.contact.peer == peer).expect("it is remembered");
+    assert_eq!((known.has_answered, &known.candidate.contact.addresses[0]), (true, &proven));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_is_not_named_is_asked_for_and_in_time_not_counted_on() {
+    let scene = Scene::new(7, 9);
+    let hidden = scene.nodes[3].peer;
+    scene.unnamed.lock().insert(hidden);
+    hear(&scene).await;
+    assert_eq!(scene.dispatcher.known().len(), 6);
+    assert!(scene.dispatcher.inner.directory.contact(hidden).addresses.is_empty(), "not known");
+    hear(&scene).await;
+    assert!(!scene.dispatcher.inner.directory.contact(hidden).addresses.is_empty(), "it was asked for");
+    let is_online = || {
+        let candidate = scene.dispatcher.inner.directory.candidate(hidden);
+        candidate.expect("known").is_online
+    };
+    tokio::time::sleep(limits::CONSUMER_UNHEARD / 2).await; // virtual time
+    assert!(is_online());
+    tokio::time::sleep(limits::CONSUMER_UNHEARD / 2 + limits::TRACKER_REFRESH * 2).await; // virtual time
+    assert!(!is_online(), "nothing was heard of it");
+    assert_eq!(scene.dispatcher.inner.directory.online(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_have_answered_are_not_forgotten_for_those_that_only_have_a_name() {
+    let scene = Scene::new(6, 10);
+    stored(&scene, 50_000).await;
+    let model = scene.nodes[0].candidate.clone();
+    let named = (0..2 * limits::KNOWN_CONSUMERS as u64).map(|number| {
+        let mut candidate = model.clone();
+        candidate.contact.peer.0[..8].copy_from_slice(&number.to_be_bytes());
+        candidate.last_beat = crate::base::UnixMillis(u64::MAX);
+        candidate.into()
+    });
+    scene.dispatcher.learn(named.collect());
+    let remembered = scene.dispatcher.remembered();
+    assert_eq!(remembered.len(), limits::KNOWN_CONSUMERS);
+    let answered: HashSet<_> =
+        remembered.iter().filter(|it| it.has_answered).map(|it| it.candidate.contact.peer).collect();
+    assert_eq!(answered, scene.nodes.iter().map(|node| node.peer).collect());
 }
 
 type Fault = Box<dyn Fn(&Scene, crate::base::PeerId)>;

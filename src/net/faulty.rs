@@ -83,6 +83,10 @@ impl Network for FaultyNetwork {
         Ok(Box::new(FaultyStream { stream, delay: Box::pin(tokio::time::sleep(plan.delay)), plan, received: 0 }))
     }
 
+    fn reached_at(&self, peer: PeerId) -> Option<String> {
+        self.inner.reached_at(peer)
+    }
+
     fn accept(&self, protocol: Protocol) -> Result<Incoming, Error> {
         self.inner.accept(protocol)
     }

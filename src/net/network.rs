@@ -54,6 +54,9 @@ pub trait Network: Send + Sync + 'static {
     /// Opens a stream, connecting first if needed, within `limits::CONNECT_TIMEOUT`.
     async fn open(&self, to: &Contact, protocol: Protocol) -> Result<BoxStream, Error>;
 
+    /// The address at which this peer was reached last, if it was dialled by this process; as in a [`Contact`].
+    fn reached_at(&self, peer: PeerId) -> Option<String>;
+
     /// Streams that peers open for this protocol. Once per protocol and network.
     fn accept(&self, protocol: Protocol) -> Result<Incoming, Error>;
 

@@ -141,8 +141,12 @@ pub trait TrackerService: Send + Sync + 'static {
     async fn leave(&self, peer: PeerId) -> Result<(), Refusal>;
 
     /// Online consumers, chosen at random weighted by free space, distinct owners and prefixes first.
-    /// With `count` 0: every known consumer, online or not, up to `limits::CANDIDATES`.
+    /// With `count` 0: all known consumers, online or not. When they are more than `limits::CANDIDATES`, so many of those
+    /// online, chosen as above.
     async fn candidates(&self, query: CandidateQuery) -> Result<Vec<Candidate>, Refusal>;
+
+    /// Those of these consumers, at most `limits::CANDIDATES`, that are known.
+    async fn find(&self, peers: Vec<PeerId>) -> Result<Vec<Candidate>, Refusal>;
 }
 
 /// Turns a refusal of a known peer into an error.

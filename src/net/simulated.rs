@@ -256,6 +256,10 @@ impl Network for SimulatedNetwork {
         }
     }
 
+    fn reached_at(&self, peer: PeerId) -> Option<String> {
+        self.world.0.state.lock().peers.get(&peer).map(|peer| peer.address.clone())
+    }
+
     fn accept(&self, protocol: Protocol) -> Result<Incoming, Error> {
         self.check_open()?;
         let (sender, receiver) = mpsc::channel(limits::INCOMING_STREAMS);

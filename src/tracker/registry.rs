@@ -160,9 +160,9 @@ impl Registry {
         Ok(())
     }
 
-    /// Consumers for new shards; with `count` 0 those known, the ones that are there first.
+    /// Consumers for new shards; with `count` 0 all, or some of those that are there when they are too many for an answer.
     pub fn candidates(&self, query: &CandidateQuery, now: UnixMillis, chance: &dyn Chance) -> Vec<Candidate> {
-        if query.count == 0 {
+        if query.count == 0 && self.consumers.len() <= limits::CANDIDATES {
             return self.all(now, limits::CANDIDATES);
         }
         let exclude: HashSet<PeerId> = query.exclude.iter().take(limits::EXCLUDED_PEERS).copied().collect();
@@ -172,9 +172,12 @@ impl Registry {
             taken.owners.insert(record.owner);
             taken.prefixes.insert(address::prefix(&record.addresses));
         }
-        let is_fit = |record: &ConsumerRecord| {
-            record.is_online(now, self.outage) && record.free_bytes >= query.free_bytes.max(1)
+        // One that is full may still be read from and told to delete.
+        let (count, least_free) = match usize::from(query.count) {
+            0 => (limits::CANDIDATES, query.free_bytes),
+            count => (count.min(limits::CANDIDATES), query.free_bytes.max(1)),
         };
+        let is_fit = |record: &ConsumerRecord| record.is_online(now, self.outage) && record.free_bytes >= least_free;
         let pool = self.consumers.iter().filter(|(peer, record)| !exclude.contains(peer) && is_fit(record));
         let mut pool: Vec<Choice> = pool
             .map(|(peer, record)| Choice {
@@ -186,9 +189,14 @@ impl Registry {
             .collect();
         // The order of a hash map is no seed's.
         pool.sort_by_key(|choice| choice.peer);
-        let count = usize::from(query.count).min(limits::CANDIDATES);
         let chosen = choose(pool, count, taken, chance);
         chosen.iter().map(|peer| self.consumers[peer].candidate(*peer, now, self.outage)).collect()
+    }
+
+    /// Those of these that are known.
+    pub fn find(&self, peers: &[PeerId], now: UnixMillis) -> Vec<Candidate> {
+        let known = peers.iter().filter_map(|peer| Some((*peer, self.consumers.get(peer)?)));
+        known.map(|(peer, record)| record.candidate(peer, now, self.outage)).collect()
     }
 
     /// At most `max` known consumers, those that are there first, then the last seen.
@@ -278,6 +286,37 @@ mod tests {
         assert_eq!(unknown.0, ErrorKind::NotFound);
         let all = CandidateQuery { count: 0, free_bytes: 0, exclude: Vec::new() };
         assert_eq!(registry.candidates(&all, at(18), &SeededChance::new(1)).len(), 5);
+    }
+
+    #[test]
+    fn of_very_many_each_is_named_by_and_by_and_found_at_once() {
+        let (tables, _directory) = tables();
+        let mut registry = Registry::open(&tables, at(0)).expect("opens");
+        let peer = |number: u16| {
+            let mut id = [0; 32];
+            id[..2].copy_from_slice(&number.to_be_bytes());
+            PeerId(id)
+        };
+        let count = 2 * limits::CANDIDATES as u16;
+        for number in 0..count {
+            // One owner has them all but a few, with the smallest ids.
+            let owner = OwnerId([if number < count - 5 { 1 } else { number as u8 }; 32]);
+            registry.register(peer(number), owner, &registration(1, 900), at(1)).expect("registered");
+        }
+        let all = CandidateQuery { count: 0, free_bytes: 0, exclude: Vec::new() };
+        let chance = SeededChance::new(1);
+        let mut named = HashSet::new();
+        for round in 0..20 {
+            let answer: Vec<PeerId> =
+                registry.candidates(&all, at(2), &chance).iter().map(|candidate| candidate.contact.peer).collect();
+            assert_eq!(answer.len(), limits::CANDIDATES);
+            assert!((count - 5..count).all(|number| answer.contains(&peer(number))), "round {round}: strangers first");
+            named.extend(answer);
+        }
+        assert!(named.len() > usize::from(count) - 10, "{} were named", named.len());
+        let found = registry.find(&[peer(7), peer(count), peer(3)], at(30));
+        let found: Vec<(PeerId, bool)> = found.iter().map(|it| (it.contact.peer, it.is_online)).collect();
+        assert_eq!(found, [(peer(7), false), (peer(3), false)]);
     }
 
     #[test]

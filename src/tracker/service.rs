@@ -166,6 +166,10 @@ impl TrackerService for Service {
     async fn candidates(&self, query: CandidateQuery) -> Result<Vec<Candidate>, Refusal> {
         Ok(self.registry.lock().candidates(&query, self.clock.now(), self.chance.as_ref()))
     }
+
+    async fn find(&self, peers: Vec<PeerId>) -> Result<Vec<Candidate>, Refusal> {
+        Ok(self.registry.lock().find(&peers, self.clock.now()))
+    }
 }
 
 /// `tracker status`. The JSON is stable.

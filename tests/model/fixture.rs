@@ -251,7 +251,7 @@ fn open(
     };
     let options = dispatch::Options { read_timeout: READ_TIMEOUT, ..dispatch::Options::default() };
     let dispatcher = Arc::new(Dispatcher::new(parts, options));
-    dispatcher.learn(candidates);
+    dispatcher.learn(candidates.into_iter().map(Into::into).collect());
     let options = bucket::Options {
         name: "model".to_owned(),
         id: BucketId([5; 32]),

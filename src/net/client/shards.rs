@@ -41,6 +41,11 @@ impl ShardClient {
         self.calls.within_deadline(to.peer, 0, self.calls.connect(to)).await
     }
 
+    /// The address at which this consumer was reached last, if it was.
+    pub fn reached_at(&self, consumer: PeerId) -> Option<String> {
+        self.calls.network().reached_at(consumer)
+    }
+
     /// Stores a shard. The receipt is the consumer's word that it is on its disk, flushed. After an error the consumer
     /// may have it, and may come to have it yet, until it has confirmed its deletion.
     ///

@@ -75,9 +75,18 @@ impl TrackerClient {
 
     /// Candidates of the first tracker that answers, in the order of the addresses.
     pub async fn candidates(&self, query: &CandidateQuery) -> Result<Vec<Candidate>, Error> {
+        self.list(&TrackerRequest::Candidates(query.clone())).await
+    }
+
+    /// What the first tracker that answers knows of these consumers, at most `limits::CANDIDATES`.
+    pub async fn find(&self, peers: Vec<PeerId>) -> Result<Vec<Candidate>, Error> {
+        self.list(&TrackerRequest::Find(peers)).await
+    }
+
+    async fn list(&self, request: &TrackerRequest) -> Result<Vec<Candidate>, Error> {
         let mut first_error = None;
         for tracker in &self.trackers {
-            let answer = self.ask(tracker, &TrackerRequest::Candidates(query.clone())).await;
+            let answer = self.ask(tracker, request).await;
             match answer.and_then(|(peer, answer)| match answer {
                 TrackerAnswer::Candidates(list) => check_candidates(peer, list),
                 other => Err(not_expected(peer, other)),

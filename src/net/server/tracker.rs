@@ -60,7 +60,7 @@ impl Answerer for TrackerServer {
 
 impl TrackerServer {
     async fn decide(&self, client: Client, request: TrackerRequest) -> Result<TrackerAnswer, Refusal> {
-        let is_query = matches!(request, TrackerRequest::Candidates(_));
+        let is_query = matches!(request, TrackerRequest::Candidates(_) | TrackerRequest::Find(_));
         if !is_query && client.role != Role::Consumer {
             return Err((ErrorKind::Denied, format!("only consumers register, not a {}", client.role)));
         }
@@ -74,6 +74,14 @@ impl TrackerServer {
             TrackerRequest::Candidates(query) => {
                 check_query(&query)?;
                 let list = self.service.candidates(query).await?;
+                return Ok(TrackerAnswer::Candidates(fit(list)));
+            }
+            TrackerRequest::Find(peers) if peers.len() > limits::CANDIDATES => {
+                let why = format!("at most {} consumers are found at a time", limits::CANDIDATES);
+                return Err((ErrorKind::Invalid, why));
+            }
+            TrackerRequest::Find(peers) => {
+                let list = self.service.find(peers).await?;
                 return Ok(TrackerAnswer::Candidates(fit(list)));
             }
         }

@@ -22,7 +22,7 @@ use tokio::{
 use self::{
     behaviour::{Behaviour, build, group_protocol},
     streams::{Accepting, Wish},
-    task::{Command, SwarmTask},
+    task::{Command, Reached, SwarmTask, plain},
 };
 use super::{BoxStream, Contact, Error, Incoming, Network, Protocol, parse_address};
 use crate::{
@@ -50,6 +50,7 @@ pub struct Libp2pNetwork {
     commands: mpsc::Sender<Command>,
     accepting: Accepting,
     listening: Arc<Mutex<Vec<Multiaddr>>>,
+    reached: Reached,
 }
 
 impl Libp2pNetwork {
@@ -69,13 +70,14 @@ impl Libp2pNetwork {
         let listening = listen(&mut swarm, &options.listen).await?;
         let listening = Arc::new(Mutex::new(listening));
         let (commands, received) = mpsc::channel(limits::SWARM_COMMANDS);
-        let task = SwarmTask::new(swarm, group_protocol(&options.group), Arc::clone(&listening));
+        let reached = Reached::default();
+        let task = SwarmTask::new(swarm, group_protocol(&options.group), Arc::clone(&listening), Arc::clone(&reached));
         let (shutdown, ending) = (tasks.shutdown().clone(), accepting.clone());
         tasks.spawn(async move {
             task.run(received, shutdown).await;
             ending.clear();
         });
-        Ok(Arc::new(Self { peer: options.peer_key.peer_id(), commands, accepting, listening }))
+        Ok(Arc::new(Self { peer: options.peer_key.peer_id(), commands, accepting, listening, reached }))
     }
 
     async fn command<T>(&self, command: Command, reply: oneshot::Receiver<T>) -> Result<T, Error> {
@@ -87,7 +89,7 @@ impl Libp2pNetwork {
     }
 
     async fn try_open(&self, to: &Contact, protocol: Protocol) -> Result<BoxStream, Error> {
-        let id = libp2p::PeerId::from_bytes(&to.peer.to_multihash()).expect("an Ed25519 key is a libp2p peer id");
+        let id = id(to.peer);
         let mut addresses = Vec::new();
         for address in to.addresses.iter().take(limits::ADDRESSES) {
             match resolve(address).await {
@@ -155,6 +157,11 @@ impl Network for Libp2pNetwork {
         within_connect_timeout(&to.peer.to_string(), self.try_open(to, protocol)).await
     }
 
+    fn reached_at(&self, peer: PeerId) -> Option<String> {
+        let address = self.reached.lock().get(&id(peer)).map(plain);
+        address.map(|address| address.to_string())
+    }
+
     fn accept(&self, protocol: Protocol) -> Result<Incoming, Error> {
         if self.commands.is_closed() {
             return Err(Error::Closed);
@@ -169,6 +176,10 @@ impl Network for Libp2pNetwork {
             tracing::debug!("the network was closed already");
         }
     }
+}
+
+fn id(peer: PeerId) -> libp2p::PeerId {
+    libp2p::PeerId::from_bytes(&peer.to_multihash()).expect("an Ed25519 key is a libp2p peer id")
 }
 
 async fn within_connect_timeout<T>(to: &str, connecting: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

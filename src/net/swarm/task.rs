@@ -7,7 +7,9 @@ use std::{
 
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, Swarm, identify, mdns,
+    Multiaddr, Swarm,
+    core::ConnectedPoint,
+    identify, mdns,
     multiaddr::Protocol as Part,
     ping,
     swarm::{
@@ -62,10 +64,14 @@ impl Waiting {
     }
 }
 
+/// Where peers answered when they were dialled last.
+pub(super) type Reached = Arc<Mutex<HashMap<libp2p::PeerId, Multiaddr>>>;
+
 pub(super) struct SwarmTask {
     swarm: Swarm<Behaviour>,
     group_protocol: String,
     listening: Arc<Mutex<Vec<Multiaddr>>>,
+    reached: Reached,
     /// Connected peers that identified themselves as of this group.
     members: HashSet<libp2p::PeerId>,
     waiting: HashMap<libp2p::PeerId, Vec<Waiting>>,
@@ -76,11 +82,17 @@ pub(super) struct SwarmTask {
 }
 
 impl SwarmTask {
-    pub fn new(swarm: Swarm<Behaviour>, group_protocol: String, listening: Arc<Mutex<Vec<Multiaddr>>>) -> Self {
+    pub fn new(
+        swarm: Swarm<Behaviour>,
+        group_protocol: String,
+        listening: Arc<Mutex<Vec<Multiaddr>>>,
+        reached: Reached,
+    ) -> Self {
         Self {
             swarm,
             group_protocol,
             listening,
+            reached,
             members: HashSet::new(),
             waiting: HashMap::new(),
             dials: HashMap::new(),
@@ -193,8 +205,11 @@ impl SwarmTask {
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.dials.remove(&connection_id);
+                if let ConnectedPoint::Dialer { address, .. } = endpoint {
+                    self.note_reached(peer_id, address);
+                }
                 if let Some(reply) = self.identifying.remove(&connection_id) {
                     self.wait(peer_id, Waiting::Identity(reply));
                 }
@@ -231,6 +246,14 @@ impl SwarmTask {
             }
             _ => {}
         }
+    }
+
+    fn note_reached(&mut self, peer: libp2p::PeerId, address: Multiaddr) {
+        let mut reached = self.reached.lock();
+        if reached.len() >= limits::KNOWN_CONSUMERS {
+            reached.retain(|peer, _| self.swarm.is_connected(peer));
+        }
+        reached.insert(peer, address);
     }
 
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
@@ -291,8 +314,7 @@ fn why(error: &DialError) -> String {
     let tried = match error {
         DialError::Transport(tried) => tried,
         DialError::WrongPeerId { obtained, address } => {
-            let plain: Multiaddr = address.iter().filter(|part| !matches!(part, Part::P2p(_))).collect();
-            return format!("{plain} is {obtained}, another peer");
+            return format!("{} is {obtained}, another peer", plain(address));
         }
         other => return other.to_string(),
     };
@@ -301,8 +323,12 @@ fn why(error: &DialError) -> String {
         while let Some(source) = innermost.source() {
             innermost = source;
         }
-        let plain: Multiaddr = address.iter().filter(|part| !matches!(part, Part::P2p(_))).collect();
-        format!("{plain}: {innermost}")
+        format!("{}: {innermost}", plain(address))
     });
     reasons.collect::<Vec<_>>().join("; ")
+}
+
+/// An address without the peer's id.
+pub(super) fn plain(address: &Multiaddr) -> Multiaddr {
+    address.iter().filter(|part| !matches!(part, Part::P2p(_))).collect()
 }

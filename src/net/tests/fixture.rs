@@ -189,4 +189,11 @@ impl TrackerService for MemoryTracker {
         });
         Ok(candidates.take(query.count.into()).collect())
     }
+
+    async fn find(&self, peers: Vec<PeerId>) -> Result<Vec<Candidate>, Refusal> {
+        let all = CandidateQuery { count: u16::MAX, free_bytes: 0, exclude: Vec::new() };
+        let mut candidates = self.candidates(all).await?;
+        candidates.retain(|candidate| peers.contains(&candidate.contact.peer));
+        Ok(candidates)
+    }
 }

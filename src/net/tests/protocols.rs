@@ -137,10 +137,14 @@ pub async fn the_tracker_answers(producer: Arc<dyn Network>, consumer: Arc<dyn N
     assert_eq!(found[0].owner, certificate(2, 2, Role::Consumer).owner);
     let excluding = CandidateQuery { exclude: vec![key(2).peer_id()], ..query.clone() };
     assert!(owner.candidates(&excluding).await.unwrap().is_empty());
+    assert_eq!(owner.find(vec![key(3).peer_id(), key(2).peer_id()]).await.unwrap(), found);
+    assert!(owner.find(vec![key(3).peer_id()]).await.unwrap().is_empty());
     let greedy = CandidateQuery { count: u16::MAX, ..query.clone() };
     let alone = &addresses[2..];
     let owner_alone = TrackerClient::new(same, certificate(1, 1, Role::Producer), alone).unwrap();
     assert_eq!(kind(owner_alone.candidates(&greedy).await), Some(ErrorKind::Invalid));
+    let too_many = vec![key(2).peer_id(); limits::CANDIDATES + 1];
+    assert_eq!(kind(owner_alone.find(too_many).await), Some(ErrorKind::Invalid));
     assert_eq!(kind(owner_alone.register(&registration).await), Some(ErrorKind::Denied));
     assert_eq!(kind(owner_alone.leave().await), Some(ErrorKind::Denied));
     node.leave().await.unwrap();

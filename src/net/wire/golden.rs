@@ -96,6 +96,7 @@ fn tracker() {
     check("beat", Beat(self::Beat { free_bytes: 5 }), "01 05");
     check("leave", Leave, "02");
     check("candidates", Candidates(query), "03 06 ac 02 01 32*bb");
+    check("find", Find(vec![PeerId([0xbb; 32])]), "04 01 32*bb");
     check("refused", TrackerAnswer::Refused(refused()), "00 05 02 6e 6f");
     check("done", TrackerAnswer::Done, "01");
     let list = "02 01 32*bb 01 02 2f 61 32*aa ac 02 05 ac 02 e7 07 01";

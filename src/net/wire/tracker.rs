@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::Refused;
-use crate::net::{Beat, Candidate, CandidateQuery, Registration};
+use crate::{
+    base::PeerId,
+    net::{Beat, Candidate, CandidateQuery, Registration},
+};
 
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +15,8 @@ pub(in crate::net) enum TrackerRequest {
     Beat(Beat),
     Leave,
     Candidates(CandidateQuery),
+    /// What is known of these.
+    Find(Vec<PeerId>),
 }
 
 /// What a server answers.
