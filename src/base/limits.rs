@@ -191,6 +191,18 @@ pub const PACK_LINGER: Duration = Duration::from_secs(1);
 pub const PACK_WINDOW: Duration = Duration::from_secs(3);
 /// Changed data and metadata are made durable at least this often without an fsync.
 pub const WRITEBACK_INTERVAL: Duration = Duration::from_secs(5);
+/// Files of which bytes are staged, at most: each takes about 2 KiB of memory.
+pub const STAGED_INODES: u64 = 100_000;
+/// Commands that wait for the end of one mount, at most.
+pub const STOP_CALLS: usize = 16;
+/// A shard that a consumer's disk does not read for so long is bad.
+pub const UNREAD_FOR: Duration = Duration::from_secs(60);
+/// Shards of which that is known, at most.
+pub const UNREAD_SHARDS: usize = 4096;
+/// What a program keeps on changing goes to consumers after this, as it is then.
+pub const STAGED_FOR: Duration = Duration::from_secs(30);
+/// A background worker that panicked begins again after this.
+pub const WORKER_REST: Duration = Duration::from_secs(5);
 /// The first wait after a failed upload; doubles up to `RETRY_MAX`.
 pub const RETRY_MIN: Duration = Duration::from_secs(1);
 /// The longest wait between tries.

@@ -144,7 +144,7 @@ impl ShardService for Service {
     async fn reserve(&self, owner: OwnerId, shard: ShardId, bytes: u32) -> Result<Reserved, Refusal> {
         if let Some(held) = self.store.stat(owner, shard) {
             // A receipt follows: what it says is looked at first.
-            match self.store.get(owner, shard).await {
+            match self.store.get_to_confirm(owner, shard).await {
                 Ok(_) if held == bytes => return Ok(Reserved::Held),
                 Ok(_) => return Err((ErrorKind::Invalid, format!("this shard is here with {held} bytes"))),
                 Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {}

@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use rustix::io::Errno;
+
 use super::{Disk, DiskFile};
 use crate::base::{Condvar, Mutex};
 
@@ -30,7 +32,13 @@ pub enum DiskOp {
 struct Fault {
     skip: u64,
     times: u64,
-    kind: io::ErrorKind,
+    failure: Failure,
+}
+
+#[derive(Clone, Copy)]
+enum Failure {
+    Kind(io::ErrorKind),
+    Errno(Errno),
 }
 
 #[derive(Default)]
@@ -55,7 +63,12 @@ impl FaultyDisk {
 
     /// From now on lets `skip` operations of this kind pass, then fails `times` of them.
     pub fn fail(&self, op: DiskOp, skip: u64, times: u64, kind: io::ErrorKind) {
-        self.faults.lock().insert(op, Fault { skip, times, kind });
+        self.faults.lock().insert(op, Fault { skip, times, failure: Failure::Kind(kind) });
+    }
+
+    /// The same with an error of the system, from the next operation on.
+    pub fn fail_with(&self, op: DiskOp, times: u64, errno: Errno) {
+        self.faults.lock().insert(op, Fault { skip: 0, times, failure: Failure::Errno(errno) });
     }
 
     /// From now on operations of this kind wait until they are to go on.
@@ -98,7 +111,10 @@ impl FaultyDisk {
             return Ok(());
         }
         fault.times -= 1;
-        Err(io::Error::new(fault.kind, format!("injected fault: {op:?}")))
+        Err(match fault.failure {
+            Failure::Kind(kind) => io::Error::new(kind, format!("injected fault: {op:?}")),
+            Failure::Errno(errno) => errno.into(),
+        })
     }
 }
 

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::format::{EntryHeader, Key, PAGE, footprint, head_bytes};
-use crate::base::{Mutex, OwnerId, ShardId};
+use crate::base::{Mutex, OwnerId, ShardId, limits};
 
 /// Where a shard's entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct State {
     pub index: BTreeMap<Key, Location>,
     /// Bad entries whose mark the disk did not take: not held, but after a restart they would be again.
     pub unmarked: BTreeMap<Key, Location>,
+    /// Shards that the disk did not read, and since when.
+    pub unread: BTreeMap<Key, Instant>,
     pub segments: BTreeMap<u32, SegmentUse>,
     pub limit_bytes: u64,
     pub used_bytes: u64,
@@ -99,6 +102,7 @@ impl State {
 
     /// An entry is dead on disk, flushed; its space is not given back yet.
     pub fn forget(&mut self, key: &Key, location: &Location) {
+        self.unread.remove(key);
         for entries in [&mut self.index, &mut self.unmarked] {
             if entries.get(key) == Some(location) {
                 entries.remove(key);
@@ -107,6 +111,25 @@ impl State {
         if let Some(segment) = self.segments.get_mut(&location.segment) {
             segment.live_entries = segment.live_entries.saturating_sub(1);
         }
+    }
+
+    /// Whether a shard that does not read now did not read a while ago either.
+    pub fn is_unread_for_long(&mut self, key: Key) -> bool {
+        if self.unread.len() >= limits::UNREAD_SHARDS && !self.unread.contains_key(&key) {
+            return false;
+        }
+        self.unread.entry(key).or_insert_with(Instant::now).elapsed() >= limits::UNREAD_FOR
+    }
+
+    /// A shard is not held, though its entry says so until it is marked; false when another is there meanwhile.
+    pub fn set_aside(&mut self, key: Key, location: Location) -> bool {
+        let is_held = self.index.get(&key) == Some(&location);
+        if is_held {
+            self.index.remove(&key);
+            self.unmarked.insert(key, location);
+            self.bad_shards += 1;
+        }
+        is_held
     }
 
     /// A segment file is gone.

@@ -172,7 +172,7 @@ impl ShardStore {
         let (shard, mut location) = (key.1, self.find(key)?);
         for _ in 0..2 {
             let (store, (offset, bytes)) = (Arc::clone(self), place(&location)?);
-            let read = spawn_blocking(move || store.read(location.segment, offset, bytes, false));
+            let read = spawn_blocking(move || store.read_patiently((key, &location), offset, bytes));
             let read = match tokio::time::timeout(limits::STORE_TIMEOUT, read).await {
                 Err(_) => return Err(Error::TimedOut(format!("reading shard {shard}: the disk does not answer"))),
                 Ok(Err(error)) => return Err(Error::Closed(format!("reading shard {shard} failed: {error}"))),
@@ -245,12 +245,7 @@ impl ShardStore {
         let outcome = self.change(Change::Drop { key, only: Some(location), to: EntryState::Bad }).await;
         if let Err(error) = outcome {
             // It must not be served even when the disk does not take the mark.
-            let mut state = self.state.lock();
-            if state.index.get(&key) == Some(&location) {
-                state.index.remove(&key);
-                state.unmarked.insert(key, location);
-                state.bad_shards += 1;
-            }
+            self.state.lock().set_aside(key, location);
             tracing::warn!(op = "verify", shard = %key.1, "a bad shard could not be marked on disk: {error}");
         }
     }
@@ -261,9 +256,15 @@ impl ShardStore {
         let missing = || Error::NotFound(format!("shard {} is not here", key.1));
         for is_again in [false, true] {
             let (offset, bytes) = (location.body_offset(), location.body_bytes as usize);
-            let body = match self.read(location.segment, offset, bytes, is_again) {
+            let read = match is_again {
+                false => self.read_patiently((key, &location), offset, bytes),
+                true => self.read(location.segment, offset, bytes, true),
+            };
+            let body = match read {
                 Ok(body) => body,
-                Err(error) if self.find(key)? == location => return Err(error),
+                Err(error) if matches!(error, Error::Corrupt { .. }) || self.find(key)? == location => {
+                    return Err(error);
+                }
                 Err(_) => return Err(missing()),
             };
             if crc32fast::hash(&body) == location.body_crc {
@@ -275,6 +276,44 @@ impl ShardStore {
             }
         }
         Ok((location, None))
+    }
+
+    /// What is there. One that the disk does not read is asked for again, in another way; when it still fails a while after it
+    /// first did, that is no passing trouble of the whole disk, and whoever asks is told that the shard is bad.
+    fn read_patiently(&self, (key, location): (Key, &Location), offset: u64, bytes: usize) -> Result<Bytes, Error> {
+        let first = match self.read(location.segment, offset, bytes, false) {
+            Err(error) if is_bad_spot(&error) => self.read(location.segment, offset, bytes, true),
+            read => read,
+        };
+        match first {
+            Ok(read) => {
+                self.state.lock().unread.remove(&key);
+                Ok(read)
+            }
+            Err(error) if is_bad_spot(&error) && self.state.lock().is_unread_for_long(key) => {
+                let shard = key.1;
+                tracing::error!(op = "get", %shard, "a shard does not read for a while: {error}; check the disk");
+                let why = format!("shard {shard} does not read on this disk: {error}");
+                Err(Error::Corrupt { path: segment_path(location.segment), why })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same as [`Self::get`] for a receipt that says that the shard is here, and stays here: not in a file that is open
+    /// still and has no name any more.
+    pub async fn get_to_confirm(self: &Arc<Self>, owner: OwnerId, shard: ShardId) -> Result<Bytes, Error> {
+        let segment = self.find((owner, shard))?.segment;
+        if !self.has_segment(segment) {
+            self.drop_handle(segment);
+        }
+        self.get(owner, shard).await
+    }
+
+    /// Whether the file of a segment is still there.
+    pub(super) fn has_segment(&self, segment: u32) -> bool {
+        let opened = self.disk.open(&segment_path(segment), false);
+        !opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// What is there. Before it is taken for bad it is read again, in another way than at first.
@@ -320,4 +359,12 @@ impl ShardStore {
         self.disk.sync_directory(Path::new(DIRECTORY))?;
         self.disk.sync_directory(Path::new(""))
     }
+}
+
+/// Whether a read failed because of what the disk has there, not for want of something else.
+fn is_bad_spot(error: &Error) -> bool {
+    use rustix::io::Errno;
+    let Error::Io { source, .. } = error else { return false };
+    let errno = Errno::from_io_error(source);
+    matches!(errno, Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG | Errno::NODATA | Errno::REMOTEIO))
 }

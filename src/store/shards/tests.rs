@@ -5,14 +5,14 @@ mod golden;
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use rustix::io::ReadWriteFlags;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{
     format::{PAGE, footprint, head_bytes, most_roots, segment_path},
     store::{ShardStore, ShardStoreOptions},
 };
 use crate::{
-    base::{ErrorKind, Kinded, OwnerId, ShardId, sha256},
+    base::{ErrorKind, Kinded, OwnerId, ShardId, limits, sha256},
     runtime::{Chance, OneThread, SeededChance, Shutdown},
     store::{Disk, DiskOp, Error, FaultyDisk, RealDisk, SimulatedDisk},
 };
@@ -55,7 +55,7 @@ fn is_cached(file: &std::fs::File, offset: u64) -> Option<bool> {
     let read = rustix::io::preadv2(file, &mut [io::IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
     match read {
         Ok(count) => Some(count == 1),
-        Err(rustix::io::Errno::AGAIN) => Some(false),
+        Err(Errno::AGAIN) => Some(false),
         Err(_) => None,
     }
 }
@@ -367,6 +367,72 @@ async fn what_is_gone_is_not_found_again_by_a_restart_though_it_could_not_be_mar
         for store in [store, open(&disk)] {
             assert_eq!(store.usage().shards, u64::from(is_stored_anew), "{:?}", store.usage());
             assert_eq!(store.get(OWNER, shard).await.is_ok_and(|got| got == bytes), is_stored_anew);
+        }
+    }
+}
+
+/// By the whole body, by a part and by its roots.
+#[tokio::test(start_paused = true)]
+async fn what_the_disk_does_not_read_for_a_while_is_bad_and_can_be_stored_anew() {
+    let _alone = OneThread::enter();
+    for way in 0..3 {
+        let disk = SimulatedDisk::new(4 << 20);
+        let faulty = FaultyDisk::new(Arc::new(disk.clone()));
+        let store = open_on(Arc::new(faulty.clone()), 4 << 20);
+        let bytes = body(230_000, 1);
+        let shard = put(&store, OWNER, &bytes).await.expect("fits");
+        let failure = async || {
+            let error = match way {
+                0 => store.get(OWNER, shard).await.err(),
+                1 => store.get_part(OWNER, shard, 10..20).await.err(),
+                _ => store.get_roots(OWNER, shard).await.err(),
+            };
+            error.map(|error| error.kind())
+        };
+        faulty.fail_with(DiskOp::Read, 1, Errno::IO);
+        assert_eq!(failure().await, None, "way {way}: it reads in another way");
+        // Trouble of the disk as a whole, or for want of memory.
+        for errno in [Errno::IO, Errno::NOMEM] {
+            faulty.fail_with(DiskOp::Read, u64::MAX, errno);
+            for _ in 0..2 {
+                assert_eq!(failure().await, Some(ErrorKind::Unavailable), "way {way}");
+            }
+            tokio::time::sleep(limits::UNREAD_FOR / 2).await; // virtual time
+            faulty.heal();
+            assert_eq!(failure().await, None, "way {way}: that has passed");
+        }
+        faulty.fail_with(DiskOp::Read, u64::MAX, Errno::IO);
+        assert_eq!(failure().await, Some(ErrorKind::Unavailable), "way {way}");
+        tokio::time::sleep(limits::UNREAD_FOR).await; // virtual time
+        assert_eq!(failure().await, Some(ErrorKind::Corrupt), "way {way}");
+        assert_eq!((store.usage().shards, store.usage().bad_shards), (1, 0), "way {way}: it may read again");
+        put(&store, OWNER, &bytes).await.expect("stored anew");
+        faulty.heal();
+        for store in [Arc::clone(&store), open(&disk)] {
+            assert_eq!(store.get(OWNER, shard).await.expect("whole"), bytes);
+            assert_eq!(store.usage().shards, 1, "way {way}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_shard_whose_file_was_removed_is_not_confirmed_and_can_be_stored_anew() {
+    for is_active in [false, true] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let disk = || Arc::new(RealDisk::new(directory.path()).expect("a disk"));
+        let store = open_on(disk(), 4 << 20);
+        let bytes = body(5000, 1);
+        let shard = put(&store, OWNER, &bytes).await.expect("fits");
+        // Three more fill the segment; the next one is another's.
+        for fill in 2..if is_active { 2 } else { 6 } {
+            put(&store, OWNER, &body(3 * PAGE as usize, fill)).await.expect("fits");
+        }
+        assert_eq!(store.get_to_confirm(OWNER, shard).await.expect("whole"), bytes);
+        std::fs::remove_file(directory.path().join(segment_path(1))).expect("removed");
+        assert_eq!(store.get_to_confirm(OWNER, shard).await.expect_err("gone").kind(), ErrorKind::NotFound);
+        put(&store, OWNER, &bytes).await.expect("stored");
+        for store in [store, open_on(disk(), 4 << 20)] {
+            assert_eq!(store.get_to_confirm(OWNER, shard).await.expect("whole"), bytes);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 impl ShardStore {
     /// Verifies every shard that is held, once: `root_of` computes the id that a body has. A shard that does not
     /// verify is no longer served or listed; it is counted, logged, and its space given back. One that the disk
-    /// does not read is logged. Ends early at the signal. May be cancelled.
+    /// does not read is logged, and told to be bad when that does not pass. Ends early at the signal. May be cancelled.
     pub async fn verify_all(self: &Arc<Self>, root_of: fn(&[u8]) -> ShardId, shutdown: &Shutdown) {
         let (pool, mut after) = (CpuPool::new(1), None);
         {

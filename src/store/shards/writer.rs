@@ -63,6 +63,11 @@ impl ShardStore {
     /// Writes, flushes and answers one batch; its keys are distinct.
     pub(super) fn write_batch(&self, batch: Vec<Waiting>) {
         let mut writer = self.writer.lock();
+        if let Some(active) = writer.active.filter(|active| !self.has_segment(*active)) {
+            tracing::error!(op = "put", "the file of segment {active} was removed: what it held is lost");
+            self.drop_handle(active);
+            writer.active = None;
+        }
         let mut unflushed = Unflushed::default();
         let mut done: Vec<(Written, Answer)> = Vec::with_capacity(batch.len());
         for Waiting { change, answer, place } in batch {
@@ -114,11 +119,21 @@ impl ShardStore {
             let (state, key) = (self.state.lock(), change.key());
             (state.index.get(&key).copied(), state.unmarked.get(&key).copied())
         };
+        let (found, unmarked) = match (&change, found) {
+            // What does not read, or has lost its file, is not here.
+            (Change::Put { key, .. }, Some(location))
+                if !self.has_segment(location.segment) || self.state.lock().unread.contains_key(key) =>
+            {
+                self.state.lock().set_aside(*key, location);
+                (None, Some(location))
+            }
+            _ => (found, unmarked),
+        };
         match (change, found) {
             (Change::Put { .. }, Some(_)) => Ok(Written::Already),
             (Change::Put { key, roots, body, guard }, None) => {
                 // Of two entries a restart would take the first.
-                if let Some(location) = &unmarked {
+                if let Some(location) = unmarked.as_ref().filter(|location| self.has_segment(location.segment)) {
                     self.mark(writer, unflushed, (key, location), EntryState::Bad)?;
                 }
                 let location = self.append(writer, unflushed, key, (&roots, &body))?;
