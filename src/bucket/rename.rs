@@ -1,6 +1,6 @@
 //! Renames: over nothing, over something, and in exchange.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Bucket, Error, FileKind, Inner, RenameMode,
@@ -95,9 +95,10 @@ struct Move<'a> {
 impl Inner {
     /// Whether `inner` is `outer` or lies below it.
     fn is_within(&self, inner: Ino, outer: Ino) -> Result<bool, Error> {
-        let mut at = inner;
+        let (mut at, mut seen) = (inner, HashSet::new());
         loop {
-            if at == outer {
+            // In a circle, which only damage makes, everything is within everything.
+            if at == outer || !seen.insert(at) {
                 return Ok(true);
             }
             if at == Ino::ROOT {

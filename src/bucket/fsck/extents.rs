@@ -17,28 +17,39 @@ use crate::{
 impl Inner {
     /// The extents of a file against its record, and against their chunks.
     fn look_at_file(&self, ino: Ino, inode: &Inode) -> Result<Vec<Finding>, Error> {
-        let (mut findings, mut from, mut reached, mut sum) = (Vec::new(), 0, 0, 0);
+        let (mut findings, mut from, mut reached, mut sum) = (Vec::new(), Vec::new(), 0, 0u64);
+        let mut is_damaged = false;
         loop {
-            let page = self.extents(ino, from..u64::MAX, limits::FSCK_PAGE)?;
-            for (offset, extent) in &page {
-                let end = offset + u64::from(extent.bytes);
-                findings.extend(self.look_at_extent(ino, *offset, extent)?);
+            let page = self.database.scan(Table::Extent, &ino.0.to_be_bytes(), &from, limits::FSCK_PAGE)?;
+            for (key, value) in &page {
+                let offset = number(key)?;
                 let what = || format!("extent at {offset} of file {ino}");
+                let extent = match Extent::decode(value) {
+                    Ok(extent) => extent,
+                    Err(error) => {
+                        is_damaged = true;
+                        let why = error.to_string();
+                        findings.push(Finding::new(FsckKind::DamagedRecord, what(), why, Mend::Nothing));
+                        continue;
+                    }
+                };
+                let end = offset.saturating_add(u64::from(extent.bytes));
+                findings.extend(self.look_at_extent(ino, offset, &extent)?);
                 let bad = |why: &str| Finding::new(FsckKind::BadExtent, what(), why, Mend::Nothing);
-                if *offset < reached {
+                if offset < reached {
                     findings.push(bad("it overlaps the one before"));
                 }
                 if end > inode.size {
                     findings.push(bad("it ends behind the file"));
                 }
-                (reached, sum) = (reached.max(end), sum + u64::from(extent.bytes));
+                (reached, sum) = (reached.max(end), sum.saturating_add(u64::from(extent.bytes)));
             }
-            if page.len() < limits::FSCK_PAGE {
-                break;
+            match page.last() {
+                Some((last, _)) if page.len() == limits::FSCK_PAGE => from = [&last[..], &[0]].concat(),
+                _ => break,
             }
-            from = reached;
         }
-        if let Some(counted) = inode.extent_bytes.filter(|counted| *counted != sum) {
+        if let Some(counted) = inode.extent_bytes.filter(|counted| *counted != sum && !is_damaged) {
             let mend = Mend::Inode(ino, Box::new(move |state| state.inode.extent_bytes = Some(sum)), Batch::new());
             let why = format!("it counts {counted} stored bytes, there are {sum}");
             findings.push(Finding::new(FsckKind::ExtentBytes, format!("file {ino}"), why, mend));
@@ -73,8 +84,9 @@ impl Inner {
         let (ino, offset) = (ino.0.to_be_bytes(), offset.to_be_bytes());
         let extent = self.database.get(Table::Extent, &[&ino, &offset])?;
         let user: [&[u8]; 3] = [id.as_bytes(), &ino, &offset];
+        // What a damaged extent needs is not known, and kept; it is told where the files are looked at.
         if self.database.get(Table::User, &user)?.is_none()
-            || extent.is_some_and(|bytes| Extent::decode(&bytes).is_ok_and(|extent| extent.chunk == id))
+            || extent.is_some_and(|bytes| Extent::decode(&bytes).map_or(true, |extent| extent.chunk == id))
         {
             return Ok(Vec::new());
         }
@@ -84,20 +96,21 @@ impl Inner {
         Ok(vec![Finding::new(FsckKind::ChunkUser, format!("chunk {id}"), why, Mend::Batch(batch))])
     }
 
-    /// The bytes of a chunk that its extents need.
-    fn needed_bytes(&self, id: ChunkId) -> Result<u64, Error> {
+    /// The bytes of a chunk that its extents need; None when one of them is damaged.
+    fn needed_bytes(&self, id: ChunkId) -> Result<Option<u64>, Error> {
         let (mut from, mut needed) = (Vec::new(), 0);
         loop {
             let page = self.database.scan(Table::User, id.as_bytes(), &from, limits::FSCK_PAGE)?;
             for (key, _) in &page {
-                let extent = self.database.get(Table::Extent, &[key])?.map(|bytes| Extent::decode(&bytes));
-                if let Some(Ok(extent)) = extent.filter(|extent| extent.as_ref().is_ok_and(|it| it.chunk == id)) {
-                    needed += u64::from(extent.bytes);
+                match self.database.get(Table::Extent, &[key])?.map(|bytes| Extent::decode(&bytes)) {
+                    Some(Ok(extent)) if extent.chunk == id => needed += u64::from(extent.bytes),
+                    Some(Err(_)) => return Ok(None),
+                    _ => {}
                 }
             }
             match page.last() {
                 Some((last, _)) if page.len() == limits::FSCK_PAGE => from = [&last[..], &[0]].concat(),
-                _ => return Ok(needed),
+                _ => return Ok(Some(needed)),
             }
         }
     }
@@ -118,7 +131,7 @@ impl Inner {
             return Ok(damaged("it does not name as many shards and places as it has".to_owned()));
         }
         let needed = self.needed_bytes(id)?;
-        if needed == 0 {
+        if needed == Some(0) {
             let mut batch = Batch::new();
             queue_deletes(&chunk, &mut batch);
             for table in [Table::Chunk, Table::Live, Table::Incomplete, Table::Sparse, Table::Shared] {
@@ -128,7 +141,7 @@ impl Inner {
         }
         let mut findings = Vec::new();
         let live = self.live_bytes(id)?;
-        if live != needed {
+        if let Some(needed) = needed.filter(|needed| *needed != live) {
             let mut batch = Batch::new();
             batch.put(Table::Live, &[id.as_bytes()], needed.to_be_bytes().to_vec());
             // The collector looks whether it is sparse: the wrong count may have hidden that.

@@ -18,7 +18,7 @@ mod report;
 mod shards;
 mod staged;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::Arc;
 
