@@ -250,7 +250,7 @@ pub struct UmountArgs {
     /// The mount point
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
-    /// How long to upload what is staged; what is left is kept for the next mount
+    /// How long to upload what is staged; what is left is kept for the next mount. Interrupted before that, it stays mounted
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     pub timeout: Duration,
     /// Do not wait for uploads

@@ -1,6 +1,6 @@
 //! Processes that start others of this program, and how a started one behaves.
 
-use std::{process, time::Duration};
+use std::{fs, process, time::Duration};
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
@@ -35,11 +35,21 @@ pub fn say_ready(words: &str) {
     notify::ready(words);
 }
 
-/// A signal of the terminal or of the system starts the shutdown; a second one ends the process at once.
+/// A signal of the terminal or of the system starts the shutdown; a second one ends the process at once. A terminal that is
+/// closed (SIGHUP) starts it too, unless nohup(1) has that ignored, and says so more than once: it is never a second one.
 pub fn stop_on_signals(shutdown: Shutdown) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    if !is_hangup_ignored() {
+        let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                stop(&shutdown);
+            }
+        });
+    }
     tokio::spawn(async move {
         for round in 0.. {
             tokio::select! {
@@ -50,12 +60,26 @@ pub fn stop_on_signals(shutdown: Shutdown) -> anyhow::Result<()> {
                 tracing::warn!(op = "stop", "a second signal: ending at once");
                 process::exit(1);
             }
-            tracing::info!(op = "stop", "stopping");
-            notify::stopping("stopping");
-            shutdown.start();
+            stop(&shutdown);
         }
     });
     Ok(())
+}
+
+fn stop(shutdown: &Shutdown) {
+    if shutdown.is_started() {
+        return;
+    }
+    tracing::info!(op = "stop", "stopping");
+    notify::stopping("stopping");
+    shutdown.start();
+}
+
+/// As proc_pid_status(5) has it.
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
 /// Runs a long-lived process's work on all processors, with as many files as it may need; what still runs after it is given a little time.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use rustix::io::Errno;
 
 use super::args::{Global, SocketArgs};
 use crate::{
@@ -57,9 +58,14 @@ pub fn settings(global: &Global, flags: Layer) -> anyhow::Result<Settings> {
 )]
 pub struct Silent(PathBuf);
 
+/// A mount whose daemon is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the mount at {shown} is dead: openbucket umount {shown}, then mount it again", shown = .0.display())]
+pub struct Dead(PathBuf);
+
 /// The mounted bucket that a path is in; None when it is in none. The last part need not exist.
 ///
-/// Errors: [`Silent`], and what the file systems on the way say.
+/// Errors: [`Silent`], [`Dead`], and what the file systems on the way say.
 pub fn find_mount(path: &Path) -> anyhow::Result<Option<InMount>> {
     let (sender, found) = mpsc::sync_channel(1);
     let owned = path.to_path_buf();
@@ -184,9 +190,8 @@ fn device_of(path: &Path) -> anyhow::Result<Option<u64>> {
 }
 
 fn explain(path: &Path, error: io::Error) -> anyhow::Error {
-    if error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()) {
-        let shown = path.display();
-        return anyhow::anyhow!("the mount at {shown} is dead: openbucket umount {shown}, then mount it again");
+    if matches!(Errno::from_io_error(&error), Some(Errno::NOTCONN | Errno::CONNABORTED)) {
+        return Dead(path.to_path_buf()).into();
     }
     anyhow::Error::new(error).context(format!("{}", path.display()))
 }
@@ -200,7 +205,7 @@ fn socket_of(root: &Path) -> anyhow::Result<Option<PathBuf>> {
             value.truncate(end);
             Ok(Some(PathBuf::from(OsString::from_vec(value))))
         }
-        Err(errno) if errno == rustix::io::Errno::NOTCONN => Err(explain(root, errno.into())),
+        Err(errno @ (Errno::NOTCONN | Errno::CONNABORTED)) => Err(explain(root, errno.into())),
         Err(_) => Ok(None),
     }
 }

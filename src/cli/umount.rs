@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, pidfd_open},
@@ -40,13 +40,18 @@ pub async fn run(_global: &Global, args: UmountArgs) -> anyhow::Result<()> {
             tracing::warn!(op = "umount", "the daemon does not answer: end it before the next mount");
             return Ok(detach_silent(&path)?);
         }
-        _ => return Ok(detach_lazily(&path)?),
+        Err(error) if error.is::<locate::Dead>() => return Ok(detach_lazily(&path)?),
+        Err(_) | Ok(None) if args.lazy => return Ok(detach_lazily(&path)?),
+        Err(error) => return Err(unasked(&path, &error)),
+        Ok(None) => return Err(unasked(&path, &anyhow!("it does not name its daemon"))),
     };
     let client = match Client::connect(&found.socket).await {
         Ok(client) => client,
-        Err(error @ Error::Unreachable { .. }) => {
-            tracing::debug!(op = "umount", %error, "the daemon is gone");
-            return Ok(detach_lazily(&path)?);
+        Err(error @ Error::Unreachable { .. }) if !args.lazy => {
+            if is_gone(&path)? {
+                return Ok(detach_lazily(&path)?);
+            }
+            return Err(unasked(&path, &error.into()));
         }
         Err(error) if args.lazy => {
             tracing::warn!(op = "umount", %error, "the daemon does not answer: detaching its mount");
@@ -72,6 +77,20 @@ pub async fn run(_global: &Global, args: UmountArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether nothing is mounted there any more but, at most, the remains of a dead daemon.
+fn is_gone(path: &Path) -> anyhow::Result<bool> {
+    Ok(occupant(path)?.is_none() || locate::find_mount(path).is_err_and(|error| error.is::<locate::Dead>()))
+}
+
+/// Something lives there: to take it off unasked is for whoever says so.
+fn unasked(path: &Path, why: &anyhow::Error) -> anyhow::Error {
+    let path = path.display();
+    anyhow!(
+        "the daemon of {path} cannot be asked: {why:#}; openbucket umount --lazy {path} takes it off all the same, and what is \
+         not uploaded yet stays in its state directory"
+    )
 }
 
 /// The daemon's process; None when it cannot be watched.
@@ -114,11 +133,15 @@ async fn drain(client: &Client, seconds: u64, is_lazy: bool) -> anyhow::Result<P
     Ok(last)
 }
 
-/// The mount point as the mount table has it, without touching a mount that may be dead.
+/// The mount point as the mount table has it, without touching a mount that may be dead. A link is followed.
 pub fn absolute(directory: &Path) -> anyhow::Result<PathBuf> {
     let path = std::path::absolute(directory).with_context(|| format!("{}", directory.display()))?;
-    match (path.parent().map(std::fs::canonicalize), path.file_name()) {
-        (Some(Ok(parent)), Some(name)) => Ok(parent.join(name)),
-        _ => Ok(path),
+    let path = match (path.parent().map(std::fs::canonicalize), path.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => path,
+    };
+    if occupant(&path)?.is_none() && path.is_symlink() {
+        return std::fs::canonicalize(&path).with_context(|| format!("{}", directory.display()));
     }
+    Ok(path)
 }

@@ -195,7 +195,13 @@ impl Daemon for Api {
         self.context.stop.try_send(call).map_err(|_| Status::unavailable("the daemon is stopping already"))?;
         let (sender, receiver) = mpsc::channel(4);
         tokio::spawn(async move {
-            while let Some(update) = updates.recv().await {
+            loop {
+                let update = tokio::select! {
+                    // The daemon is to know at once that nobody waits any more.
+                    () = sender.closed() => return,
+                    update = updates.recv() => update,
+                };
+                let Some(update) = update else { return };
                 if sender.send(update.map_err(Status::unavailable)).await.is_err() {
                     return;
                 }

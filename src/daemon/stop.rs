@@ -42,23 +42,53 @@ pub(super) async fn wait_and_stop(
                 return Ok(());
             }
             () = shutdown.started() => {
-                drain(bucket, limits::STOP_TIMEOUT, None).await;
+                drain(bucket, Instant::now() + limits::STOP_TIMEOUT, std::iter::empty()).await;
                 return unmount_for_good(mounted).await;
             }
             Some(call) = calls.recv() => {
-                tokio::select! {
-                    biased;
-                    // The drain may have a week; a signal has not. The call ends without its last word.
-                    () = shutdown.started() => {}
-                    () = drain(bucket, call.deadline, Some(&call.progress)) => {
-                        if unmount_on_call(bucket, mounted, call).await {
-                            return Ok(());
-                        }
-                    }
+                let waiting = drain_for(bucket, call, calls, &shutdown).await;
+                if !waiting.is_empty() && unmount_on_call(bucket, mounted, &waiting).await {
+                    return Ok(());
                 }
             }
         }
     }
+}
+
+/// Drains for whoever has asked for an unmount, and for those who ask meanwhile, as long as the most hasty of them waits.
+/// Returns those for whom to unmount now; none when there is nobody any more: the drain may have a week, a signal has not, and
+/// whoever has given up meant the unmount.
+async fn drain_for(
+    bucket: &Bucket,
+    first: StopCall,
+    calls: &mut mpsc::Receiver<StopCall>,
+    shutdown: &Shutdown,
+) -> Vec<StopCall> {
+    let mut waiting = vec![(Instant::now() + first.deadline, first)];
+    loop {
+        let end = waiting.iter().map(|(end, _)| *end).min().expect("somebody waits");
+        tracing::info!(op = "umount", "draining");
+        tokio::select! {
+            biased;
+            () = shutdown.started() => return Vec::new(),
+            () = any_closed(waiting.iter().map(|(_, call)| &call.progress)) => {
+                waiting.retain(|(_, call)| !call.progress.is_closed());
+                if waiting.is_empty() {
+                    tracing::info!(op = "umount", "whoever asked for it has given up: the mount stays");
+                    return Vec::new();
+                }
+            }
+            Some(later) = calls.recv(), if waiting.len() < limits::STOP_CALLS => waiting.push((Instant::now() + later.deadline, later)),
+            () = drain(bucket, end, waiting.iter().map(|(_, call)| &call.progress)) => {
+                return waiting.into_iter().map(|(_, call)| call).collect();
+            }
+        }
+    }
+}
+
+/// Waits until one of them listens no more.
+async fn any_closed(listeners: impl Iterator<Item = &mpsc::Sender<Result<Progress, String>>>) {
+    futures::future::select_all(listeners.map(|listener| Box::pin(listener.closed()))).await;
 }
 
 /// Signalled: files may be open, but the process must end.
@@ -72,27 +102,23 @@ async fn unmount_for_good(mounted: Option<&Mounted>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Unmounts because a command said so, after the drain; false when the mount stays.
-async fn unmount_on_call(bucket: &Bucket, mounted: Option<&Mounted>, call: StopCall) -> bool {
+/// Unmounts because commands said so, after the drain; false when the mount stays.
+async fn unmount_on_call(bucket: &Bucket, mounted: Option<&Mounted>, calls: &[StopCall]) -> bool {
     if let Some(mounted) = mounted {
         let unmounted = mounted.unmount().await;
-        if unmounted.is_err() && call.is_lazy {
+        if unmounted.is_err() && calls.iter().any(|call| call.is_lazy) {
             // Whoever uses it goes on, and this process with them.
-            let detached = mounted.detach().await;
-            tell(
-                &call,
-                detached.map(|()| Progress { is_done: true, ..Progress::default() }).map_err(|it| it.to_string()),
-            )
-            .await;
+            let detached = mounted.detach().await.map_err(|error| error.to_string());
+            tell(calls, &detached.map(|()| Progress { is_done: true, ..Progress::default() })).await;
             return false;
         }
         if let Err(error) = unmounted {
-            tell(&call, Err(who_or(error).await)).await;
+            tell(calls, &Err(who_or(error).await)).await;
             return false;
         }
     }
     let left = pending(bucket, Instant::now() + limits::STOP_TIMEOUT).await;
-    tell(&call, Ok(Progress { is_done: true, ..progress_of(&left) })).await;
+    tell(calls, &Ok(Progress { is_done: true, ..progress_of(&left) })).await;
     true
 }
 
@@ -103,25 +129,33 @@ async fn who_or(error: mount::Error) -> String {
     tokio::task::spawn_blocking(move || mount::who_holds(&path)).await.unwrap_or(words)
 }
 
-/// Says the last word to whoever asked, who may be gone, or listen no more.
-async fn tell(call: &StopCall, word: Result<Progress, String>) {
-    if call.progress.send_timeout(word, limits::RPC_STOP_TIMEOUT).await.is_err() {
-        tracing::debug!("whoever asked for the stop does not listen any more");
-    }
+/// Says the last word to those who asked, who may be gone, or listen no more.
+async fn tell(calls: &[StopCall], word: &Result<Progress, String>) {
+    let told = calls.iter().map(|call| async move {
+        if call.progress.send_timeout(word.clone(), limits::RPC_STOP_TIMEOUT).await.is_err() {
+            tracing::debug!("whoever asked for the stop does not listen any more");
+        }
+    });
+    futures::future::join_all(told).await;
 }
 
-/// Uploads what is staged until nothing is left or the deadline has come.
-async fn drain(bucket: &Bucket, deadline: Duration, progress: Option<&mpsc::Sender<Result<Progress, String>>>) {
-    let end = Instant::now() + deadline;
+/// Uploads what is staged until nothing is left or the end has come.
+async fn drain<'a>(
+    bucket: &Bucket,
+    end: Instant,
+    listeners: impl Iterator<Item = &'a mpsc::Sender<Result<Progress, String>>> + Clone,
+) {
     let mut changes = bucket.changes();
     while bucket.staged_bytes() > 0 && Instant::now() < end {
         bucket.hurry();
-        if let Some(progress) = progress
-            && !progress.is_closed()
-        {
-            // A listener that is slow misses one; it must not hold up the stop.
-            if progress.try_send(Ok(progress_of(&pending(bucket, end).await))).is_err() {
-                tracing::debug!("progress of the drain was not taken");
+        let mut open = listeners.clone().filter(|listener| !listener.is_closed()).peekable();
+        if open.peek().is_some() {
+            let progress = progress_of(&pending(bucket, end).await);
+            for listener in open {
+                // A listener that is slow misses one; it must not hold up the stop.
+                if listener.try_send(Ok(progress.clone())).is_err() {
+                    tracing::debug!("progress of the drain was not taken");
+                }
             }
         }
         let step = (Instant::now() + limits::PROGRESS_INTERVAL).min(end);

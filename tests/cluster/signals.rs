@@ -194,3 +194,79 @@ fn a_lazy_unmount_of_a_busy_mount_is_done_at_once() {
     });
     cluster.down();
 }
+
+#[test]
+fn a_mount_that_cannot_be_asked_is_not_taken_off_unless_that_is_wanted() {
+    let Some(mut cluster) = Cluster::start(2, &["--tier", "1+1"]) else { return };
+    fs::write(cluster.file("file"), "here").unwrap();
+    let socket = cluster.process("mount")["socket"].as_str().unwrap().to_owned();
+    let elsewhere = format!("{socket}.elsewhere");
+    fs::rename(&socket, &elsewhere).unwrap();
+    cluster.refused(&["umount", &text(&cluster.mount())], &["cannot be asked", &socket, "umount --lazy"]);
+    assert_eq!(fs::read_to_string(cluster.file("file")).unwrap(), "here");
+    fs::rename(&elsewhere, &socket).unwrap();
+    // Through a link, as the shell shows it.
+    let link = cluster.path("link");
+    std::os::unix::fs::symlink(cluster.mount(), &link).unwrap();
+    cluster.ok(&["umount", &text(&link)]);
+    assert!(!cluster.file("file").exists());
+    eventually("the daemon ends", Duration::from_secs(30), || cluster.process("mount")["pid"].is_null());
+    cluster.down();
+}
+
+#[test]
+fn an_interrupted_unmount_leaves_the_mount_and_a_second_one_does_not_wait_for_the_first() {
+    let Some(mut cluster) = Cluster::start(2, &["--tier", "1+1"]) else { return };
+    cluster.kill("consumer-1");
+    cluster.kill("consumer-2");
+    fs::write(cluster.file("kept"), "not uploaded").unwrap();
+    let unmount = || {
+        let mut child = cluster.command(&["umount", "--timeout", "600", &text(&cluster.mount())]);
+        child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let is_draining = || {
+        let log = fs::read_to_string(cluster.state().join("logs/mount.log")).unwrap();
+        log.matches("draining").count()
+    };
+    let mut first = unmount();
+    eventually("the daemon drains", Duration::from_secs(30), || is_draining() == 1);
+    signal(first.id() as i32, Signal::INT);
+    assert!(!first.wait().unwrap().success());
+    eventually("the daemon knows", Duration::from_secs(30), || {
+        fs::read_to_string(cluster.state().join("logs/mount.log")).unwrap().contains("has given up")
+    });
+    assert_eq!(fs::read_to_string(cluster.file("kept")).unwrap(), "not uploaded");
+
+    let second = unmount();
+    eventually("the daemon drains again", Duration::from_secs(30), || is_draining() == 2);
+    let begun = Instant::now();
+    cluster.ok(&["umount", "--force", &text(&cluster.mount())]);
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    let second = second.wait_with_output().unwrap();
+    let complaint = String::from_utf8(second.stderr).unwrap();
+    assert!(second.status.success(), "{complaint}");
+    eventually("the daemon ends", Duration::from_secs(30), || cluster.process("mount")["pid"].is_null());
+    cluster.down();
+}
+
+#[test]
+fn a_closed_terminal_ends_a_mount_in_order() {
+    let Some(mut cluster) = Cluster::start(2, &["--tier", "1+1"]) else { return };
+    fs::write(cluster.file("kept"), "kept").unwrap();
+    let pid = cluster.process("mount")["pid"].as_i64().expect("it runs") as i32;
+    // The shell says so, and then the terminal.
+    signal(pid, Signal::HUP);
+    eventually("it stops", Duration::from_secs(30), || {
+        fs::read_to_string(cluster.state().join("logs/mount.log")).unwrap().contains("stopping")
+    });
+    if !cluster.process("mount")["pid"].is_null() {
+        // It may have ended by now.
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::HUP);
+    }
+    eventually("the daemon ends", Duration::from_secs(30), || cluster.process("mount")["pid"].is_null());
+    let left = fs::read_dir(cluster.mount()).unwrap().count();
+    assert_eq!(left, 0, "no dead mount stays behind");
+    cluster.revive("mount");
+    assert_eq!(fs::read_to_string(cluster.file("kept")).unwrap(), "kept");
+    cluster.down();
+}
