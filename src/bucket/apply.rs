@@ -3,7 +3,7 @@
 //! A chunk is coded one way, and may carry parts of other files. So what lies in a chunk of another scheme is staged
 //! again, and goes the way of everything that is staged: until its new chunk is committed, the old one has it.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use super::{
     Error, FileKind, Inner,
@@ -147,7 +147,6 @@ impl Inner {
                 break;
             }
         }
-        self.uploader.note(cell.ino, true);
         Ok(is_done)
     }
 
@@ -160,8 +159,11 @@ impl Inner {
         let length = u64::from(extent.bytes);
         self.wait_for_room(length, || Ok(self.staging.has_room(length).then_some(()))).await?;
         let bytes = self.read_extent(extent).await?;
-        let (inner, cell) = (Arc::clone(self), Arc::clone(cell));
-        blocking(move || inner.stage_unchanged(&cell, range, extent, &bytes)).await
+        let (inner, staged) = (Arc::clone(self), Arc::clone(cell));
+        blocking(move || inner.stage_unchanged(&staged, range, extent, &bytes)).await?;
+        // At once: the room for what follows may come from it alone.
+        self.uploader.note(cell.ino, true);
+        Ok(())
     }
 
     /// Stages bytes that were read from an extent, where the file still has them from there.
@@ -182,8 +184,13 @@ impl Inner {
     async fn keep_or_let_go(self: &Arc<Self>, ino: Ino, is_pinned: bool) -> Result<(), Error> {
         let chunks = self.chunks_of(ino)?;
         if !is_pinned {
+            // Few files ever were: which chunks the others need is asked for those alone.
+            let kept: BTreeSet<_> = chunks.into_iter().filter(|id| self.cache.is_pinned(*id)).collect();
+            if kept.is_empty() {
+                return Ok(());
+            }
             let inner = Arc::clone(self);
-            return blocking(move || inner.unpin_chunks(chunks.into_iter().collect()).map(|_| ())).await;
+            return blocking(move || inner.unpin_chunks(kept).map(|_| ())).await;
         }
         for id in chunks {
             if let Some(chunk) = self.chunk(id)? {
@@ -199,7 +206,9 @@ impl Inner {
     /// `Full` when it does not fit beside what is pinned already.
     pub(super) async fn keep(self: &Arc<Self>, id: ChunkId, chunk: Chunk) -> Result<(), Error> {
         self.cache.set_pinned(id, true);
-        self.fetch_to_disk(chunk).await?;
+        let fetched = self.fetch_to_disk(chunk).await;
+        self.forget_if_gone(id)?;
+        fetched?;
         if self.cache.disk_bytes_of(&[id]) == 0 {
             let why = "what is pinned does not fit into the cache on disk: mount with a larger cache-size";
             return Err(Error::Full(why.to_owned()));

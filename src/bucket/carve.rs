@@ -30,6 +30,8 @@ pub enum Seek {
     Hole,
 }
 
+/// Extents that are cut off a file at a time: fewer than a batch takes.
+const CUT_EXTENTS: usize = limits::EXTENTS_PER_BATCH / 2;
 /// Extents looked at in one step of a search.
 const EXTENTS_PAGE: usize = 1024;
 
@@ -80,6 +82,21 @@ impl Inner {
         staged
     }
 
+    /// The sizes by which a file is cut to this one, the last: no more extents than a batch takes lie between two.
+    fn steps_to(&self, ino: Ino, size: u64) -> Result<Vec<u64>, Error> {
+        let mut steps = vec![size];
+        loop {
+            let from = steps.last().copied().unwrap_or(size);
+            let page = self.extents(ino, from..u64::MAX, CUT_EXTENTS)?;
+            match page.last() {
+                Some((offset, extent)) if page.len() == CUT_EXTENTS => steps.push(offset + u64::from(extent.bytes)),
+                _ => break,
+            }
+        }
+        steps.reverse();
+        Ok(steps)
+    }
+
     /// Cuts or extends a locked file.
     pub(super) fn resize(&self, cell: &Cell, state: &mut CellState, size: u64) -> Result<(), Error> {
         if state.inode.kind != FileKind::File {
@@ -93,11 +110,15 @@ impl Inner {
         (state.inode.modified, state.inode.changed) = (now, now);
         if size < state.inode.size {
             state.cuts += 1;
-            return self.carve(cell, state, size..u64::MAX, |state| {
-                // What was written before the cut and is not durable yet still is not.
-                state.logged_size = state.logged_size.min(size);
-                state.inode.size = size;
-            });
+            // From the end, in steps of one batch each: after a crash the file ends somewhere, and is whole up to there.
+            for end in self.steps_to(cell.ino, size)? {
+                self.carve(cell, state, end..u64::MAX, |state| {
+                    // What was written before the cut and is not durable yet still is not.
+                    state.logged_size = state.logged_size.min(end);
+                    state.inode.size = state.inode.size.min(end);
+                })?;
+            }
+            return Ok(());
         }
         state.inode.size = size;
         state.is_changed = true;
@@ -227,5 +248,42 @@ impl Bucket {
             Seek::Hole if run.start == offset => Ok(run.end.min(size)),
             Seek::Hole => Ok(offset),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::promises::{file, open},
+        *,
+    };
+    use crate::{
+        base::{ChunkId, Record},
+        store::Table,
+    };
+
+    #[tokio::test]
+    async fn a_file_of_many_extents_is_cut_from_its_end_in_steps() {
+        let directory = tempfile::tempdir().expect("made");
+        let bucket = open(directory.path());
+        let ino = file(&bucket, b"scattered");
+        let count = 5 * CUT_EXTENTS as u64 / 2;
+        let mut batch = Batch::new();
+        for number in 0..count {
+            let extent = Extent { bytes: 2, chunk: ChunkId([1; 32]), chunk_offset: 0 };
+            batch.put(Table::Extent, &[&ino.0.to_be_bytes(), &(3 * number).to_be_bytes()], extent.encode());
+        }
+        bucket.inner.database.commit(batch).expect("committed");
+        let steps = bucket.inner.steps_to(ino, 1).expect("readable");
+        assert_eq!(steps.last(), Some(&1));
+        assert!(steps.is_sorted_by(|one, next| one > next), "{steps:?}");
+        let ends = std::iter::once(u64::MAX).chain(steps.iter().copied());
+        let all = || bucket.inner.extents(ino, 0..u64::MAX, usize::MAX).expect("readable").into_iter();
+        for (end, start) in ends.zip(&steps) {
+            let cut =
+                all().filter(|(offset, extent)| *offset < end && offset + u64::from(extent.bytes) > *start).count();
+            assert!(cut <= CUT_EXTENTS, "{cut} from {start} on");
+        }
+        assert_eq!(bucket.inner.steps_to(ino, 3 * count).expect("readable"), [3 * count]);
     }
 }

@@ -60,13 +60,17 @@ pub(super) struct CellState {
     pub last_write: Instant,
     /// When the first of what is staged came, or earlier.
     pub staged_since: Instant,
+    /// When the first of what waits for an upload came, or earlier.
+    pub waiting_since: Instant,
+    /// The last chunk that took some of it.
+    pub last_flight: Flight,
     /// Why the last upload failed.
     pub problem: Option<String>,
     pub failures: u32,
     pub retry_at: Instant,
     /// When it last failed.
     pub failed_at: Option<Instant>,
-    /// All of it goes at once.
+    /// What waits goes at once.
     pub is_urgent: bool,
     /// Who waits for what of it to be on consumers.
     pub awaited: AllAwaited,
@@ -110,6 +114,8 @@ impl Cell {
                     writers: 0,
                     last_write: now,
                     staged_since: now,
+                    waiting_since: now,
+                    last_flight: Flight(0),
                     problem: None,
                     failures: 0,
                     retry_at: now,

@@ -8,7 +8,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Error, Inner, attempts::Announced, records::Chunk, upload::Job};
+use super::{
+    Error, Inner,
+    attempts::Announced,
+    records::Chunk,
+    upload::{DEFECT, Job, Piece},
+};
 use crate::{
     base::{ChunkId, PeerId, Record, ShardId, limits},
     coding::{self, Encoded},
@@ -27,7 +32,7 @@ impl Inner {
         self.note_change();
         // A panic is a failure like others: the bytes must not stay marked as on their way.
         let result = AssertUnwindSafe(self.encode_and_scatter(&job)).catch_unwind().await;
-        let result = result.unwrap_or_else(|_| Err(Error::Unreadable("a defect in the upload".to_owned())));
+        let result = result.unwrap_or_else(|_| Err(Error::Unreadable(DEFECT.to_owned())));
         drop(permit);
         match result {
             Ok(()) => self.uploader.set_problem(None),
@@ -132,10 +137,11 @@ impl Inner {
         Ok(())
     }
 
-    /// Puts the bytes of a failed upload back in line, later each time.
-    fn land_failed(&self, job: &Job, why: &str) {
+    /// Puts the bytes of a failed upload back in line, later each time. One file that does not read is alone to blame.
+    pub(super) fn land_failed(&self, job: &Job, why: &str) {
         self.put_back(job);
-        for piece in &job.pieces {
+        let is_to_blame = |piece: &&Piece| job.unread.get().is_none_or(|unread| *unread == piece.cell.ino);
+        for piece in job.pieces.iter().filter(is_to_blame) {
             let mut state = piece.cell.lock();
             if state.problem.is_none() || Instant::now() >= state.retry_at {
                 let wait = limits::RETRY_MIN.saturating_mul(1 << state.failures.min(6)).min(limits::RETRY_MAX);
@@ -253,6 +259,7 @@ fn read_staged(job: &Job, range: Range<usize>, bytes: &mut [u8]) -> Result<(), E
         if let Err(error) = read
             && !piece.cell.lock().unmodified_since(job.flight, piece.range.clone()).is_empty()
         {
+            job.unread.get_or_init(|| piece.cell.ino);
             return Err(store::Error::io("cannot read", "staging")(error).into());
         }
     }

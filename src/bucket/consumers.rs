@@ -16,8 +16,16 @@ use crate::{
 const NAMED: u8 = 1;
 const ANSWERED: u8 = 2;
 
-/// The part of a record that is worth a new one.
-type Stored = HashMap<PeerId, Option<(Contact, bool)>>;
+/// Records in one batch, at most: each may have sixteen addresses.
+const CONSUMERS_PER_BATCH: usize = 256;
+
+/// The part of a record that is worth a new one: where the consumer is, and whether it has answered.
+type Worth = (Contact, bool);
+type Stored = HashMap<PeerId, Worth>;
+
+fn worth(consumer: &Remembered) -> Worth {
+    (consumer.candidate.contact.clone(), consumer.has_answered)
+}
 
 fn encode(consumer: &Remembered) -> Vec<u8> {
     let version = if consumer.has_answered { ANSWERED } else { NAMED };
@@ -68,12 +76,15 @@ impl Inner {
         };
         let (mut batch, mut next) = (Batch::new(), Stored::new());
         for consumer in self.dispatcher.remembered() {
-            let worth = Some((consumer.candidate.contact.clone(), consumer.has_answered));
+            let worth = worth(&consumer);
             let peer = consumer.candidate.contact.peer;
             if stored.get(&peer) != Some(&worth) {
                 batch.put(Table::Consumer, &[peer.as_bytes()], encode(&consumer));
             }
             next.insert(peer, worth);
+            if batch.len() >= CONSUMERS_PER_BATCH {
+                self.database.commit(std::mem::take(&mut batch))?;
+            }
         }
         for peer in stored.keys().filter(|peer| !next.contains_key(*peer)) {
             batch.delete(Table::Consumer, &[peer.as_bytes()]);
@@ -85,8 +96,12 @@ impl Inner {
 
     fn stored_consumers(&self) -> Result<Stored, Error> {
         let stored = self.database.scan(Table::Consumer, b"", b"", usize::MAX)?;
-        let peers = stored.iter().filter_map(|(key, _)| Some(PeerId(key.as_slice().try_into().ok()?)));
-        Ok(peers.map(|peer| (peer, None)).collect())
+        // What another version has written of those that are not known stays for it.
+        let worths = stored.iter().filter_map(|(key, value)| {
+            let peer = PeerId(key.as_slice().try_into().ok()?);
+            Some((peer, worth(&decode(value)?)))
+        });
+        Ok(worths.collect())
     }
 }
 
@@ -131,7 +146,8 @@ mod tests {
     async fn who_has_answered_is_known_at_the_next_start_and_who_is_forgotten_is_not_kept() {
         let directory = tempfile::tempdir().expect("made");
         let bucket = open(directory.path());
-        // More than one process remembers, written as an earlier version did.
+        // More than one process remembers, written when nobody forgets any.
+        bucket.inner.tasks.shutdown().start();
         let mut batch = Batch::new();
         for number in 0..=limits::KNOWN_CONSUMERS as u64 {
             let mut one = remembered(9, false);

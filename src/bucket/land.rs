@@ -322,7 +322,8 @@ pub(super) mod tests {
         let file = inner.staging_file(&cell, &mut state).expect("there");
         drop(state);
         let piece = Piece { cell, file, range: 0..extents, chunk_offset: 0, intact: OnceLock::new() };
-        let job = Job { flight, scheme: Scheme::FREE, pieces: vec![piece], bytes: extents as usize };
+        let job =
+            Job { flight, scheme: Scheme::FREE, pieces: vec![piece], bytes: extents as usize, unread: OnceLock::new() };
         (job, delivery(2, extents as usize))
     }
 

@@ -151,5 +151,16 @@ impl Inner {
         let pieces =
             slices.iter().map(|it| &data_shards[it.shard_index][it.range.start as usize..it.range.end as usize]);
         self.cache.write_sealed(&chunk.layout, all, &pieces.collect::<Vec<_>>());
+        if let Err(error) = self.forget_if_gone(chunk.layout.chunk) {
+            tracing::warn!(op = "cache", chunk = %chunk.layout.chunk, %error, "a pinned chunk may stay here");
+        }
+    }
+
+    /// A chunk that was pinned after the last file let go of it would be kept for ever: who removes it has been here.
+    pub(super) fn forget_if_gone(&self, id: ChunkId) -> Result<(), Error> {
+        if self.chunk(id)?.is_none() {
+            self.cache.forget(id);
+        }
+        Ok(())
     }
 }

@@ -165,14 +165,19 @@ impl Inner {
     }
 
     fn start(self: &Arc<Self>) {
-        self.tasks.spawn(Arc::clone(self).upload_until_shutdown());
-        self.tasks.spawn(Arc::clone(self).reap_until_shutdown());
-        self.tasks.spawn(Arc::clone(self).apply_until_shutdown());
-        self.tasks.spawn(Arc::clone(self).delete_until_shutdown());
-        self.tasks.spawn(Arc::clone(self).complete_until_shutdown());
-        self.tasks.spawn(Arc::clone(self).collect_until_shutdown());
-        self.tasks.spawn(Arc::clone(self).write_back_until_shutdown());
-        self.tasks.spawn(Arc::clone(self).remember_consumers_until_shutdown());
+        self.work("upload", Self::upload_until_shutdown);
+        self.work("reap", Self::reap_until_shutdown);
+        self.work("apply", Self::apply_until_shutdown);
+        self.work("delete", Self::delete_until_shutdown);
+        self.work("complete", Self::complete_until_shutdown);
+        self.work("collect", Self::collect_until_shutdown);
+        self.work("write-back", Self::write_back_until_shutdown);
+        self.work("remember-consumers", Self::remember_consumers_until_shutdown);
+    }
+
+    fn work<F: Future<Output = ()> + Send + 'static>(self: &Arc<Self>, name: &'static str, work: fn(Arc<Self>) -> F) {
+        let inner = Arc::clone(self);
+        self.tasks.spawn_worker(name, move || work(Arc::clone(&inner)));
     }
 
     /// Tells whoever waits that a state has changed.

@@ -107,6 +107,8 @@ impl Inner {
         let why = self.uploader.problem().unwrap_or_else(|| "uploads make no progress".to_owned());
         let what = if self.staging.is_disk_short(bytes) {
             "the disk of the state directory is nearly full".to_owned()
+        } else if self.staging.is_crowded() {
+            format!("{} files wait for their upload, which is as many as may", limits::STAGED_INODES)
         } else {
             format!("the staging area ({}) is full", format_bytes(self.staging.limit_bytes()))
         };
@@ -362,6 +364,23 @@ pub(super) mod tests {
         let data = vec![1; 3 * MIB as usize];
         assert_eq!(bucket.write_now(ino, 0, &data).expect("taken"), Some(data.len() as u32));
         assert_eq!(bucket.write_now(ino, 0, b"more").expect("asked"), None);
+    }
+
+    #[tokio::test]
+    async fn no_more_files_wait_than_memory_is_meant_for() {
+        let directory = tempfile::tempdir().expect("made");
+        let (bucket, _) = open(directory.path(), MIB);
+        let staging = &bucket.inner.staging;
+        for _ in 0..limits::STAGED_INODES {
+            assert!(staging.has_room(1));
+            staging.account(0, 1);
+        }
+        assert!(!staging.has_room(1));
+        assert!(bucket.inner.full(1).to_string().contains("100000 files wait"), "{}", bucket.inner.full(1));
+        staging.account(1, 2);
+        assert!(!staging.has_room(1));
+        staging.account(2, 0);
+        assert!(staging.has_room(1));
     }
 
     #[tokio::test]

@@ -26,6 +26,8 @@ pub(super) struct Staging {
     files: Arc<StagedFiles>,
     /// Dirty bytes of all inodes.
     bytes: AtomicU64,
+    /// Inodes that have such.
+    inodes: AtomicU64,
     limit_bytes: u64,
     /// Counts the bytes that went away.
     drained_bytes: AtomicU64,
@@ -38,6 +40,7 @@ impl Staging {
         Ok(Self {
             files: StagedFiles::open_all(disk)?,
             bytes: AtomicU64::new(0),
+            inodes: AtomicU64::new(0),
             limit_bytes,
             drained_bytes: AtomicU64::new(0),
             freed: Notify::new(),
@@ -95,11 +98,16 @@ impl Staging {
         self.limit_bytes
     }
 
+    /// Whether as many inodes have dirty bytes as may: each takes some memory.
+    pub fn is_crowded(&self) -> bool {
+        self.inodes.load(Ordering::Relaxed) >= limits::STAGED_INODES
+    }
+
     /// Whether so many more bytes may be staged. An empty staging area takes any one write; the last of the
     /// disk's space is left to the database, so that a full disk can be mounted again and emptied.
     pub fn has_room(&self, bytes: u64) -> bool {
         let staged = self.bytes();
-        (staged == 0 || staged + bytes <= self.limit_bytes) && !self.is_disk_short(bytes)
+        (staged == 0 || staged + bytes <= self.limit_bytes) && !self.is_crowded() && !self.is_disk_short(bytes)
     }
 
     /// Whether so many bytes would leave less free than the disk below must keep.
@@ -114,6 +122,15 @@ impl Staging {
 
     /// Accounts a change of an inode's dirty bytes and wakes writers when there is more room.
     pub fn account(&self, before: u64, after: u64) {
+        match (before, after) {
+            (0, 1..) => _ = self.inodes.fetch_add(1, Ordering::Relaxed),
+            (1.., 0) => {
+                let less = |count: u64| Some(count.saturating_sub(1));
+                // It cannot fail: there is always a next value.
+                _ = self.inodes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            }
+            _ => {}
+        }
         if after >= before {
             self.bytes.fetch_add(after - before, Ordering::Relaxed);
         } else {

@@ -19,6 +19,8 @@ use crate::{
 
 /// How often the queues are looked at when nobody wakes the tender.
 const TICK: Duration = Duration::from_secs(2);
+/// Records of a queue that are read at a time.
+const QUEUE_PAGE: usize = 256;
 /// Deletions taken from the queue at a time.
 const DELETES_PER_PASS: usize = 1024;
 /// Deletions on their way at a time.
@@ -82,14 +84,14 @@ impl Inner {
     /// Ends attempts that were cut short and completes chunks until shutdown. Consumers that are slow to delete do not
     /// keep it from that.
     pub async fn complete_until_shutdown(self: Arc<Self>) {
-        let mut chunks = Backoff::default();
+        let (mut chunks, mut at) = (Backoff::default(), Vec::new());
         while self.is_due(&self.complete).await {
             let pass = async {
                 let inner = Arc::clone(&self);
                 if let Err(error) = blocking(move || inner.settle_cut_attempts()).await {
                     tracing::warn!(%error, "cannot settle attempts that were cut short");
                 }
-                if let Err(error) = self.complete_chunks(&mut chunks).await {
+                if let Err(error) = self.complete_chunks(&mut chunks, &mut at).await {
                     tracing::warn!(%error, "cannot work on incomplete chunks");
                 }
             };
@@ -193,16 +195,20 @@ impl Inner {
         (peer, done, is_reachable)
     }
 
-    async fn complete_chunks(self: &Arc<Self>, chunks: &mut Backoff<ChunkId>) -> Result<(), Error> {
+    /// Tries some of the incomplete chunks, from `at` on: those that cannot be completed must not be all that is tried.
+    async fn complete_chunks(self: &Arc<Self>, chunks: &mut Backoff<ChunkId>, at: &mut Vec<u8>) -> Result<(), Error> {
         let (mut taken, mut done) = (0, 0);
-        let mut from = Vec::new();
-        while taken < CHUNKS_PER_PASS {
-            let page = self.queued(Table::Incomplete, from, 256).await?;
-            let Some((last, _)) = page.last() else { break };
-            let Some(next) = increment(last) else { break };
+        let begin = at.clone();
+        let mut is_second_part = begin.is_empty();
+        'pages: loop {
+            let page = self.queued(Table::Incomplete, at.clone(), QUEUE_PAGE).await?;
             for (key, _) in &page {
+                if taken >= CHUNKS_PER_PASS || (is_second_part && !begin.is_empty() && *key >= begin) {
+                    break 'pages;
+                }
+                *at = increment(key).unwrap_or_default();
                 let id = ChunkId(key.as_slice().try_into().map_err(|_| Error::Stale)?);
-                if self.is_announced(id) || !chunks.may_try(&id) || taken >= CHUNKS_PER_PASS {
+                if self.is_announced(id) || !chunks.may_try(&id) {
                     continue;
                 }
                 taken += 1;
@@ -217,7 +223,13 @@ impl Inner {
                     }
                 }
             }
-            from = next;
+            if page.len() < QUEUE_PAGE {
+                at.clear();
+                if is_second_part {
+                    break;
+                }
+                is_second_part = true;
+            }
         }
         if taken == CHUNKS_PER_PASS && done > 0 {
             self.wake_tenders();
@@ -230,6 +242,20 @@ impl Inner {
         let Some(chunk) = self.chunk(id)? else { return Ok(()) };
         let missing: Vec<usize> =
             (0..chunk.roots.len()).filter(|index| chunk.placements[*index].health != Health::Held).collect();
+        // What cannot be placed need not be fetched; a shard that is suspected may be sound.
+        let mut is_hopeful = false;
+        for index in &missing {
+            let mut others: Vec<PeerId> = holders(&chunk.placements, *index).collect();
+            others.extend(self.deleters(chunk.roots[*index])?);
+            is_hopeful |= chunk.placements[*index].health == Health::Suspect
+                || self.dispatcher.has_place(chunk.layout.shard_len as usize, &others);
+        }
+        if !is_hopeful {
+            let why = "no consumer is there for the shards that are missing".to_owned();
+            return Err(
+                dispatch::Error::NotEnough { needed: missing.len(), online: self.dispatcher.online(), why }.into()
+            );
+        }
         let rebuilt = {
             let suspects = |found: &[usize]| self.note_suspects(&chunk, found);
             self.dispatcher.rebuild(chunk.shards(&suspects), &missing).await?
@@ -371,7 +397,42 @@ fn increment(key: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{fsck::tests::chunk, promises::open},
+        *,
+    };
+    use crate::runtime::OneThread;
+
+    #[tokio::test(start_paused = true)]
+    async fn chunks_that_cannot_be_completed_do_not_keep_the_others_from_being_tried() {
+        let _alone = OneThread::enter();
+        let directory = tempfile::tempdir().expect("made");
+        let bucket = open(directory.path());
+        let inner = &bucket.inner;
+        inner.tasks.shutdown().start();
+        let passes = 3;
+        let mut batch = Batch::new();
+        for number in 1..=(passes * CHUNKS_PER_PASS) as u8 {
+            let mut lacking = chunk(number.into());
+            lacking.placements[0] = Placement::missing();
+            inner.put_chunk(&lacking, &mut batch).expect("readable");
+        }
+        inner.database.commit(batch).expect("committed");
+        let (mut chunks, mut at) = (Backoff::default(), Vec::new());
+        for pass in 1..=passes {
+            inner.complete_chunks(&mut chunks, &mut at).await.expect("readable");
+            assert_eq!(chunks.waits.len(), pass * CHUNKS_PER_PASS);
+            // Those that were tried are due again.
+            tokio::time::sleep(limits::RETRY_MAX).await; // virtual time
+        }
+        let failures = |chunks: &Backoff<ChunkId>| chunks.waits.values().map(|(_, failures)| *failures).max();
+        assert_eq!(failures(&chunks), Some(1));
+        for _ in 0..passes {
+            inner.complete_chunks(&mut chunks, &mut at).await.expect("readable");
+        }
+        assert_eq!(failures(&chunks), Some(2), "and from the beginning again");
+        assert_eq!(chunks.waits.len(), passes * CHUNKS_PER_PASS);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_takes_long_to_delete_does_not_keep_the_others_waiting() {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -28,6 +29,19 @@ use crate::{
 
 /// How often files are looked at that nobody announced.
 const TICK: Duration = Duration::from_millis(250);
+
+pub(super) const DEFECT: &str = "a defect in the upload";
+
+/// Which of the files that may go is to go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// Somebody waits for it.
+    Awaited,
+    /// It fills chunks, or has waited long enough.
+    Due,
+    /// It may fill what others leave of a chunk.
+    Fills,
+}
 
 /// Which files have bytes to upload, and how it goes.
 pub(super) struct Uploader {
@@ -70,6 +84,8 @@ pub(super) struct Job {
     pub scheme: Scheme,
     pub pieces: Vec<Piece>,
     pub bytes: usize,
+    /// The file that could not be read, if that is why it failed.
+    pub unread: OnceLock<Ino>,
 }
 
 impl Uploader {
@@ -226,14 +242,14 @@ impl Inner {
         }
     }
 
-    /// The files that may go now. Small ones wait for each other: until they fill a chunk, or one of them has
-    /// waited long enough, or somebody waits for one.
+    /// The files that may go now, in the order in which they are to. Small ones wait for each other: until they fill a chunk,
+    /// or one of them has waited long enough, or somebody waits for one.
     fn ready_files(&self) -> Vec<Ino> {
         let candidates: Vec<Ino> = self.uploader.dirty.lock().iter().copied().collect();
         let now = Instant::now();
         let may_flow = self.may_drain(now);
         let released_at = *self.uploader.released_at.lock();
-        let (mut ready, mut bytes, mut is_due) = (Vec::new(), 0, false);
+        let (mut ready, mut bytes, mut is_any_due) = (Vec::new(), 0, false);
         for ino in candidates {
             let Ok(cell) = self.cell(ino) else {
                 self.uploader.dirty.lock().remove(&ino);
@@ -250,20 +266,48 @@ impl Inner {
             let is_large = waiting >= limits::CHUNK_BYTES as u64;
             let may_try = now >= state.retry_at || state.is_released(now, released_at);
             let is_urgent = state.is_urgent || (may_try && state.is_awaited());
-            let is_ready = is_urgent || (may_flow && may_try && (rested >= linger || is_large));
+            // What is changed all the time would never rest.
+            let is_overdue = now.duration_since(state.waiting_since) >= limits::STAGED_FOR;
+            let is_ready = is_urgent || (may_flow && may_try && (rested >= linger || is_large || is_overdue));
             if waiting > 0 && is_ready {
-                ready.push(ino);
+                let is_due = is_urgent || is_overdue || rested >= limits::PACK_WINDOW;
+                let turn = if is_urgent {
+                    Turn::Awaited
+                } else if is_due || is_large {
+                    Turn::Due
+                } else {
+                    Turn::Fills
+                };
+                ready.push((turn, state.last_flight, ino));
                 bytes += waiting;
-                is_due |= is_urgent || rested >= limits::PACK_WINDOW;
+                is_any_due |= is_due;
             }
         }
-        if is_due || bytes >= limits::CHUNK_BYTES as u64 { ready } else { Vec::new() }
+        if !is_any_due && bytes < limits::CHUNK_BYTES as u64 {
+            return Vec::new();
+        }
+        // Whoever had a chunk goes behind those that had none since: a large file must not hold up all others.
+        ready.sort_unstable();
+        ready.into_iter().map(|(.., ino)| ino).collect()
     }
 
     /// Gathers the next chunk from files that are ready: one large file, or many small ones of one policy.
     pub(super) fn next_job(&self) -> Result<Option<Job>, Error> {
+        let mut job = None;
+        // The bytes must not stay marked as on their way.
+        match catch_unwind(AssertUnwindSafe(|| self.gather_job(&mut job))) {
+            Ok(gathered) => gathered.map(|()| job),
+            Err(_) => {
+                if let Some(job) = job {
+                    self.land_failed(&job, DEFECT);
+                }
+                Err(Error::Unreadable(DEFECT.to_owned()))
+            }
+        }
+    }
+
+    fn gather_job(&self, job: &mut Option<Job>) -> Result<(), Error> {
         let flight = Flight(self.uploader.next_flight.fetch_add(1, Ordering::Relaxed));
-        let mut job: Option<Job> = None;
         let now = Instant::now();
         for ino in self.ready_files() {
             let Ok(cell) = self.cell(ino) else { continue };
@@ -288,7 +332,13 @@ impl Inner {
                     continue;
                 }
             };
-            let job = job.get_or_insert_with(|| Job { flight, scheme, pieces: Vec::new(), bytes: 0 });
+            let job = job.get_or_insert_with(|| Job {
+                flight,
+                scheme,
+                pieces: Vec::new(),
+                bytes: 0,
+                unread: OnceLock::new(),
+            });
             let waiting = state.dirty.iter().filter(|(_, flight)| flight.is_none()).map(|(range, _)| range);
             let ranges: Vec<_> = waiting.take(limits::PIECES_PER_CHUNK - job.pieces.len()).collect();
             for range in ranges {
@@ -303,10 +353,109 @@ impl Inner {
                 let (cell, file) = (Arc::clone(&cell), Arc::clone(&file));
                 job.pieces.push(Piece { cell, file, range, chunk_offset, intact: OnceLock::new() });
             }
+            state.last_flight = flight;
+            // Whoever waits for bytes that come later says so again.
+            state.is_urgent &= state.dirty.waiting_bytes() > 0;
             if job.bytes == limits::CHUNK_BYTES || job.pieces.len() >= limits::PIECES_PER_CHUNK {
                 break;
             }
         }
-        Ok(job)
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            Bucket,
+            promises::{file, open, write},
+        },
+        *,
+    };
+    use crate::store::{Disk, DiskOp, FaultyDisk, SimulatedDisk};
+
+    const CHUNK: usize = limits::CHUNK_BYTES;
+
+    /// The files of the next chunk, which stays on its way.
+    fn next(bucket: &Bucket) -> Vec<Ino> {
+        let job = bucket.inner.next_job().expect("readable");
+        job.map_or_else(Vec::new, |job| job.pieces.iter().map(|piece| piece.cell.ino).collect())
+    }
+
+    fn mark_urgent(bucket: &Bucket, ino: Ino) {
+        bucket.inner.cell(ino).expect("there").lock().is_urgent = true;
+    }
+
+    /// A bucket whose own uploader does nothing, with a large file that is older than the small one.
+    fn scene(directory: &std::path::Path) -> (Bucket, Ino, Ino) {
+        let bucket = open(directory);
+        bucket.inner.tasks.shutdown().start();
+        let (large, small) = (file(&bucket, b"large"), file(&bucket, b"small"));
+        for at in 0..4 {
+            write(&bucket, large, at * CHUNK as u64, &vec![1; CHUNK]);
+        }
+        (bucket, large, small)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_file_does_not_hold_up_one_that_somebody_waits_for_nor_another_large_one() {
+        let directory = tempfile::tempdir().expect("made");
+        let (bucket, large, small) = scene(directory.path());
+        assert_eq!(next(&bucket), [large]);
+        write(&bucket, small, 0, b"small");
+        mark_urgent(&bucket, small);
+        assert_eq!(next(&bucket), [small]);
+        let other = file(&bucket, b"other");
+        write(&bucket, other, 0, &vec![2; 2 * CHUNK]);
+        assert_eq!([next(&bucket), next(&bucket)], [[other], [large]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_rests_goes_after_a_while_and_what_is_wanted_at_once_goes_once() {
+        let directory = tempfile::tempdir().expect("made");
+        let (bucket, large, busy) = scene(directory.path());
+        for _ in 0..4 {
+            assert_eq!(next(&bucket), [large]);
+        }
+        let begun = Instant::now();
+        let mut went = Vec::new();
+        while begun.elapsed() < limits::STAGED_FOR * 5 / 2 {
+            write(&bucket, busy, 0, b"again and again");
+            if !next(&bucket).is_empty() {
+                went.push(begun.elapsed().as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await; // virtual time
+        }
+        assert_eq!(went, [30, 60]);
+        write(&bucket, busy, 0, b"now");
+        mark_urgent(&bucket, busy);
+        assert_eq!(next(&bucket), [busy]);
+        write(&bucket, busy, 0, b"later");
+        assert_eq!(next(&bucket), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_does_not_read_does_not_keep_the_others_of_its_chunk() {
+        let directory = tempfile::tempdir().expect("made");
+        let bucket = open(directory.path());
+        bucket.inner.tasks.shutdown().start();
+        let [bad, good] = [&b"bad"[..], b"good"].map(|name| {
+            let ino = file(&bucket, name);
+            write(&bucket, ino, 0, name);
+            mark_urgent(&bucket, ino);
+            ino
+        });
+        let disk = FaultyDisk::new(Arc::new(SimulatedDisk::new(1 << 20)));
+        let mut job = bucket.inner.next_job().expect("readable").expect("both are to go");
+        assert_eq!(job.pieces.iter().map(|piece| piece.cell.ino).collect::<Vec<_>>(), [bad, good]);
+        job.pieces[0].file = disk.open(std::path::Path::new("bad"), true).expect("made");
+        disk.fail_with(DiskOp::Read, u64::MAX, rustix::io::Errno::IO);
+        let error = bucket.inner.encode_job(&job).expect_err("it does not read");
+        bucket.inner.land_failed(&job, &error.to_string());
+        let failures = [bad, good].map(|ino| bucket.inner.cell(ino).expect("there").lock().failures);
+        assert_eq!(failures, [1, 0]);
+        mark_urgent(&bucket, good);
+        assert_eq!(next(&bucket), [good]);
     }
 }

@@ -89,6 +89,9 @@ impl Inner {
         if before == 0 {
             state.staged_since = now;
         }
+        if state.dirty.waiting_bytes() == 0 {
+            state.waiting_since = now;
+        }
         state.dirty.insert(offset..end, None);
         state.waste.remove(offset..end);
         let epoch = state.epoch;

@@ -19,7 +19,7 @@ use crate::{
 /// A consumer that is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
-    /// The address where it answered last comes first.
+    /// The address where it answered last, if that is known, comes first.
     pub candidate: Candidate,
     /// Whether it has ever answered this producer: it may hold shards, and is not forgotten for one that never did.
     pub has_answered: bool,
@@ -42,6 +42,13 @@ struct Consumer {
 }
 
 impl Consumer {
+    /// Whether it is there: a tracker has said so, not too long ago, or it has answered since. `since` is when the tracker began
+    /// to answer; what was heard before it fell silent counts from then.
+    fn is_there(&self, since: Option<Instant>) -> bool {
+        let heard = since.map_or(self.heard, |since| self.heard.max(since));
+        self.candidate.is_online && heard.elapsed() < limits::CONSUMER_UNHEARD
+    }
+
     /// Where it may be reached if a tracker says so.
     fn contact(&self, said: &Contact) -> Contact {
         let proven = self.proven.iter();
@@ -55,6 +62,8 @@ struct State {
     consumers: BTreeMap<PeerId, Consumer>,
     /// Not known, or not where they were: the tracker is asked for them.
     sought: BTreeSet<PeerId>,
+    /// The tracker was asked for one that is not known: not at once again until then.
+    asked_for: BTreeMap<PeerId, Instant>,
     /// Unreachable a moment ago: asked last until then.
     resting: BTreeMap<PeerId, Instant>,
     /// Slower than the others a moment ago: read from last until then.
@@ -62,29 +71,40 @@ struct State {
     /// A put failed a moment ago: no new shards until then.
     backing_off: BTreeMap<PeerId, Instant>,
     problem: Option<String>,
-    /// Whether the tracker has answered yet.
-    is_informed: bool,
+    /// Since when the tracker answers; None until it has.
+    answers_since: Option<Instant>,
 }
 
 impl State {
-    fn candidates(&self) -> impl Iterator<Item = &Arc<Candidate>> {
-        self.consumers.values().map(|known| &known.candidate)
+    /// What is known of consumers, and whether they are there.
+    fn candidates(&self) -> impl Iterator<Item = (&Arc<Candidate>, bool)> {
+        // While no tracker answers nobody knows better than before.
+        let is_silent = self.problem.is_some() || self.answers_since.is_none();
+        self.consumers.values().map(move |known| {
+            let is_there = if is_silent { known.candidate.is_online } else { known.is_there(self.answers_since) };
+            (&known.candidate, is_there)
+        })
     }
 
-    /// Takes in a new one, in the place of another when there are too many: of one that never answered before one that did, of
-    /// one that is away before one that is there, of the longest unheard first. Not in that of one that has answered and is
-    /// there.
-    fn take_in(&mut self, new: Consumer) {
+    /// Takes in a new one; when there are too many, in the place of the longest unheard that is not there, or that never
+    /// answered if the new one did. Whether it has.
+    fn take_in(&mut self, new: Consumer) -> bool {
         if self.consumers.len() >= limits::KNOWN_CONSUMERS {
-            let rank = |known: &Consumer| (known.has_answered, known.candidate.is_online, known.heard);
-            let Some(least) = self.consumers.values().min_by_key(|known| rank(known)) else { return };
-            if (least.has_answered, least.candidate.is_online) == (true, true) {
-                return;
-            }
-            let peer = least.candidate.contact.peer;
+            let yields = |known: &&Consumer| {
+                let is_better = new.has_answered || !known.is_there(self.answers_since);
+                !known.has_answered && is_better
+            };
+            let least = self.consumers.values().filter(yields).min_by_key(|known| known.heard);
+            let Some(peer) = least.map(|known| known.candidate.contact.peer) else { return false };
             self.consumers.remove(&peer);
         }
         self.consumers.insert(new.candidate.contact.peer, new);
+        true
+    }
+
+    /// Whether all may be named in one answer of a tracker.
+    fn are_few(&self) -> bool {
+        self.consumers.len() < limits::CANDIDATES
     }
 
     /// A peer has answered. Whether something is known now that was not.
@@ -116,11 +136,16 @@ struct News {
 }
 
 impl News {
-    fn note(&mut self, known: Option<&Arc<Candidate>>, new: &Candidate) {
-        let is_same = |known: &&Arc<Candidate>| known.contact == new.contact && known.owner == new.owner;
-        self.is_changed |= known.filter(is_same).is_none();
-        let was_online = known.filter(is_same).is_some_and(|known| known.is_online);
-        self.is_returned |= new.is_online && !was_online;
+    fn note(&mut self, known: &Candidate, new: &Candidate) {
+        let is_same = known.contact == new.contact && known.owner == new.owner;
+        self.is_changed |= !is_same;
+        self.is_returned |= new.is_online && !(is_same && known.is_online);
+    }
+
+    /// One more is known; where there are many, uploads did not wait for it.
+    fn note_new(&mut self, new: &Candidate, was_few: bool) {
+        self.is_changed = true;
+        self.is_returned |= new.is_online && was_few;
     }
 }
 
@@ -146,7 +171,17 @@ impl Directory {
     pub(super) fn start(self: &Arc<Self>, tasks: &Tasks) {
         if self.tracker.is_some() {
             let directory = Arc::clone(self);
-            tasks.spawn_until_shutdown(async move { directory.keep_asking().await });
+            let shutdown = tasks.shutdown().clone();
+            tasks.spawn_worker("candidates", move || {
+                let (directory, shutdown) = (Arc::clone(&directory), shutdown.clone());
+                async move {
+                    tokio::select! {
+                        biased;
+                        () = shutdown.started() => {}
+                        () = directory.keep_asking() => {}
+                    }
+                }
+            });
         }
     }
 
@@ -174,9 +209,13 @@ impl Directory {
                 let named = candidates.iter().map(|candidate| candidate.contact.peer).collect();
                 self.merge(candidates);
                 self.seek(tracker, &named).await;
-                self.forget_unheard();
-                self.state.lock().is_informed = true;
-                if self.state.lock().problem.take().is_some() {
+                let mut state = self.state.lock();
+                let was_silent = state.problem.take().is_some();
+                if was_silent || state.answers_since.is_none() {
+                    state.answers_since = Some(Instant::now());
+                }
+                drop(state);
+                if was_silent {
                     tracing::info!(op = "candidates", "the tracker answers again");
                 }
                 true
@@ -218,15 +257,6 @@ impl Directory {
         }
     }
 
-    /// Those of whom nothing was heard for long are not taken to be there any more. Only while the tracker answers.
-    fn forget_unheard(&self) {
-        for consumer in self.state.lock().consumers.values_mut() {
-            if consumer.candidate.is_online && consumer.heard.elapsed() >= limits::CONSUMER_UNHEARD {
-                Arc::make_mut(&mut consumer.candidate).is_online = false;
-            }
-        }
-    }
-
     /// Takes in consumers remembered from earlier, those that have answered first; what is known of one already stays.
     pub(super) fn learn(&self, mut remembered: Vec<Remembered>) {
         remembered.sort_by_key(|it| !it.has_answered);
@@ -237,8 +267,11 @@ impl Directory {
                 continue;
             }
             let proven = candidate.contact.addresses.first().filter(|_| has_answered).cloned();
-            news.note(None, &candidate);
-            state.take_in(Consumer { candidate: Arc::new(candidate), has_answered, proven, heard: Instant::now() });
+            let (was_few, candidate) = (state.are_few(), Arc::new(candidate));
+            let new = Consumer { candidate: Arc::clone(&candidate), has_answered, proven, heard: Instant::now() };
+            if state.take_in(new) {
+                news.note_new(&candidate, was_few);
+            }
         }
         drop(state);
         self.tell(news);
@@ -249,20 +282,20 @@ impl Directory {
         let mut news = News::default();
         let mut state = self.state.lock();
         for mut candidate in candidates {
+            let was_few = state.are_few();
             let Some(known) = state.consumers.get_mut(&candidate.contact.peer) else {
-                news.note(None, &candidate);
-                let heard = Instant::now();
-                let candidate = Arc::new(candidate);
-                state.take_in(Consumer { candidate, has_answered: false, proven: None, heard });
+                let (heard, candidate) = (Instant::now(), Arc::new(candidate));
+                let new = Consumer { candidate: Arc::clone(&candidate), has_answered: false, proven: None, heard };
+                if state.take_in(new) {
+                    news.note_new(&candidate, was_few);
+                }
                 continue;
             };
-            let mut contact = known.contact(&candidate.contact);
-            if contact != known.candidate.contact && known.has_answered {
-                known.proven = self.client.reached_at(contact.peer).or(known.proven.take());
-                contact = known.contact(&candidate.contact);
+            if known.has_answered {
+                known.proven = self.client.reached_at(candidate.contact.peer).or(known.proven.take());
             }
-            candidate.contact = contact;
-            news.note(Some(&known.candidate), &candidate);
+            candidate.contact = known.contact(&candidate.contact);
+            news.note(&known.candidate, &candidate);
             known.candidate = Arc::new(candidate);
             known.heard = Instant::now();
         }
@@ -284,7 +317,8 @@ impl Directory {
     }
 
     pub(super) fn known(&self) -> Vec<Candidate> {
-        self.state.lock().consumers.values().map(|known| Candidate::clone(&known.candidate)).collect()
+        let state = self.state.lock();
+        state.candidates().map(|(known, is_online)| Candidate { is_online, ..Candidate::clone(known) }).collect()
     }
 
     /// What [`Self::learn`] is to be told at the next start.
@@ -314,14 +348,14 @@ impl Directory {
 
     /// Whether there is nothing more to be learned about who the consumers are: the tracker, if there is one, has answered.
     pub(super) fn is_informed(&self) -> bool {
-        self.tracker.is_none() || self.state.lock().is_informed
+        self.tracker.is_none() || self.state.lock().answers_since.is_some()
     }
 
     /// (total, free) bytes of the consumers that are there.
     pub(super) fn space(&self) -> (u64, u64) {
         let state = self.state.lock();
-        let online = state.candidates().filter(|candidate| candidate.is_online);
-        online.fold((0, 0), |(total, free): (u64, u64), candidate| {
+        let online = state.candidates().filter(|(_, is_there)| *is_there);
+        online.fold((0, 0), |(total, free): (u64, u64), (candidate, _)| {
             (total.saturating_add(candidate.limit_bytes), free.saturating_add(candidate.free_bytes))
         })
     }
@@ -333,6 +367,12 @@ impl Directory {
             Some(known) => known.candidate.contact.clone(),
             None => {
                 state.seek(peer);
+                // Now, but for one that no tracker has known a moment ago.
+                let is_asked_for = state.asked_for.get(&peer).is_some_and(|until| *until > Instant::now());
+                if !is_asked_for {
+                    note(&mut state.asked_for, peer, limits::TRACKER_REFRESH);
+                    self.wanted.notify_one();
+                }
                 Contact { peer, addresses: Vec::new() }
             }
         }
@@ -348,22 +388,20 @@ impl Directory {
         let state = self.state.lock();
         // While the tracker is away nobody knows better who is online than a try.
         let is_blind = self.tracker.is_none() || state.problem.is_some();
-        let fits = |candidate: &&Arc<Candidate>| {
-            candidate.free_bytes >= bytes
-                && (candidate.is_online || is_blind)
-                && !exclude.contains(&candidate.contact.peer)
+        let fits = |(candidate, is_there): &(&Arc<Candidate>, bool)| {
+            candidate.free_bytes >= bytes && (*is_there || is_blind) && !exclude.contains(&candidate.contact.peer)
         };
         let is_bad = |candidate: &Arc<Candidate>| {
             let peer = &candidate.contact.peer;
             let until = |map: &BTreeMap<PeerId, Instant>| map.get(peer).is_some_and(|until| *until > now);
             until(&state.backing_off) || until(&state.resting)
         };
-        state.candidates().filter(fits).cloned().partition(|candidate| !is_bad(candidate))
+        state.candidates().filter(fits).map(|(candidate, _)| Arc::clone(candidate)).partition(|it| !is_bad(it))
     }
 
     /// How many consumers are online, for messages.
     pub(super) fn online(&self) -> usize {
-        self.state.lock().candidates().filter(|candidate| candidate.is_online).count()
+        self.state.lock().candidates().filter(|(_, is_there)| *is_there).count()
     }
 
     /// It took a shard: it is there, and has so much less space.

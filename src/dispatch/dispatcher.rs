@@ -163,6 +163,16 @@ impl Dispatcher {
         }
     }
 
+    /// Whether [`Self::place`] has somebody to ask, as far as is known.
+    pub fn has_place(&self, bytes: usize, exclude: &[PeerId]) -> bool {
+        self.inner.chooser_for_one(bytes, exclude).left() > 0
+    }
+
+    /// How many consumers are online.
+    pub fn online(&self) -> usize {
+        self.inner.directory.online()
+    }
+
     /// Puts one shard on a consumer that is none of `exclude` (the holders of the chunk's other shards), of
     /// another owner and network than theirs if there is one, and returns it. Tries a few; may take a minute. Each was
     /// announced before, and may have the shard whatever came of its try.

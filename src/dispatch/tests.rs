@@ -323,8 +323,8 @@ async fn a_consumer_that_is_not_named_is_asked_for_and_in_time_not_counted_on() 
     hear(&scene).await;
     assert!(!scene.dispatcher.inner.directory.contact(hidden).addresses.is_empty(), "it was asked for");
     let is_online = || {
-        let candidate = scene.dispatcher.inner.directory.candidate(hidden);
-        candidate.expect("known").is_online
+        let known = scene.dispatcher.known();
+        known.iter().find(|it| it.contact.peer == hidden).expect("known").is_online
     };
     tokio::time::sleep(limits::CONSUMER_UNHEARD / 2).await; // virtual time
     assert!(is_online());

@@ -60,6 +60,8 @@ struct State {
     silent: BTreeSet<(PeerId, PeerId)>,
     /// Who waits for a silence to end.
     listening: Vec<Waker>,
+    /// Who has reached whom.
+    dialled: BTreeSet<(PeerId, PeerId)>,
     /// Open streams.
     links: Vec<Weak<Link>>,
 }
@@ -209,6 +211,7 @@ impl SimulatedNetwork {
         let (here, there) = tokio::io::duplex(PIPE_BYTES);
         let (here, there) = (Pipe::new(here, link), Pipe::new(there, link));
         accepting.try_send((self.peer, Box::new(there))).map_err(|_| "the peer is too busy")?;
+        state.dialled.insert(link.ends);
         state.links.retain(|link| link.strong_count() > 0);
         state.links.push(Arc::downgrade(link));
         Ok(Box::new(here))
@@ -257,7 +260,8 @@ impl Network for SimulatedNetwork {
     }
 
     fn reached_at(&self, peer: PeerId) -> Option<String> {
-        self.world.0.state.lock().peers.get(&peer).map(|peer| peer.address.clone())
+        let state = self.world.0.state.lock();
+        state.peers.get(&peer).filter(|_| state.dialled.contains(&(self.peer, peer))).map(|peer| peer.address.clone())
     }
 
     fn accept(&self, protocol: Protocol) -> Result<Incoming, Error> {

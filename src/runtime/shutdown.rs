@@ -1,8 +1,11 @@
 //! Graceful stop: one signal that every task can wait for, and a tracker that waits for every task.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
+use futures::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::base::limits;
 
 /// A stop signal that many tasks wait for. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +61,27 @@ impl Tasks {
         self.tracker.spawn(task);
     }
 
+    /// Starts a worker that watches the signal by itself and ends soon after it. One that panics begins again after
+    /// [`limits::WORKER_REST`]: a defect in one piece of work must not be the end of all that comes later.
+    pub fn spawn_worker<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        name: &'static str,
+        begin: impl Fn() -> F + Send + 'static,
+    ) {
+        let shutdown = self.shutdown.clone();
+        self.tracker.spawn(async move {
+            while AssertUnwindSafe(begin()).catch_unwind().await.is_err() {
+                let seconds = limits::WORKER_REST.as_secs();
+                tracing::error!(op = name, "a defect: background work broke off; it begins again in {seconds} s");
+                tokio::select! {
+                    biased;
+                    () = shutdown.started() => return,
+                    () = tokio::time::sleep(limits::WORKER_REST) => {}
+                }
+            }
+        });
+    }
+
     /// Starts a task that is dropped, wherever it waits, at the signal.
     pub fn spawn_until_shutdown(&self, task: impl Future<Output = ()> + Send + 'static) {
         let shutdown = self.shutdown.clone();
@@ -75,5 +99,32 @@ impl Tasks {
         self.shutdown.start();
         self.tracker.close();
         tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_panics_begins_again() {
+        let tasks = Tasks::new(Shutdown::new());
+        let begun = Arc::new(AtomicU32::new(0));
+        let (counted, shutdown) = (Arc::clone(&begun), tasks.shutdown().clone());
+        tasks.spawn_worker("test", move || {
+            let (number, shutdown) = (counted.fetch_add(1, Ordering::Relaxed), shutdown.clone());
+            async move {
+                assert!(number >= 2, "as told");
+                shutdown.started().await;
+            }
+        });
+        tokio::time::sleep(limits::WORKER_REST * 5).await; // virtual time
+        assert_eq!(begun.load(Ordering::Relaxed), 3);
+        assert!(tasks.stop(limits::WORKER_REST).await);
     }
 }

@@ -71,8 +71,13 @@ pub fn serve_status(
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
+                    // Too many open files, as a rule: that passes.
                     tracing::warn!(op = "status", "the status socket failed: {error}");
-                    break;
+                    tokio::select! {
+                        biased;
+                        () = shutdown.started() => break,
+                        () = tokio::time::sleep(limits::WORKER_REST) => continue,
+                    }
                 }
             };
             let Ok(place) = Arc::clone(&readers).try_acquire_owned() else { continue };

@@ -184,7 +184,8 @@ impl Registry {
                 peer: *peer,
                 owner: record.owner,
                 prefix: address::prefix(&record.addresses),
-                free_bytes: record.free_bytes,
+                // A sample of all is one of the full and the small too.
+                free_bytes: if query.count == 0 { 1 } else { record.free_bytes },
             })
             .collect();
         // The order of a hash map is no seed's.

@@ -93,6 +93,11 @@ impl BlockCache {
         self.sealed.give_up(bytes);
     }
 
+    /// Whether a chunk is pinned.
+    pub fn is_pinned(&self, chunk: ChunkId) -> bool {
+        self.sealed.is_pinned(chunk)
+    }
+
     /// Pins or unpins a chunk, cached or not (yet): while pinned it is not evicted from disk. The pins are not
     /// kept over a restart.
     pub fn set_pinned(&self, chunk: ChunkId, is_pinned: bool) {

@@ -286,6 +286,10 @@ impl Sealed {
         }
     }
 
+    pub(super) fn is_pinned(&self, chunk: ChunkId) -> bool {
+        self.state.lock().pins.contains(&chunk)
+    }
+
     pub(super) fn bytes_of(&self, chunk: ChunkId) -> u64 {
         self.state.lock().entry(chunk).map_or(0, |entry| u64::from(entry.header.charged))
     }

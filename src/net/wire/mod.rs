@@ -108,6 +108,7 @@
 //! Beat{free_bytes}           ->   Done | Refused         code 1 asks to register
 //! Leave                      ->   Done | Refused
 //! Candidates(query)          ->   Candidates(list) | Refused
+//! Find(peers)                ->   Candidates(list) | Refused
 //! ```
 //!
 //! | request | fields | | answer | fields |
@@ -116,10 +117,13 @@
 //! | 1 Beat | free_bytes u64 | | 1 Done | |
 //! | 2 Leave | | | 2 Candidates | count, candidate each |
 //! | 3 Candidates | count u16, free_bytes u64, exclude: count, peer 32 each | | | |
+//! | 4 Find | count, peer 32 each | | | |
 //!
 //! A candidate is peer (32), addresses (count, text each), owner (32), limit_bytes u64, free_bytes u64,
 //! last_beat (Unix milliseconds, u64), uptime_permille u16, is_online (1). All numbers are varints.
-//! A query with `count` 0 asks for every known consumer, online or not, as many as fit.
+//! A query with `count` 0 asks for every known consumer, online or not; when they are more than [`limits::CANDIDATES`], for so
+//! many of those online, chosen anew each time. Find asks for at most as many by name. Trackers of before answer it with a
+//! refusal.
 //!
 //! A registration has 1 to [`limits::ADDRESSES`] addresses of at most [`limits::ADDRESS_BYTES`] bytes. A
 //! query asks for at most [`limits::CANDIDATES`] and excludes at most [`limits::EXCLUDED_PEERS`]; the
