@@ -197,8 +197,10 @@ pub const STAGED_INODES: u64 = 100_000;
 pub const STOP_CALLS: usize = 16;
 /// A shard that a consumer's disk does not read for so long is bad.
 pub const UNREAD_FOR: Duration = Duration::from_secs(60);
-/// Shards of which that is known, at most.
-pub const UNREAD_SHARDS: usize = 4096;
+/// What a disk does not read so long after it has not read it before is trouble of its own.
+pub const UNREAD_APART: Duration = Duration::from_secs(600);
+/// Each chunk of so many goes to whoever had none for longest, though others are waited for.
+pub const SHARED_FLIGHTS: u64 = 4;
 /// What a program keeps on changing goes to consumers after this, as it is then.
 pub const STAGED_FOR: Duration = Duration::from_secs(30);
 /// A background worker that panicked begins again after this.

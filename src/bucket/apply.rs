@@ -157,7 +157,7 @@ impl Inner {
             return Ok(());
         }
         let length = u64::from(extent.bytes);
-        self.wait_for_room(length, || Ok(self.staging.has_room(length).then_some(()))).await?;
+        self.wait_for_room(length, || Ok(self.staging.has_room_for_one_more(length).then_some(()))).await?;
         let bytes = self.read_extent(extent).await?;
         let (inner, staged) = (Arc::clone(self), Arc::clone(cell));
         blocking(move || inner.stage_unchanged(&staged, range, extent, &bytes)).await?;
@@ -207,7 +207,9 @@ impl Inner {
     pub(super) async fn keep(self: &Arc<Self>, id: ChunkId, chunk: Chunk) -> Result<(), Error> {
         self.cache.set_pinned(id, true);
         let fetched = self.fetch_to_disk(chunk).await;
-        self.forget_if_gone(id)?;
+        if self.is_gone_and_forgotten(id)? {
+            return Ok(());
+        }
         fetched?;
         if self.cache.disk_bytes_of(&[id]) == 0 {
             let why = "what is pinned does not fit into the cache on disk: mount with a larger cache-size";

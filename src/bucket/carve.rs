@@ -32,7 +32,8 @@ pub enum Seek {
 
 /// Extents that are cut off a file at a time: fewer than a batch takes.
 const CUT_EXTENTS: usize = limits::EXTENTS_PER_BATCH / 2;
-/// Extents looked at in one step of a search.
+/// Extents looked at in one step of a search, at first and at most.
+const FIRST_PAGE: usize = 16;
 const EXTENTS_PAGE: usize = 1024;
 
 impl Inner {
@@ -136,15 +137,19 @@ impl Inner {
     fn data_at(&self, cell: &Cell, state: &CellState, from: u64, seek: Seek) -> Result<Run, Error> {
         let window = from..state.inode.size;
         let mut run = Run { start: u64::MAX, end: from };
-        let mut at = from;
-        // A page of extents at a time, merged with what is staged.
+        let (mut at, mut page) = (from, FIRST_PAGE);
+        // Some extents at a time, merged with as much of what is staged: as a rule the first of them is the answer.
         loop {
-            let extents = self.extents(cell.ino, at..window.end, EXTENTS_PAGE)?;
-            let reached = if extents.len() < EXTENTS_PAGE { window.end } else { last_end(&extents) };
+            let extents = self.extents(cell.ino, at..window.end, page)?;
+            let mut reached = if extents.len() < page { window.end } else { last_end(&extents) };
+            let staged: Vec<_> = state.dirty.within(at..reached).map(|(range, _)| range).take(page).collect();
+            if let Some(last) = staged.last().filter(|_| staged.len() == page) {
+                reached = last.end;
+            }
             let stored = extents.iter().map(|(offset, extent)| *offset..offset + u64::from(extent.bytes));
-            let staged = state.dirty.within(at..reached).map(|(range, _)| range);
-            let mut parts: Vec<_> = stored.chain(staged).collect();
+            let mut parts: Vec<_> = stored.filter(|part| part.start < reached).chain(staged).collect();
             parts.sort_by_key(|part| part.start);
+            page = (4 * page).min(EXTENTS_PAGE);
             for part in parts {
                 if run.start == u64::MAX {
                     run = Run { start: part.start.max(from), end: part.end };
@@ -254,7 +259,7 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::promises::{file, open},
+        super::promises::{file, open, write},
         *,
     };
     use crate::{
@@ -285,5 +290,32 @@ mod tests {
             assert!(cut <= CUT_EXTENTS, "{cut} from {start} on");
         }
         assert_eq!(bucket.inner.steps_to(ino, 3 * count).expect("readable"), [3 * count]);
+    }
+
+    #[tokio::test]
+    async fn data_and_holes_are_found_among_many_stored_and_staged_parts() {
+        let directory = tempfile::tempdir().expect("made");
+        let bucket = open(directory.path());
+        let ino = file(&bucket, b"scattered");
+        let size = 4000;
+        let mut is_data = vec![false; size];
+        let mut batch = Batch::new();
+        for number in 0..300 {
+            // Alone, side by side and upon each other.
+            let (stored, staged) = (7 * number + 1, 11 * number + 3);
+            let extent = Extent { bytes: 3, chunk: ChunkId([1; 32]), chunk_offset: 0 };
+            batch.put(Table::Extent, &[&ino.0.to_be_bytes(), &(stored as u64).to_be_bytes()], extent.encode());
+            write(&bucket, ino, staged as u64, b"ab");
+            is_data[stored..stored + 3].fill(true);
+            is_data[staged..staged + 2].fill(true);
+        }
+        bucket.inner.database.commit(batch).expect("committed");
+        write(&bucket, ino, size as u64 - 1, b"z");
+        is_data[size - 1] = true;
+        for from in 0..size {
+            let next = |wanted| (from..size).find(|at| is_data[*at] == wanted).unwrap_or(size) as u64;
+            assert_eq!(bucket.seek(ino, from as u64, Seek::Data).expect("the last byte is data"), next(true));
+            assert_eq!(bucket.seek(ino, from as u64, Seek::Hole).expect("the end is a hole"), next(false));
+        }
     }
 }

@@ -151,16 +151,18 @@ impl Inner {
         let pieces =
             slices.iter().map(|it| &data_shards[it.shard_index][it.range.start as usize..it.range.end as usize]);
         self.cache.write_sealed(&chunk.layout, all, &pieces.collect::<Vec<_>>());
-        if let Err(error) = self.forget_if_gone(chunk.layout.chunk) {
+        if let Err(error) = self.is_gone_and_forgotten(chunk.layout.chunk) {
             tracing::warn!(op = "cache", chunk = %chunk.layout.chunk, %error, "a pinned chunk may stay here");
         }
     }
 
-    /// A chunk that was pinned after the last file let go of it would be kept for ever: who removes it has been here.
-    pub(super) fn forget_if_gone(&self, id: ChunkId) -> Result<(), Error> {
-        if self.chunk(id)?.is_none() {
+    /// Whether a chunk is gone; then it is not kept here. One that is pinned after the last file let go of it would be kept for
+    /// ever: who removes it has been here.
+    pub(super) fn is_gone_and_forgotten(&self, id: ChunkId) -> Result<bool, Error> {
+        let is_gone = self.chunk(id)?.is_none();
+        if is_gone {
             self.cache.forget(id);
         }
-        Ok(())
+        Ok(is_gone)
     }
 }

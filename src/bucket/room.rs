@@ -372,15 +372,16 @@ pub(super) mod tests {
         let (bucket, _) = open(directory.path(), MIB);
         let staging = &bucket.inner.staging;
         for _ in 0..limits::STAGED_INODES {
-            assert!(staging.has_room(1));
+            assert!(staging.has_room_for_one_more(1));
             staging.account(0, 1);
         }
-        assert!(!staging.has_room(1));
+        assert!(!staging.has_room_for_one_more(1) && staging.has_room(1));
         assert!(bucket.inner.full(1).to_string().contains("100000 files wait"), "{}", bucket.inner.full(1));
+        assert!(matches!(bucket.inner.drain(Instant::now()), crate::bucket::pressure::Drain::Flows));
         staging.account(1, 2);
-        assert!(!staging.has_room(1));
+        assert!(!staging.has_room_for_one_more(1));
         staging.account(2, 0);
-        assert!(staging.has_room(1));
+        assert!(staging.has_room_for_one_more(1));
     }
 
     #[tokio::test]

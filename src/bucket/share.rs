@@ -41,6 +41,8 @@ impl Inner {
     /// What of the window one batch can copy: runs in order.
     fn plan_copy(&self, ino: Ino, state: &CellState, window: Range<u64>) -> Result<Plan, Error> {
         let mut runs = Vec::new();
+        let beyond = state.dirty.within(window.clone()).nth(limits::EXTENTS_PER_BATCH);
+        let window = window.start..beyond.map_or(window.end, |(range, _)| range.start);
         for gap in state.dirty.gaps(window.clone()) {
             for (at, extent) in self.extents(ino, gap.clone(), limits::EXTENTS_PER_BATCH)? {
                 let range = at.max(gap.start)..(at + u64::from(extent.bytes)).min(gap.end);

@@ -107,7 +107,12 @@ impl Staging {
     /// disk's space is left to the database, so that a full disk can be mounted again and emptied.
     pub fn has_room(&self, bytes: u64) -> bool {
         let staged = self.bytes();
-        (staged == 0 || staged + bytes <= self.limit_bytes) && !self.is_crowded() && !self.is_disk_short(bytes)
+        (staged == 0 || staged + bytes <= self.limit_bytes) && !self.is_disk_short(bytes)
+    }
+
+    /// The same for an inode of which nothing is staged.
+    pub fn has_room_for_one_more(&self, bytes: u64) -> bool {
+        !self.is_crowded() && self.has_room(bytes)
     }
 
     /// Whether so many bytes would leave less free than the disk below must keep.

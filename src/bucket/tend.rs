@@ -19,6 +19,8 @@ use crate::{
 
 /// How often the queues are looked at when nobody wakes the tender.
 const TICK: Duration = Duration::from_secs(2);
+/// Incomplete chunks that are looked at in a pass, hopeless ones included.
+const LOOKS_PER_PASS: usize = 1024;
 /// Records of a queue that are read at a time.
 const QUEUE_PAGE: usize = 256;
 /// Deletions taken from the queue at a time.
@@ -197,18 +199,26 @@ impl Inner {
 
     /// Tries some of the incomplete chunks, from `at` on: those that cannot be completed must not be all that is tried.
     async fn complete_chunks(self: &Arc<Self>, chunks: &mut Backoff<ChunkId>, at: &mut Vec<u8>) -> Result<(), Error> {
-        let (mut taken, mut done) = (0, 0);
+        let (mut taken, mut done, mut looked_at) = (0, 0, 0);
         let begin = at.clone();
         let mut is_second_part = begin.is_empty();
         'pages: loop {
             let page = self.queued(Table::Incomplete, at.clone(), QUEUE_PAGE).await?;
             for (key, _) in &page {
-                if taken >= CHUNKS_PER_PASS || (is_second_part && !begin.is_empty() && *key >= begin) {
+                if taken >= CHUNKS_PER_PASS
+                    || looked_at >= LOOKS_PER_PASS
+                    || (is_second_part && !begin.is_empty() && *key >= begin)
+                {
                     break 'pages;
                 }
                 *at = increment(key).unwrap_or_default();
                 let id = ChunkId(key.as_slice().try_into().map_err(|_| Error::Stale)?);
                 if self.is_announced(id) || !chunks.may_try(&id) {
+                    continue;
+                }
+                looked_at += 1;
+                if !self.is_hopeful(id)? {
+                    chunks.failed(id);
                     continue;
                 }
                 taken += 1;
@@ -237,25 +247,32 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether one of the shards that a chunk lacks may be had: what cannot be placed need not be fetched. One that is suspected
+    /// may be sound.
+    fn is_hopeful(&self, id: ChunkId) -> Result<bool, Error> {
+        let Some(chunk) = self.chunk(id)? else { return Ok(true) };
+        let bytes = chunk.layout.shard_len as usize;
+        let missing = chunk.placements.iter().enumerate().filter(|(_, placement)| placement.health != Health::Held);
+        for (index, placement) in missing {
+            let mut others: Vec<PeerId> = holders(&chunk.placements, index).collect();
+            if placement.health == Health::Suspect {
+                return Ok(true);
+            }
+            if self.dispatcher.has_place(bytes, &others) {
+                others.extend(self.deleters(chunk.roots[index])?);
+                if self.dispatcher.has_place(bytes, &others) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Rebuilds the shards that are missing from k good ones and places them.
     async fn complete_chunk(self: &Arc<Self>, id: ChunkId) -> Result<(), Error> {
         let Some(chunk) = self.chunk(id)? else { return Ok(()) };
         let missing: Vec<usize> =
             (0..chunk.roots.len()).filter(|index| chunk.placements[*index].health != Health::Held).collect();
-        // What cannot be placed need not be fetched; a shard that is suspected may be sound.
-        let mut is_hopeful = false;
-        for index in &missing {
-            let mut others: Vec<PeerId> = holders(&chunk.placements, *index).collect();
-            others.extend(self.deleters(chunk.roots[*index])?);
-            is_hopeful |= chunk.placements[*index].health == Health::Suspect
-                || self.dispatcher.has_place(chunk.layout.shard_len as usize, &others);
-        }
-        if !is_hopeful {
-            let why = "no consumer is there for the shards that are missing".to_owned();
-            return Err(
-                dispatch::Error::NotEnough { needed: missing.len(), online: self.dispatcher.online(), why }.into()
-            );
-        }
         let rebuilt = {
             let suspects = |found: &[usize]| self.note_suspects(&chunk, found);
             self.dispatcher.rebuild(chunk.shards(&suspects), &missing).await?
@@ -398,7 +415,7 @@ fn increment(key: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{fsck::tests::chunk, promises::open},
+        super::{fsck::chunk, promises::open},
         *,
     };
     use crate::runtime::OneThread;
@@ -414,7 +431,7 @@ mod tests {
         let mut batch = Batch::new();
         for number in 1..=(passes * CHUNKS_PER_PASS) as u8 {
             let mut lacking = chunk(number.into());
-            lacking.placements[0] = Placement::missing();
+            lacking.placements[0].health = Health::Suspect;
             inner.put_chunk(&lacking, &mut batch).expect("readable");
         }
         inner.database.commit(batch).expect("committed");
@@ -432,6 +449,25 @@ mod tests {
         }
         assert_eq!(failures(&chunks), Some(2), "and from the beginning again");
         assert_eq!(chunks.waits.len(), passes * CHUNKS_PER_PASS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn chunks_for_which_there_is_no_place_are_passed_over() {
+        let _alone = OneThread::enter();
+        let directory = tempfile::tempdir().expect("made");
+        let bucket = open(directory.path());
+        let inner = &bucket.inner;
+        inner.tasks.shutdown().start();
+        let mut batch = Batch::new();
+        for number in 0..2 * CHUNKS_PER_PASS as u64 {
+            let mut lacking = chunk(number);
+            lacking.placements[0] = Placement::missing();
+            inner.put_chunk(&lacking, &mut batch).expect("readable");
+        }
+        inner.database.commit(batch).expect("committed");
+        let (mut chunks, begun) = (Backoff::default(), Instant::now());
+        inner.complete_chunks(&mut chunks, &mut Vec::new()).await.expect("readable");
+        assert_eq!((chunks.waits.len(), begun.elapsed()), (2 * CHUNKS_PER_PASS, Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

@@ -229,6 +229,9 @@ impl Inner {
 
     /// How many chunks that nobody waits for may be on their way.
     pub(super) fn drain(&self, now: Instant) -> Drain {
+        if self.staging.is_crowded() {
+            return Drain::Flows;
+        }
         self.uploader.pressure.drain(now, self.staging.bytes(), self.staging.limit_bytes())
     }
 
@@ -244,11 +247,13 @@ impl Inner {
 
     /// The files that may go now, in the order in which they are to. Small ones wait for each other: until they fill a chunk,
     /// or one of them has waited long enough, or somebody waits for one.
-    fn ready_files(&self) -> Vec<Ino> {
+    fn ready_files(&self, flight: Flight) -> Vec<Ino> {
         let candidates: Vec<Ino> = self.uploader.dirty.lock().iter().copied().collect();
         let now = Instant::now();
         let may_flow = self.may_drain(now);
         let released_at = *self.uploader.released_at.lock();
+        // Whoever always waits for something does not take all.
+        let is_shared = flight.0.is_multiple_of(limits::SHARED_FLIGHTS);
         let (mut ready, mut bytes, mut is_any_due) = (Vec::new(), 0, false);
         for ino in candidates {
             let Ok(cell) = self.cell(ino) else {
@@ -271,9 +276,9 @@ impl Inner {
             let is_ready = is_urgent || (may_flow && may_try && (rested >= linger || is_large || is_overdue));
             if waiting > 0 && is_ready {
                 let is_due = is_urgent || is_overdue || rested >= limits::PACK_WINDOW;
-                let turn = if is_urgent {
+                let turn = if is_urgent && !is_shared {
                     Turn::Awaited
-                } else if is_due || is_large {
+                } else if is_due || is_large || is_urgent {
                     Turn::Due
                 } else {
                     Turn::Fills
@@ -309,7 +314,7 @@ impl Inner {
     fn gather_job(&self, job: &mut Option<Job>) -> Result<(), Error> {
         let flight = Flight(self.uploader.next_flight.fetch_add(1, Ordering::Relaxed));
         let now = Instant::now();
-        for ino in self.ready_files() {
+        for ino in self.ready_files(flight) {
             let Ok(cell) = self.cell(ino) else { continue };
             let mut state = cell.lock();
             let waiting = state.dirty.waiting_bytes();
@@ -408,7 +413,16 @@ mod tests {
         assert_eq!(next(&bucket), [small]);
         let other = file(&bucket, b"other");
         write(&bucket, other, 0, &vec![2; 2 * CHUNK]);
-        assert_eq!([next(&bucket), next(&bucket)], [[other], [large]]);
+        assert_eq!([next(&bucket), next(&bucket)], [[large], [other]]);
+        // Nor do those for which somebody always waits take all.
+        let mut went = Vec::new();
+        for _ in 0..2 * limits::SHARED_FLIGHTS {
+            write(&bucket, small, 0, b"again");
+            mark_urgent(&bucket, small);
+            went.extend(next(&bucket));
+        }
+        assert!(went.contains(&large) && went.contains(&other), "{went:?}");
+        assert!(went.iter().filter(|ino| **ino == small).count() > 4, "{went:?}");
     }
 
     #[tokio::test(start_paused = true)]

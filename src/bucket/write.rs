@@ -91,6 +91,8 @@ impl Inner {
         }
         if state.dirty.waiting_bytes() == 0 {
             state.waiting_since = now;
+            // Behind those that wait already.
+            state.last_flight = state.last_flight.max(self.uploader.newest_flight());
         }
         state.dirty.insert(offset..end, None);
         state.waste.remove(offset..end);
@@ -110,7 +112,11 @@ impl Inner {
         if data.is_empty() {
             return Ok(Some(0));
         }
-        if !self.staging.has_room(u64::from(length)) {
+        let has_room = match state.dirty.is_empty() {
+            true => self.staging.has_room_for_one_more(u64::from(length)),
+            false => self.staging.has_room(u64::from(length)),
+        };
+        if !has_room {
             self.uploader.wake();
             return Ok(None);
         }

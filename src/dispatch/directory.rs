@@ -86,15 +86,18 @@ impl State {
         })
     }
 
-    /// Takes in a new one; when there are too many, in the place of the longest unheard that is not there, or that never
-    /// answered if the new one did. Whether it has.
+    /// Takes in a new one; when there are too many, in the place of the longest unheard of those that never answered and are not
+    /// there, or have not as the new one has; else of those that did and are not there. Whether it has.
     fn take_in(&mut self, new: Consumer) -> bool {
         if self.consumers.len() >= limits::KNOWN_CONSUMERS {
             let yields = |known: &&Consumer| {
                 let is_better = new.has_answered || !known.is_there(self.answers_since);
                 !known.has_answered && is_better
             };
-            let least = self.consumers.values().filter(yields).min_by_key(|known| known.heard);
+            let is_away = |known: &&Consumer| !known.is_there(self.answers_since);
+            let unheard = |known: &&Consumer| known.heard;
+            let least = self.consumers.values().filter(yields).min_by_key(unheard);
+            let least = least.or_else(|| self.consumers.values().filter(is_away).min_by_key(unheard));
             let Some(peer) = least.map(|known| known.candidate.contact.peer) else { return false };
             self.consumers.remove(&peer);
         }

@@ -168,11 +168,6 @@ impl Dispatcher {
         self.inner.chooser_for_one(bytes, exclude).left() > 0
     }
 
-    /// How many consumers are online.
-    pub fn online(&self) -> usize {
-        self.inner.directory.online()
-    }
-
     /// Puts one shard on a consumer that is none of `exclude` (the holders of the chunk's other shards), of
     /// another owner and network than theirs if there is one, and returns it. Tries a few; may take a minute. Each was
     /// announced before, and may have the shard whatever came of its try.

@@ -18,13 +18,15 @@ mod report;
 mod shards;
 mod staged;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 pub use report::{FsckKind, FsckProblem, FsckProgress, FsckReport};
+#[cfg(test)]
+pub(super) use tests::chunk;
 
 use super::{
     Bucket, Error, Inner,

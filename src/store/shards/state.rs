@@ -54,8 +54,8 @@ pub struct State {
     pub index: BTreeMap<Key, Location>,
     /// Bad entries whose mark the disk did not take: not held, but after a restart they would be again.
     pub unmarked: BTreeMap<Key, Location>,
-    /// Shards that the disk did not read, and since when.
-    pub unread: BTreeMap<Key, Instant>,
+    /// Shards that the disk did not read: when first, and when last.
+    pub unread: BTreeMap<Key, (Instant, Instant)>,
     pub segments: BTreeMap<u32, SegmentUse>,
     pub limit_bytes: u64,
     pub used_bytes: u64,
@@ -113,12 +113,18 @@ impl State {
         }
     }
 
-    /// Whether a shard that does not read now did not read a while ago either.
-    pub fn is_unread_for_long(&mut self, key: Key) -> bool {
-        if self.unread.len() >= limits::UNREAD_SHARDS && !self.unread.contains_key(&key) {
+    /// Whether a shard that does not read now did not read a while ago either. Trouble that lies far apart is not the same.
+    pub fn is_unread_for_long(&mut self, key: Key, location: &Location) -> bool {
+        if self.index.get(&key) != Some(location) {
             return false;
         }
-        self.unread.entry(key).or_insert_with(Instant::now).elapsed() >= limits::UNREAD_FOR
+        let now = Instant::now();
+        let (first, last) = self.unread.entry(key).or_insert((now, now));
+        if last.elapsed() >= limits::UNREAD_APART {
+            *first = now;
+        }
+        *last = now;
+        first.elapsed() >= limits::UNREAD_FOR
     }
 
     /// A shard is not held, though its entry says so until it is marked; false when another is there meanwhile.

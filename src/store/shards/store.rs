@@ -290,7 +290,7 @@ impl ShardStore {
                 self.state.lock().unread.remove(&key);
                 Ok(read)
             }
-            Err(error) if is_bad_spot(&error) && self.state.lock().is_unread_for_long(key) => {
+            Err(error) if is_bad_spot(&error) && self.state.lock().is_unread_for_long(key, location) => {
                 let shard = key.1;
                 tracing::error!(op = "get", %shard, "a shard does not read for a while: {error}; check the disk");
                 let why = format!("shard {shard} does not read on this disk: {error}");
@@ -310,10 +310,12 @@ impl ShardStore {
         self.get(owner, shard).await
     }
 
-    /// Whether the file of a segment is still there.
+    /// Whether the file of a segment is still there; true also when that cannot be told, as of a disk that was taken away with its
+    /// directory.
     pub(super) fn has_segment(&self, segment: u32) -> bool {
         let opened = self.disk.open(&segment_path(segment), false);
-        !opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        let is_missing = opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        !is_missing || self.disk.list(Path::new(DIRECTORY)).is_err()
     }
 
     /// What is there. Before it is taken for bad it is read again, in another way than at first.

@@ -402,6 +402,10 @@ async fn what_the_disk_does_not_read_for_a_while_is_bad_and_can_be_stored_anew()
             assert_eq!(failure().await, None, "way {way}: that has passed");
         }
         faulty.fail_with(DiskOp::Read, u64::MAX, Errno::IO);
+        for _ in 0..2 {
+            assert_eq!(failure().await, Some(ErrorKind::Unavailable), "way {way}");
+            tokio::time::sleep(limits::UNREAD_APART).await; // virtual time
+        }
         assert_eq!(failure().await, Some(ErrorKind::Unavailable), "way {way}");
         tokio::time::sleep(limits::UNREAD_FOR).await; // virtual time
         assert_eq!(failure().await, Some(ErrorKind::Corrupt), "way {way}");
@@ -430,6 +434,8 @@ async fn a_shard_whose_file_was_removed_is_not_confirmed_and_can_be_stored_anew(
         assert_eq!(store.get_to_confirm(OWNER, shard).await.expect("whole"), bytes);
         std::fs::remove_file(directory.path().join(segment_path(1))).expect("removed");
         assert_eq!(store.get_to_confirm(OWNER, shard).await.expect_err("gone").kind(), ErrorKind::NotFound);
+        store.delete(OWNER, shard).await.expect("nothing is left of it");
+        assert_eq!(store.stat(OWNER, shard), None);
         put(&store, OWNER, &bytes).await.expect("stored");
         for store in [store, open_on(disk(), 4 << 20)] {
             assert_eq!(store.get_to_confirm(OWNER, shard).await.expect("whole"), bytes);

@@ -143,7 +143,9 @@ impl ShardStore {
             (Change::Drop { key, to, .. }, found) => {
                 let missing = || Error::NotFound(format!("shard {} is not here", key.1));
                 let location = found.or(unmarked).ok_or_else(missing)?;
-                self.mark(writer, unflushed, (key, &location), to)?;
+                if self.has_segment(location.segment) {
+                    self.mark(writer, unflushed, (key, &location), to)?;
+                }
                 Ok(Written::Dropped { key, location, to })
             }
         }
