@@ -160,10 +160,10 @@ impl Inner {
         self.wait_for_room(length, || Ok(self.staging.has_room_for_one_more(length).then_some(()))).await?;
         let bytes = self.read_extent(extent).await?;
         let (inner, staged) = (Arc::clone(self), Arc::clone(cell));
-        blocking(move || inner.stage_unchanged(&staged, range, extent, &bytes)).await?;
-        // At once: the room for what follows may come from it alone.
+        let outcome = blocking(move || inner.stage_unchanged(&staged, range, extent, &bytes)).await;
+        // At once, and of a part of it too: the room for what follows may come from it alone.
         self.uploader.note(cell.ino, true);
-        Ok(())
+        outcome
     }
 
     /// Stages bytes that were read from an extent, where the file still has them from there.

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::runtime::{Chance, SystemChance};
@@ -170,16 +170,13 @@ impl Plan {
 fn free_address(taken: &mut Vec<TcpListener>) -> anyhow::Result<String> {
     let chance = SystemChance::default();
     let fixed = PORTS.start..first_of_connections().unwrap_or(PORTS.end).clamp(PORTS.start + 1, PORTS.end);
-    let drawn = (0..TRIES).map(|_| fixed.start + chance.below(fixed.len() as u64) as u16);
+    let mut drawn = (0..TRIES).map(|_| fixed.start + chance.below(fixed.len() as u64) as u16);
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     // Where the machine has kept all of them for connections, any.
-    for port in drawn.chain([0]) {
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            let port = listener.local_addr().context("no free port")?.port();
-            taken.push(listener);
-            return Ok(format!("/ip4/127.0.0.1/tcp/{port}"));
-        }
-    }
-    bail!("no free port")
+    let listener = drawn.find_map(|port| bind(port).ok()).map_or_else(|| bind(0), Ok).context("no free port")?;
+    let port = listener.local_addr().context("no free port")?.port();
+    taken.push(listener);
+    Ok(format!("/ip4/127.0.0.1/tcp/{port}"))
 }
 
 /// The first port that the kernel gives to connections.
